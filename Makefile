@@ -1,46 +1,21 @@
-# Two commands matter: `make run` and `make test`. Python alone is enough; the first run
-# makes .venv from the hashed requirement files, later runs see the stamp and start at once.
+# Two commands matter: `make run` and `make test`. Python 3.11 alone is enough: the first call
+# makes .venv from the hashed requirement files, later ones see the stamp and start at once.
 
 PYTHON ?= python3
 VENV := .venv
 GEN := .venv-gen
 BIN := $(VENV)/bin
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-PROTOS := $(sort $(wildcard proto/kronforce/v1/*.proto))
-SOURCES := kronforce agent/kronforce_agent clients/python/kronforce_client
-PIP := -m pip --disable-pip-version-check install --quiet --require-hashes
+PIP := -m pip --disable-pip-version-check --no-input install --quiet
+PROTOS = $(sort $(notdir $(wildcard proto/kronforce/v1/*.proto)))
+RELEASED = $(sort $(wildcard proto/released/*.binpb))
+TYPED := kronforce agent/kronforce_agent clients/python/kronforce_client
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test check generate bench test-chaos clean
+.PHONY: run test check check-contract check-generated generate bench test-chaos wheel lock clean
 
-$(VENV)/.stamp: requirements/dev.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) -r requirements/dev.txt
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
-	touch $@
-
-$(GEN)/.stamp: requirements/generate.txt
-	test -x $(GEN)/bin/python || $(PYTHON) -m venv $(GEN)
-	$(GEN)/bin/python $(PIP) -r requirements/generate.txt
-	touch $@
-
-# google/api and google/rpc as the installed package ships them: the contract's only foreign
-# imports, copied so that buf and protoc find them without a network.
-build/googleapis: $(VENV)/.stamp
-	rm -rf $@ && mkdir -p $@
-	cd "$(SITE)" && find google/api google/rpc google/type google/longrunning -name '*.proto' \
-		-exec cp --parents {} "$(CURDIR)/$@/" \;
-
-generate: build/googleapis $(GEN)/.stamp
-	find kronforce/v1 -type f \( -name '*_pb2*.py' -o -name '*_pb2*.pyi' \) -delete 2>/dev/null || true
-	$(GEN)/bin/python -m grpc_tools.protoc -I proto -I build/googleapis \
-		--plugin=protoc-gen-mypy=$(GEN)/bin/protoc-gen-mypy \
-		--plugin=protoc-gen-mypy_grpc=$(GEN)/bin/protoc-gen-mypy_grpc \
-		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
-		$(PROTOS:proto/%=%)
-	touch kronforce/v1/__init__.py
-	$(BIN)/buf build proto -o build/kronforce.binpb
-
-run: $(VENV)/.stamp
+run: $(VENV)/.stamp-run
 	$(BIN)/kronforce up --seed
 
 test: $(VENV)/.stamp
@@ -50,14 +25,88 @@ bench: $(VENV)/.stamp
 	$(BIN)/python -m tests.bench
 
 test-chaos: $(VENV)/.stamp
-	$(BIN)/pytest -m chaos tests/chaos
+	$(BIN)/pytest tests/chaos
 
-check: $(VENV)/.stamp build/googleapis
+check: $(VENV)/.stamp check-contract check-generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+# The contract: style, format, and nothing that breaks a released version.
+check-contract: $(VENV)/.stamp build/googleapis
 	$(BIN)/buf lint proto
-	$(BIN)/buf format -d --exit-code proto
+	$(BIN)/buf format --diff --exit-code proto
+	@for released in $(RELEASED); do \
+		echo "buf breaking proto --against $$released"; \
+		$(BIN)/buf breaking proto --against $$released --exclude-imports || exit 1; \
+	done
+
+# The committed code is what the generator writes today.
+check-generated: build/generated
+	@diff -r --exclude=__init__.py --exclude=__pycache__ --exclude='*.binpb' --exclude=README.md \
+		build/generated/kronforce/v1 kronforce/v1 || \
+		{ echo "kronforce/v1 is not what proto/ generates: run make generate and commit"; exit 1; }
+
+# Copies only what changed, so that running it twice touches nothing.
+generate: build/generated
+	mkdir -p kronforce/v1 && touch kronforce/v1/__init__.py
+	@for old in kronforce/v1/*_pb2*.py*; do \
+		test ! -e "$$old" || test -e "build/generated/$$old" || rm -v "$$old"; \
+	done
+	@cd build/generated && for new in kronforce/v1/*; do \
+		cmp -s "$$new" "$(CURDIR)/$$new" || cp -v "$$new" "$(CURDIR)/$$new"; \
+	done
+	$(BIN)/buf build proto -o build/kronforce.binpb
+	@cmp -s build/kronforce.binpb kronforce/v1/kronforce.binpb || \
+		cp -v build/kronforce.binpb kronforce/v1/kronforce.binpb
+
+.PHONY: build/generated
+build/generated: $(GEN)/.stamp build/googleapis
+	@rm -rf $@ && mkdir -p $@
+	$(GEN)/bin/python -m grpc_tools.protoc -I proto -I build/googleapis \
+		--plugin=protoc-gen-mypy=$(GEN)/bin/protoc-gen-mypy \
+		--plugin=protoc-gen-mypy_grpc=$(GEN)/bin/protoc-gen-mypy_grpc \
+		--python_out=$@ --grpc_python_out=$@ --mypy_out=quiet:$@ --mypy_grpc_out=quiet:$@ \
+		$(PROTOS:%=kronforce/v1/%)
+
+# google/api and google/rpc as the installed package ships them: the contract's only foreign
+# imports, copied so that buf and protoc find them without a network.
+build/googleapis: $(VENV)/.stamp
+	@rm -rf $@ && mkdir -p $@
+	@cd "$(SITE)" && find google/api google/rpc google/type google/longrunning -name '*.proto' \
+		-exec cp --parents {} "$(CURDIR)/$@/" \;
+
+# Carries the descriptor set, which is why it generates first.
+wheel: $(VENV)/.stamp generate
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t wheel -d dist
+
+# For `kronforce up`: nothing that only tests or checks need.
+$(VENV)/.stamp-run: requirements/run.txt requirements/build.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.stamp: $(VENV)/.stamp-run requirements/dev.txt
+	$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(GEN)/.stamp: requirements/generate.txt
+	test -x $(GEN)/bin/python || $(PYTHON) -m venv $(GEN)
+	$(GEN)/bin/python $(PIP) --require-hashes -r requirements/generate.txt
+	@touch $@
+
+# Needs uv on the machine or in the environment; only whoever changes a dependency does this.
+lock:
+	$(LOCK) -c requirements/constraints.in --all-extras pyproject.toml -o requirements/run.txt
+	$(LOCK) -c requirements/constraints.in --group build -o requirements/build.txt
+	$(LOCK) -c requirements/constraints.in --all-extras --group dev pyproject.toml \
+		-o requirements/dev.txt
+	$(LOCK) requirements/generate.in -o requirements/generate.txt
 
 clean:
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
