@@ -1,0 +1,1 @@
+"""The Kronforce agent: runs jobs where the data is."""

@@ -1,0 +1,5 @@
+"""The agent's launcher: one long-lived process that starts and holds task processes.
+
+Import `client` and `protocol` from the agent; everything else here runs in the launcher process,
+uses the standard library alone and never imports grpc, protobuf or SQLAlchemy (a test checks it).
+"""

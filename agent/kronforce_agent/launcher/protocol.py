@@ -1,0 +1,420 @@
+"""The language between an agent and its launcher: frames over one AF_UNIX stream socket.
+
+A frame is a 4-byte big-endian length, one byte of kind, and the body. Output travels as a fixed
+binary header and the raw bytes; everything else is a JSON object whose keys are the fields of the
+dataclasses below. Unknown keys are ignored and missing ones take their default, so that a newer
+side can talk to an older one of the same VERSION. This module is pure: no I/O, and it imports
+neither grpc nor anything else of ours, because the launcher may not.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+VERSION = 1
+
+MAX_FRAME = 32 * 1024 * 1024
+"""One frame: a 4 MB command with its JSON escapes fits, a broken peer's length does not."""
+
+STDOUT = 1
+STDERR = 2
+
+RUNNING = "running"
+EXITED = "exited"
+
+# Why a task could not be started (SpawnFailed.reason).
+MISSING_PROGRAM = "missing_program"
+MISSING_FOLDER = "missing_folder"
+NOT_PERMITTED = "not_permitted"
+TOO_BIG = "too_big"
+RUN_AS_NEEDS_ROOT = "run_as_needs_root"
+RUN_AS_UNKNOWN_USER = "run_as_unknown_user"
+UNKNOWN_MASKS = "unknown_masks"
+STALE_FENCE = "stale_fence"
+NO_ROOM = "no_room"
+SHUTTING_DOWN = "shutting_down"
+BAD_COMMAND = "bad_command"
+SYSTEM_ERROR = "system_error"
+
+
+class ProtocolError(Exception):
+    """The peer sent something that is no frame of this protocol; close the connection."""
+
+
+# ---- agent to launcher -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spawn:
+    """Start one attempt. Idempotent by (execution_id, fence): a copy is answered, not started.
+
+    A higher fence for an execution that the launcher still holds ends the older attempt first
+    (kills its tree, drops its output); a lower one is refused with STALE_FENCE.
+    """
+
+    execution_id: str
+    fence: int
+    command: str = ""
+    """Run as `sh -c command`; used when argv is empty."""
+    argv: tuple[str, ...] = ()
+    """Run directly, looked up in env's PATH."""
+    cwd: str = ""
+    """Absolute folder; empty means `/`."""
+    env: dict[str, str] | None = None
+    """The complete environment; the launcher adds KRONFORCE_EXECUTION_ID and nothing else."""
+    run_as: str = ""
+    """User name; needs a launcher that runs as root. Groups are that user's."""
+    umask: int = 0o022
+    timeout_secs: float = 0
+    """Counted from the spawn on the launcher's monotonic clock; 0 is none."""
+    kill_grace_secs: float = 10
+    mask_set: str = ""
+    """Name (hash) of a set sent with SetMasks on this connection or an earlier one; empty: none."""
+    leave_background: bool = False
+    """True leaves what the main process left behind alone after a normal end."""
+    credit: int = 0
+    """Output bytes that may be sent at once, as if a Credit followed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """TERM to the attempt's tree, KILL after grace_secs (None: the attempt's own grace)."""
+
+    execution_id: str
+    fence: int
+    grace_secs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credit:
+    """Let the launcher send `amount` bytes more of this attempt's output; sums up with what is left.
+
+    A new connection begins with no credit for any attempt. One chunk (64 KiB) may overdraw it.
+    """
+
+    execution_id: str
+    fence: int
+    amount: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AckOutput:
+    """Every chunk up to and including `seq` is safe elsewhere: the launcher forgets it."""
+
+    execution_id: str
+    fence: int
+    seq: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AckExit:
+    """The exit is in the agent's journal. With all output acknowledged the attempt is forgotten."""
+
+    execution_id: str
+    fence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetMasks:
+    """Byte patterns to mask in the output of attempts that name this set. Kept in memory only."""
+
+    mask_set: str
+    patterns: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InventoryRequest:
+    """Ask for an Inventory now; one comes by itself after Welcome."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shutdown:
+    """End every attempt (TERM, its grace, KILL), report the exits, then end the launcher.
+
+    The launcher stays until the exits are acknowledged or the agent has closed the connection.
+    """
+
+    grace_secs: float | None = None
+    """None: each attempt's own grace."""
+
+
+# ---- launcher to agent -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """First frame of a connection; an Inventory follows it at once."""
+
+    version: int
+    boot_id: str
+    pid: int
+    spool_full: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The attempt runs (also the answer to a repeated Spawn)."""
+
+    execution_id: str
+    fence: int
+    pid: int
+    at_micros: int
+    """Wall clock, microseconds UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpawnFailed:
+    """Nothing was started and nothing is kept; `message` says what to do about it."""
+
+    execution_id: str
+    fence: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One chunk of one stream, or a gap where `gap` bytes were dropped (then data is empty).
+
+    `seq` grows by at least one over both streams of an attempt; `offset` counts redacted bytes of
+    its stream, so offset + len(data) (or + gap) is where the stream's next chunk begins. Resent
+    chunks are identical to what was sent before, apart from gaps that may have grown.
+    """
+
+    execution_id: str
+    fence: int
+    seq: int
+    stream: int
+    offset: int
+    at_micros: int
+    data: bytes
+    gap: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exited:
+    """How the attempt ended; kept by the launcher until AckExit.
+
+    Exactly one of exit_code and signal is set. It may overtake output that waits for credit: the
+    final offsets say where each stream ends.
+    """
+
+    execution_id: str
+    fence: int
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool = False
+    cancelled: bool = False
+    stdout_end: int = 0
+    stderr_end: int = 0
+    last_seq: int = 0
+    """Seq of the last chunk, 0 when there was no output."""
+    started_at_micros: int = 0
+    ended_at_micros: int = 0
+    output_cut: bool = False
+    """Something still wrote a second after the main process was gone, and was cut off."""
+    leftovers: int = 0
+    """Processes that a timeout or cancel could not get rid of (uninterruptible); normally 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskState:
+    """One attempt that the launcher holds."""
+
+    execution_id: str
+    fence: int
+    state: str
+    """RUNNING or EXITED."""
+    pid: int
+    started_at_micros: int
+    acked_seq: int
+    """Output resumes after this chunk, as soon as there is credit; 0: from the first."""
+    last_seq: int
+    stdout_acked: int
+    stderr_acked: int
+    """Offset of each stream from which output will be resent."""
+    stdout_end: int
+    stderr_end: int
+    exit: Exited | None = None
+    """Set when exited; it is not sent again as an event of its own."""
+    exit_acked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """Everything the launcher holds; what is not here it does not know."""
+
+    tasks: tuple[TaskState, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpoolState:
+    """Sent when it changes: a full spool (80 %) means that the agent should take no new work."""
+
+    full: bool
+    used_bytes: int
+    limit_bytes: int
+
+
+Command = Spawn | Cancel | Credit | AckOutput | AckExit | SetMasks | InventoryRequest | Shutdown
+Event = Welcome | Started | SpawnFailed | Output | Exited | Inventory | SpoolState
+Message = Command | Event
+
+# ---- frames ------------------------------------------------------------------------------------
+
+_OUTPUT_KIND = 64
+_KINDS: dict[int, type[Any]] = {
+    1: Spawn,
+    2: Cancel,
+    3: Credit,
+    4: AckOutput,
+    5: AckExit,
+    6: SetMasks,
+    7: InventoryRequest,
+    8: Shutdown,
+    65: Welcome,
+    66: Started,
+    67: SpawnFailed,
+    68: Exited,
+    69: Inventory,
+    70: SpoolState,
+}
+_NUMBERS = {cls: number for number, cls in _KINDS.items()}
+_NAMES = {cls: frozenset(f.name for f in fields(cls)) for cls in _NUMBERS}
+_EXIT_NAMES = _NAMES[Exited]
+_TASK_NAMES = frozenset(f.name for f in fields(TaskState))
+
+_HEAD = struct.Struct("!IB")
+_LENGTH = struct.Struct("!I")
+_OUTPUT = struct.Struct("!QQQQQBB")
+
+
+def encode(message: Message) -> bytes:
+    """One message as one frame."""
+    if isinstance(message, Output):
+        return encode_output(message)
+    kind = _NUMBERS[type(message)]
+    body = json.dumps(_to_json(message), separators=(",", ":")).encode()
+    return _HEAD.pack(len(body) + 1, kind) + body
+
+
+def encode_output(chunk: Output) -> bytes:
+    """An output chunk as one frame: header, execution id, raw bytes."""
+    name = chunk.execution_id.encode()
+    head = _OUTPUT.pack(
+        chunk.fence, chunk.seq, chunk.offset, chunk.at_micros, chunk.gap, chunk.stream, len(name)
+    )
+    size = 1 + len(head) + len(name) + len(chunk.data)
+    return b"".join((_HEAD.pack(size, _OUTPUT_KIND), head, name, chunk.data))
+
+
+class FrameReader:
+    """Turns a byte stream back into messages; feed it whatever arrived."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages completed by `data`. Raises ProtocolError on anything malformed."""
+        buffer = self._rest + data if self._rest else data
+        messages = []
+        position = 0
+        for start, end in _frames(buffer):
+            messages.append(decode(buffer, start, end))
+            position = end
+        self._rest = buffer[position:] if position < len(buffer) else b""
+        return messages
+
+
+def _frames(buffer: bytes) -> Iterator[tuple[int, int]]:
+    position, size = 0, len(buffer)
+    while size - position >= 4:
+        (length,) = _LENGTH.unpack_from(buffer, position)
+        if not 0 < length <= MAX_FRAME:
+            raise ProtocolError(f"a frame of {length} bytes is outside 1..{MAX_FRAME}")
+        end = position + 4 + length
+        if end > size:
+            return
+        yield position + 4, end
+        position = end
+
+
+def decode(buffer: bytes, start: int, end: int) -> Message:
+    """The message whose kind byte is at `start` and whose body ends before `end`."""
+    kind = buffer[start]
+    try:
+        if kind == _OUTPUT_KIND:
+            return _decode_output(buffer, start + 1, end)
+        body = json.loads(buffer[start + 1 : end])
+        return _from_json(_KINDS[kind], body)
+    except (KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
+        raise ProtocolError(f"a frame of kind {kind} cannot be read: {error!r}") from error
+
+
+def _decode_output(buffer: bytes, start: int, end: int) -> Output:
+    fence, seq, offset, at, gap, stream, size = _OUTPUT.unpack_from(buffer, start)
+    name_at = start + _OUTPUT.size
+    data_at = name_at + size
+    return Output(
+        execution_id=buffer[name_at:data_at].decode(),
+        fence=fence,
+        seq=seq,
+        stream=stream,
+        offset=offset,
+        at_micros=at,
+        data=buffer[data_at:end],
+        gap=gap,
+    )
+
+
+def _to_json(message: Message) -> dict[str, Any]:
+    if isinstance(message, SetMasks):
+        patterns = [base64.b64encode(p).decode() for p in message.patterns]
+        return {"mask_set": message.mask_set, "patterns": patterns}
+    if isinstance(message, Inventory):
+        return {"tasks": [_task_to_json(task) for task in message.tasks]}
+    return vars(message)
+
+
+def _task_to_json(task: TaskState) -> dict[str, Any]:
+    return {**vars(task), "exit": vars(task.exit) if task.exit else None}
+
+
+def _from_json(cls: type[Any], body: dict[str, Any]) -> Message:
+    known = _NAMES[cls]
+    values = {name: value for name, value in body.items() if name in known}
+    convert = _CONVERT.get(cls)
+    message: Message = cls(**(convert(values) if convert else values))
+    return message
+
+
+def _spawn_values(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "argv": tuple(values.get("argv", ()))}
+
+
+def _mask_values(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "patterns": tuple(base64.b64decode(p) for p in values["patterns"])}
+
+
+def _inventory_values(values: dict[str, Any]) -> dict[str, Any]:
+    return {"tasks": tuple(_task_from_json(task) for task in values["tasks"])}
+
+
+def _task_from_json(body: dict[str, Any]) -> TaskState:
+    values = {name: value for name, value in body.items() if name in _TASK_NAMES}
+    if values.get("exit"):
+        known = {name: value for name, value in values["exit"].items() if name in _EXIT_NAMES}
+        values["exit"] = Exited(**known)
+    return TaskState(**values)
+
+
+_CONVERT: dict[type[Any], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    Spawn: _spawn_values,
+    SetMasks: _mask_values,
+    Inventory: _inventory_values,
+}
