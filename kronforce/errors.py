@@ -1,11 +1,13 @@
 """The one tree of errors that the controller answers with.
 
 A class fixes the status code; the reason is the name of an `ErrorReason` of
-the contract, so that programs never parse messages. What varies goes into
+the contract (without its prefix), so that programs never parse messages. What varies goes into
 `metadata` (text to text); the message says what is wrong and what to do next.
 Servicers and use cases raise these, one interceptor at the edge translates
 them. This module knows nothing of grpc.
 """
+
+# ruff: noqa: N818 - the classes are named after the status codes they stand for
 
 from __future__ import annotations
 
@@ -58,6 +60,8 @@ class KronforceError(Exception):
         super().__init__(message)
         self.message = message
         self.reason = reason or type(self).reason
+        if not self.reason:
+            raise TypeError(f"{type(self).__name__} has no reason of its own; pass reason=")
         self.metadata = {key: str(value) for key, value in metadata.items()}
         self.violations = [v if isinstance(v, Violation) else Violation(*v) for v in violations]
 
@@ -66,34 +70,95 @@ class InvalidArgument(KronforceError):
     """The request is wrong whatever the state of the system; `violations` name the fields."""
 
     code = Code.INVALID_ARGUMENT
-    reason = "INVALID_ARGUMENT"
+    reason = "INVALID_FIELD"
 
     @classmethod
-    def of(cls, *violations: tuple[str, str], reason: str | None = None) -> InvalidArgument:
+    def of(cls, *violations: tuple[str, str]) -> InvalidArgument:
         """The usual form: the message is made of the violations themselves."""
         message = "; ".join(f"{field}: {description}" for field, description in violations)
-        return cls(message, reason=reason, violations=violations)
+        return cls(message, violations=violations)
+
+
+class InvalidPageToken(InvalidArgument):
+    """A page token or cursor that was not made here, or for another filter: start over."""
+
+    reason = "INVALID_PAGE_TOKEN"
+
+
+class Unauthenticated(KronforceError):
+    """No valid key came with the call."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "BAD_KEY"
+
+
+class BadJoinToken(Unauthenticated):
+    """The join token is unknown, used up or expired: an admin makes another."""
+
+    reason = "BAD_JOIN_TOKEN"
+
+
+class PermissionDenied(KronforceError):
+    """The caller is known and may not do this."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "ROLE_FORBIDS"
 
 
 class NotFound(KronforceError):
     """There is no such thing, or the caller may not know that there is."""
 
     code = Code.NOT_FOUND
-    reason = "NOT_FOUND"
+    reason = ""
+
+
+class JobNotFound(NotFound):
+    """No such job in the caller's groups."""
+
+    reason = "JOB_NOT_FOUND"
+
+
+class RunNotFound(NotFound):
+    """No such run in the caller's groups."""
+
+    reason = "RUN_NOT_FOUND"
+
+
+class ExecutionNotFound(NotFound):
+    """No such execution in the caller's groups."""
+
+    reason = "EXECUTION_NOT_FOUND"
+
+
+class AgentNotFound(NotFound):
+    """No such agent."""
+
+    reason = "AGENT_NOT_FOUND"
+
+
+class KeyNotFound(NotFound):
+    """No such API key."""
+
+    reason = "KEY_NOT_FOUND"
+
+
+class GroupNotFound(NotFound):
+    """No such group."""
+
+    reason = "GROUP_NOT_FOUND"
 
 
 class AlreadyExists(KronforceError):
-    """The name, or the request id with another content, is taken."""
+    """The name is taken."""
 
     code = Code.ALREADY_EXISTS
-    reason = "ALREADY_EXISTS"
+    reason = "NAME_TAKEN"
 
 
-class FailedPrecondition(KronforceError):
-    """The state of the thing forbids it; retrying without a change does not help."""
+class RequestIdReused(AlreadyExists):
+    """The request id was used before with other content."""
 
-    code = Code.FAILED_PRECONDITION
-    reason = "FAILED_PRECONDITION"
+    reason = "REQUEST_ID_REUSED"
 
 
 class Aborted(KronforceError):
@@ -103,39 +168,86 @@ class Aborted(KronforceError):
     reason = "ETAG_MISMATCH"
 
 
-class PermissionDenied(KronforceError):
-    """The caller is known and may not do this."""
+class StaleFence(Aborted):
+    """A report under a fence that is no longer the current one; kept as evidence."""
 
-    code = Code.PERMISSION_DENIED
-    reason = "PERMISSION_DENIED"
+    reason = "STALE_FENCE"
 
 
-class Unauthenticated(KronforceError):
-    """No valid key came with the call."""
+class SessionTaken(Aborted):
+    """Another process of this agent holds the session."""
 
-    code = Code.UNAUTHENTICATED
-    reason = "UNAUTHENTICATED"
+    reason = "SESSION_TAKEN"
+
+
+class FailedPrecondition(KronforceError):
+    """The state of the thing forbids it; retrying without a change does not help."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = ""
+
+
+class OutsideWindow(FailedPrecondition):
+    """Outside the job's `starts_at` … `expires_at`; `force` runs it all the same."""
+
+    reason = "OUTSIDE_WINDOW"
+
+
+class AlreadyTerminal(FailedPrecondition):
+    """It has ended, so there is nothing left to change."""
+
+    reason = "ALREADY_TERMINAL"
+
+
+class InUse(FailedPrecondition):
+    """It is protected, or something still names it."""
+
+    reason = "IN_USE"
+
+
+class ProtocolVersion(FailedPrecondition):
+    """The peer speaks a protocol version that this server does not."""
+
+    reason = "PROTOCOL_VERSION"
+
+
+class ProtocolViolation(FailedPrecondition):
+    """The message breaks the stream's protocol."""
+
+    reason = "PROTOCOL_VIOLATION"
 
 
 class ResourceExhausted(KronforceError):
     """A named limit is reached; the message says which and how to go on."""
 
     code = Code.RESOURCE_EXHAUSTED
-    reason = "RESOURCE_EXHAUSTED"
+    reason = "OVERLOADED"
+
+
+class QueueFull(ResourceExhausted):
+    """Too many runs wait already."""
+
+    reason = "QUEUE_FULL"
+
+
+class DiskFull(ResourceExhausted):
+    """Too little disk is free for triggers and output; reads and finishes go on."""
+
+    reason = "DISK_FULL"
 
 
 class OutOfRange(KronforceError):
     """A position (cursor, offset) beyond what is kept."""
 
     code = Code.OUT_OF_RANGE
-    reason = "OUT_OF_RANGE"
+    reason = "CURSOR_TOO_OLD"
 
 
 class DeadlineExceeded(KronforceError):
     """The caller's deadline passed first; what was begun may still happen."""
 
     code = Code.DEADLINE_EXCEEDED
-    reason = "DEADLINE_EXCEEDED"
+    reason = "DEADLINE"
 
 
 class Unavailable(KronforceError):
@@ -146,7 +258,7 @@ class Unavailable(KronforceError):
 
 
 class Unimplemented(KronforceError):
-    """This server does not offer it."""
+    """This version does not offer it."""
 
     code = Code.UNIMPLEMENTED
     reason = "UNIMPLEMENTED"

@@ -27,7 +27,7 @@ DEFAULT_DELAY_MS = 200
 _ACTIONS = ("kill", "raise", "delay")
 
 
-class FailpointHit(Exception):
+class FailpointError(Exception):
     """Raised where a test asked for it; nothing in the product may catch it by name."""
 
 
@@ -120,7 +120,7 @@ def _act(plan: Plan) -> None:
     if plan.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif plan.action == "raise":
-        raise FailpointHit(plan.name)
+        raise FailpointError(plan.name)
     else:
         # Blocks the calling thread on purpose: a stalled event loop is a failure worth testing.
         time.sleep(plan.delay_ms / 1000)
