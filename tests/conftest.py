@@ -1,0 +1,63 @@
+"""What every test may ask for: one PostgreSQL a session, and a database of its own in it.
+
+The server is started by `tests/services/postgres.py` at the first test that needs it and shared
+by all xdist workers and by sessions that run at the same time; the last session stops it. Where
+it cannot be had the tests that need it are skipped by name, but with CI=true they fail.
+"""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+POSTGRES = Path(__file__).parent / "services" / "postgres.py"
+UNAVAILABLE = 3
+# The first start of a machine's life installs a package.
+START_LIMIT_SECS = 900
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """Give the URL of a running server's maintenance database, as its superuser."""
+    done = _service("start")
+    if done.returncode == UNAVAILABLE and os.environ.get("CI") != "true":
+        pytest.skip(f"needs PostgreSQL: {done.stderr.strip()}")
+    if done.returncode != 0:
+        pytest.fail(f"PostgreSQL did not start: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def postgres_database_url(postgres_url: str) -> Iterator[str]:
+    """Give the URL of an empty database that this test alone has; it is dropped afterwards."""
+    import psycopg  # noqa: PLC0415 -- optional: only tests on PostgreSQL need the driver
+
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let go of the server; only the process that holds it for the whole session does."""
+    if not hasattr(session.config, "workerinput"):
+        _service("stop")
+
+
+def _service(command: str) -> subprocess.CompletedProcess[str]:
+    # A worker's parent is the controller, which outlives all workers.
+    holder = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return subprocess.run(
+        [sys.executable, str(POSTGRES), command, "--holder", str(holder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_LIMIT_SECS,
+        check=False,
+    )
