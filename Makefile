@@ -8,8 +8,10 @@ BIN := $(VENV)/bin
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 PIP := -m pip --disable-pip-version-check --no-input install --quiet
 PROTOS = $(sort $(notdir $(wildcard proto/kronforce/v1/*.proto)))
+SERVICES = $(sort $(notdir $(shell grep -l '^service ' proto/kronforce/v1/*.proto)))
 RELEASED = $(sort $(wildcard proto/released/*.binpb))
 TYPED := kronforce agent/kronforce_agent clients/python/kronforce_client
+PROTOC := $(GEN)/bin/python -m grpc_tools.protoc -I proto -I build/googleapis
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 
@@ -51,7 +53,7 @@ check-generated: build/generated
 
 # Copies only what changed, so that running it twice touches nothing.
 generate: build/generated
-	mkdir -p kronforce/v1 && touch kronforce/v1/__init__.py
+	@mkdir -p kronforce/v1 && test -e kronforce/v1/__init__.py || touch kronforce/v1/__init__.py
 	@for old in kronforce/v1/*_pb2*.py*; do \
 		test ! -e "$$old" || test -e "build/generated/$$old" || rm -v "$$old"; \
 	done
@@ -65,11 +67,10 @@ generate: build/generated
 .PHONY: build/generated
 build/generated: $(GEN)/.stamp build/googleapis
 	@rm -rf $@ && mkdir -p $@
-	$(GEN)/bin/python -m grpc_tools.protoc -I proto -I build/googleapis \
-		--plugin=protoc-gen-mypy=$(GEN)/bin/protoc-gen-mypy \
-		--plugin=protoc-gen-mypy_grpc=$(GEN)/bin/protoc-gen-mypy_grpc \
-		--python_out=$@ --grpc_python_out=$@ --mypy_out=quiet:$@ --mypy_grpc_out=quiet:$@ \
-		$(PROTOS:%=kronforce/v1/%)
+	$(PROTOC) --plugin=protoc-gen-mypy=$(GEN)/bin/protoc-gen-mypy \
+		--python_out=$@ --mypy_out=quiet:$@ $(PROTOS:%=kronforce/v1/%)
+	$(PROTOC) --plugin=protoc-gen-mypy_grpc=$(GEN)/bin/protoc-gen-mypy_grpc \
+		--grpc_python_out=$@ --mypy_grpc_out=quiet:$@ $(SERVICES:%=kronforce/v1/%)
 
 # google/api and google/rpc as the installed package ships them: the contract's only foreign
 # imports, copied so that buf and protoc find them without a network.
