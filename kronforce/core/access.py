@@ -1,0 +1,82 @@
+"""Who may do what: roles, the permissions they grant, and the scope of a caller.
+
+Deny by default: a permission that is not listed here is granted to nobody, and
+the server refuses to start when a method asks for one that does not exist.
+Roles do not inherit; each row is written out, so that it can be read. A scope
+travels into every store function, which filters by it in SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+    AGENT = "agent"
+
+
+# The permission of methods that need no key at all.
+PUBLIC = "public"
+
+_READS = frozenset(
+    {"jobs.read", "runs.read", "agents.read", "groups.read", "events.read", "system.read"}
+)
+_OPERATES = frozenset({"jobs.write", "runs.trigger", "runs.cancel", "groups.write"})
+_ADMINISTERS = frozenset({"agents.write", "keys.admin", "system.admin"})
+_SERVES = frozenset({"agents.serve"})
+
+PERMISSIONS = _READS | _OPERATES | _ADMINISTERS | _SERVES
+
+# An admin key does not serve as an agent: an agent's credential is bound to its id.
+GRANTS: dict[Role, frozenset[str]] = {
+    Role.ADMIN: _READS | _OPERATES | _ADMINISTERS,
+    Role.OPERATOR: _READS | _OPERATES,
+    Role.VIEWER: _READS,
+    Role.AGENT: _SERVES,
+}
+
+
+def is_known(permission: str) -> bool:
+    """Whether a method may name this permission."""
+    return permission == PUBLIC or permission in PERMISSIONS
+
+
+def grants(role: Role, permission: str) -> bool:
+    """Whether the role may call a method with this permission."""
+    return permission == PUBLIC or permission in GRANTS[role]
+
+
+def roles_with(permission: str) -> list[Role]:
+    """The roles that grant it, for the message that tells a caller what to ask for."""
+    return [role for role in Role if grants(role, permission)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """What one caller may see and touch.
+
+    `groups` None means every group; an empty set means none. `agent_id` is set
+    for an agent's credential: only what is assigned to that agent.
+    """
+
+    principal_id: str
+    role: Role
+    groups: frozenset[str] | None = None
+    agent_id: bytes | None = None
+
+    def allows_group(self, name: str) -> bool:
+        return self.groups is None or name in self.groups
+
+    def grants(self, permission: str) -> bool:
+        return grants(self.role, permission)
+
+
+def system_scope(component: str) -> Scope:
+    """The scope of a loop of the controller itself; named in audit and logs."""
+    return Scope(principal_id=f"system:{component}", role=Role.ADMIN)
