@@ -64,11 +64,11 @@ def install(wheel: Path, folder: Path) -> str:
     """Make an environment of locked requirements and the wheel; give its `kronforce`."""
     environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check",
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check",
            "--no-input", "install", "--quiet"]  # fmt: skip
     locked = CHECKOUT / "requirements" / "run.txt"
-    subprocess.run([*pip, "--require-hashes", "-r", locked], check=True)
-    subprocess.run([*pip, "--no-deps", wheel], check=True)
+    subprocess.run([*pip, "--require-hashes", "-r", str(locked)], check=True)
+    subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
     return str(environment / "bin" / "kronforce")
 
 

@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Outside the checkout: user `postgres` must be able to reach it, whatever our own folders' modes.
@@ -36,6 +37,17 @@ MAX_CONNECTIONS = 300
 APT_LOCK_WAIT_SECS = 300
 INSTALL_LIMIT_SECS = 600
 START_LIMIT_SECS = 60
+
+
+class State(TypedDict):
+    """What the state file says of a running server."""
+
+    port: int
+    binaries: str
+    data: str
+    holders: list[int]
+    # Started without a holder: only a plain stop ends it.
+    kept: bool
 
 
 class UnavailableError(Exception):
@@ -96,7 +108,7 @@ def show(holder: int | None) -> int:
 COMMANDS = {"start": start, "stop": stop, "url": show}
 
 
-def launch() -> dict:
+def launch() -> State:
     binaries = find_binaries() or install()
     remove_remains()
     data = HOME / "data"
@@ -121,7 +133,7 @@ def launch() -> dict:
     }
 
 
-def halt(state: dict) -> None:
+def halt(state: State) -> None:
     if (Path(state["data"]) / "postmaster.pid").exists():
         command(Path(state["binaries"]) / "pg_ctl", "-D", state["data"], "-w", "-m", "immediate",
                 "-t", str(START_LIMIT_SECS), "stop", check=False)  # fmt: skip
@@ -187,9 +199,10 @@ def locked() -> Iterator[None]:
         yield
 
 
-def read_state() -> dict | None:
+def read_state() -> State | None:
     try:
-        return json.loads(STATE.read_text())
+        state: State = json.loads(STATE.read_text())
+        return state
     except FileNotFoundError:
         return None
 
@@ -209,7 +222,7 @@ def living(holders: list[int]) -> list[int]:
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def url(port: int) -> str:
