@@ -1,0 +1,174 @@
+"""Opening a store and running functions over it.
+
+A `Database` is one SQLite file (with a second one for output beside it) or one
+PostgreSQL database. `read` runs a function over a connection of its own in a
+reader thread; writes go through the committers (`writer.py`), each of which
+owns one connection and one thread. Functions get a `Tx`: a SQLAlchemy Core
+connection, and the driver's cursor for batched statements. Rows never leave
+this room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import sqlalchemy as sa
+
+from kronforce.store.dialect import Cursor, Row, Statement
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Reads at a time: enough to hide disk waits, few enough to leave the cores to the hot path.
+READERS = 4
+
+# How long a statement may wait for another process's lock (a backup, a second controller).
+BUSY_MS = 10_000
+
+# What one pinned plan costs is known; what the planner might choose on a stale estimate is not.
+_PINNED_PLANS = (
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
+    "SET jit = off; SET plan_cache_mode = force_generic_plan"
+)
+
+
+class Tx:
+    """One transaction: `conn` for Core statements, `run` for batched ones."""
+
+    __slots__ = ("conn", "cursor", "sqlite")
+
+    def __init__(self, conn: sa.Connection) -> None:
+        self.conn = conn
+        self.sqlite = conn.dialect.name == "sqlite"
+        self.cursor = cast(Cursor, conn.connection.cursor())
+
+    def run(self, statement: Statement, rows: Sequence[Row]) -> int:
+        """Run a batched statement; the number of rows that it inserted or changed."""
+        return statement.run(self.cursor, rows, sqlite=self.sqlite)
+
+
+class Database:
+    """The engines behind the store. Open with `open_database`, close once."""
+
+    def __init__(self, main: sa.Engine, output: sa.Engine, *, location: str) -> None:
+        self.main = main
+        self.output = output
+        # For people: a path, or a URL without credentials.
+        self.location = location
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    @property
+    def sqlite(self) -> bool:
+        """Whether this is the embedded store."""
+        return self.main.dialect.name == "sqlite"
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs) -> T:
+        """Run `fn(tx, …)` in a read transaction of its own, in a reader thread."""
+        return await self._in_thread(self.main, fn, *args, **kw)
+
+    async def read_output(
+        self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
+    ) -> T:
+        """The same over streamed output."""
+        return await self._in_thread(self.output, fn, *args, **kw)
+
+    async def _in_thread(
+        self,
+        engine: sa.Engine,
+        fn: Callable[Concatenate[Tx, P], T],
+        *args: P.args,
+        **kw: P.kwargs,
+    ) -> T:
+        def call() -> T:
+            with reading(engine) as tx:
+                return fn(tx, *args, **kw)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    def close(self) -> None:
+        """Close every connection. No read may be under way."""
+        self._readers.shutdown(wait=True)
+        self.main.dispose()
+        if self.output is not self.main:
+            self.output.dispose()
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[Tx]:
+    """A read transaction, rolled back at its end."""
+    with engine.connect() as conn:
+        if conn.dialect.name == "sqlite":
+            conn.exec_driver_sql("BEGIN")
+        yield Tx(conn)
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[Tx]:
+    """A write transaction outside the committers: start-up, migration, tests."""
+    with engine.connect() as conn, conn.begin():
+        if conn.dialect.name == "sqlite":
+            # The write lock at once, so that the transaction cannot fail half way for want of it.
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+        yield Tx(conn)
+
+
+def open_database(url: str) -> Database:
+    """Open `postgresql://…`, or the SQLite file at a path; its output file stands beside it."""
+    if url.startswith(("postgresql://", "postgres://")):
+        return _open_postgresql(url)
+    path = Path(url)
+    output = path.with_name(path.stem + "-output" + (path.suffix or ".db"))
+    return Database(_sqlite_engine(path), _sqlite_engine(output), location=str(path))
+
+
+def _sqlite_engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        pool_size=READERS + 2,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000},
+    )
+    sa.event.listen(engine, "connect", _on_sqlite_connect)
+    return engine
+
+
+def _on_sqlite_connect(connection: sqlite3.Connection, _record: Any) -> None:
+    # We begin transactions ourselves: a read by its first SELECT, a write by BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        # The promise is durability across a power cut, and group commit makes it cheap.
+        "synchronous = FULL",
+        f"busy_timeout = {BUSY_MS}",
+        "foreign_keys = ON",
+        "temp_store = MEMORY",
+        "cache_size = -65536",
+        "mmap_size = 268435456",
+        # 16 MiB: a checkpoint seldom enough not to show, often enough to bound the file.
+        "wal_autocheckpoint = 4096",
+        "journal_size_limit = 67108864",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _open_postgresql(url: str) -> Database:
+    dsn = "postgresql+psycopg://" + url.split("://", 1)[1]
+    engine = sa.create_engine(
+        dsn,
+        pool_size=READERS + 4,
+        max_overflow=2,
+        pool_pre_ping=True,
+        connect_args={"application_name": "kronforce"},
+    )
+    return Database(engine, engine, location=engine.url.render_as_string(hide_password=True))
+
+
+def pin_plans(conn: sa.Connection) -> None:
+    """On the hot PostgreSQL sessions: index plans, always, without planning twice."""
+    conn.exec_driver_sql(_PINNED_PLANS)

@@ -1,0 +1,127 @@
+"""The two stores' differences, all of them: opening, batched statements, locking.
+
+A `Statement` is written once, with `:name` for the values of a row and `t.` for
+the table's own columns, and runs over many rows at a time: on SQLite by
+`executemany` of positional parameters, on PostgreSQL as one statement over
+`unnest` of one array per column. Rows are tuples in the order of `params`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy.types import TypeEngine
+
+Row = tuple[Any, ...]
+
+
+class Cursor(Protocol):
+    """What both drivers' cursors have in common."""
+
+    rowcount: int
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Any: ...
+    def executemany(self, sql: str, rows: Any, /) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def fetchone(self) -> Any: ...
+
+
+_ARRAYS: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
+    (SmallInteger, "smallint[]"),
+    (BigInteger, "bigint[]"),
+    (Integer, "integer[]"),
+    (Boolean, "boolean[]"),
+    (LargeBinary, "bytea[]"),
+    (Text, "text[]"),
+)
+
+
+def _array_type(kind: TypeEngine[Any]) -> str:
+    return next(array for base, array in _ARRAYS if isinstance(kind, base))
+
+
+class Statement:
+    """One statement over a batch of rows, in the words of both stores."""
+
+    def __init__(self, table: Table, params: Sequence[str], sqlite: str, postgresql: str) -> None:
+        self.table = table.name
+        self.params = tuple(params)
+        self._sqlite = sqlite
+        arrays = ", ".join(f"%s::{_array_type(table.c[name].type)}" for name in params)
+        self._postgresql = postgresql.replace("{arrays}", arrays)
+
+    def run(self, cursor: Cursor, rows: Sequence[Row], *, sqlite: bool) -> int:
+        """Execute for all rows; the number of rows inserted or changed."""
+        if not rows:
+            return 0
+        if sqlite:
+            cursor.executemany(self._sqlite, rows)
+        else:
+            cursor.execute(self._postgresql, [list(column) for column in zip(*rows, strict=True)])
+        return cursor.rowcount
+
+
+def insert(table: Table, *columns: str, unless_exists: bool = False) -> Statement:
+    """`INSERT` of whole rows; with `unless_exists` those whose key is taken are left out."""
+    names = ", ".join(columns)
+    tail = " ON CONFLICT DO NOTHING" if unless_exists else ""
+    marks = ", ".join("?" for _ in columns)
+    return Statement(
+        table,
+        columns,
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks}){tail}",
+        f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({{arrays}}){tail}",
+    )
+
+
+def upsert(table: Table, keys: Sequence[str], *columns: str) -> Statement:
+    """`INSERT`, or set all other columns of the row that has the keys."""
+    sets = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
+    tail = f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}"
+    names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
+    return Statement(
+        table,
+        columns,
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks}){tail}",
+        f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({{arrays}}){tail}",
+    )
+
+
+def update(table: Table, params: Sequence[str], *, set_: str, where: str) -> Statement:
+    """`UPDATE t SET … WHERE …` per row, over `:name` values and `t.` columns.
+
+    Rows of one batch must name different table rows: PostgreSQL joins the batch once.
+    """
+    return Statement(
+        table,
+        params,
+        f"UPDATE {table.name} AS t SET {_numbered(set_, params)} WHERE {_numbered(where, params)}",
+        f"UPDATE {table.name} AS t SET {_joined(set_)} "
+        f"FROM unnest({{arrays}}) AS u({', '.join(params)}) WHERE {_joined(where)}",
+    )
+
+
+def delete(table: Table, params: Sequence[str], *, where: str) -> Statement:
+    """`DELETE FROM t WHERE …` per row."""
+    return Statement(
+        table,
+        params,
+        f"DELETE FROM {table.name} AS t WHERE {_numbered(where, params)}",
+        f"DELETE FROM {table.name} AS t USING unnest({{arrays}}) AS u({', '.join(params)}) "
+        f"WHERE {_joined(where)}",
+    )
+
+
+_VALUE = re.compile(r"(?<!:):(\w+)")
+
+
+def _numbered(sql: str, params: Sequence[str]) -> str:
+    places = {name: number for number, name in enumerate(params, 1)}
+    return _VALUE.sub(lambda found: f"?{places[found[1]]}", sql)
+
+
+def _joined(sql: str) -> str:
+    return _VALUE.sub(r"u.\1", sql)
