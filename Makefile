@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 .PHONY: run test check check-contract check-generated generate bench test-chaos wheel lock clean
 
 run: $(VENV)/.stamp-run
-	$(BIN)/kronforce up --seed
+	@$(BIN)/kronforce up --seed
 
 test: $(VENV)/.stamp
 	$(BIN)/pytest -n auto --ignore=tests/bench --ignore=tests/chaos tests
@@ -87,13 +87,15 @@ wheel: $(VENV)/.stamp generate
 
 # For `kronforce up`: nothing that only tests or checks need.
 $(VENV)/.stamp-run: requirements/run.txt requirements/build.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
-	$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+	@echo "setting up $(VENV): once, and after a change of requirements (about 20 s)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.stamp: $(VENV)/.stamp-run requirements/dev.txt
-	$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt
+	@echo "adding what tests and checks need (about 15 s)"
+	@$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(GEN)/.stamp: requirements/generate.txt
