@@ -30,15 +30,17 @@ _READS = frozenset(
 _OPERATES = frozenset({"jobs.write", "runs.trigger", "runs.cancel", "groups.write"})
 _ADMINISTERS = frozenset({"agents.write", "keys.admin", "system.admin"})
 _SERVES = frozenset({"agents.serve"})
+# What any valid key may do: ask who it is.
+_KNOWS_ITSELF = frozenset({"self.read"})
 
-PERMISSIONS = _READS | _OPERATES | _ADMINISTERS | _SERVES
+PERMISSIONS = _READS | _OPERATES | _ADMINISTERS | _SERVES | _KNOWS_ITSELF
 
 # An admin key does not serve as an agent: an agent's credential is bound to its id.
 GRANTS: dict[Role, frozenset[str]] = {
-    Role.ADMIN: _READS | _OPERATES | _ADMINISTERS,
-    Role.OPERATOR: _READS | _OPERATES,
-    Role.VIEWER: _READS,
-    Role.AGENT: _SERVES,
+    Role.ADMIN: _READS | _OPERATES | _ADMINISTERS | _KNOWS_ITSELF,
+    Role.OPERATOR: _READS | _OPERATES | _KNOWS_ITSELF,
+    Role.VIEWER: _READS | _KNOWS_ITSELF,
+    Role.AGENT: _SERVES | _KNOWS_ITSELF,
 }
 
 
