@@ -14,7 +14,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,11 @@ def make_folder(path: Path) -> None:
 def known_launchers(data_dir: Path) -> list[LauncherPaths]:
     """Every launcher that left a lock file, newest first, living or not."""
     folder = launchers_dir(data_dir)
-    locks = [(path.stat().st_mtime_ns, path.stem) for path in folder.glob("*.lock")]
-    return [LauncherPaths(data_dir=data_dir, boot_id=name) for _, name in sorted(locks)[::-1]]
+    found: list[tuple[int, str]] = []
+    for path in folder.glob("*.lock"):
+        with suppress(FileNotFoundError):  # it ended and cleaned up this very moment
+            found.append((path.stat().st_mtime_ns, path.stem))
+    return [LauncherPaths(data_dir=data_dir, boot_id=name) for _, name in sorted(found)[::-1]]
 
 
 def try_lock(path: Path) -> int | None:

@@ -37,6 +37,7 @@ RUN_AS_UNKNOWN_USER = "run_as_unknown_user"
 UNKNOWN_MASKS = "unknown_masks"
 STALE_FENCE = "stale_fence"
 NO_ROOM = "no_room"
+CANCELLED = "cancelled"
 SHUTTING_DOWN = "shutting_down"
 BAD_COMMAND = "bad_command"
 SYSTEM_ERROR = "system_error"
@@ -92,7 +93,7 @@ class Cancel:
 
 @dataclass(frozen=True, kw_only=True)
 class Credit:
-    """Let the launcher send `amount` bytes more of this attempt's output; sums up with what is left.
+    """Let the launcher send `amount` bytes more of this attempt's output, beside what is left.
 
     A new connection begins with no credit for any attempt. One chunk (64 KiB) may overdraw it.
     """
@@ -317,18 +318,29 @@ class FrameReader:
     """Turns a byte stream back into messages; feed it whatever arrived."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._wanted = 0
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages completed by `data`. Raises ProtocolError on anything malformed."""
-        buffer = self._rest + data if self._rest else data
+        self._parts.append(data)
+        self._held += len(data)
+        if self._held < self._wanted:  # a large frame is joined once, not once per piece
+            return []
+        buffer = b"".join(self._parts) if len(self._parts) > 1 else data
         messages = []
         position = 0
         for start, end in _frames(buffer):
             messages.append(decode(buffer, start, end))
             position = end
-        self._rest = buffer[position:] if position < len(buffer) else b""
+        self._keep(buffer[position:])
         return messages
+
+    def _keep(self, rest: bytes) -> None:
+        self._parts = [rest] if rest else []
+        self._held = len(rest)
+        self._wanted = _LENGTH.unpack_from(rest)[0] + 4 if len(rest) >= 4 else 0
 
 
 def _frames(buffer: bytes) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,288 @@
+"""One attempt from its spawn until the agent has acknowledged its exit and all of its output.
+
+    running ──main process gone──▶ draining ──pipes at their end, or 1 s──▶ ended ──acks──▶ gone
+       └─timeout, cancel─▶ ending: TERM to the tree, grace, KILL until nothing is found, then drain
+
+The outcome is the main process's. A timeout or cancel that comes after the main process has gone
+changes nothing. Everything here runs on the launcher's loop and never blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kronforce_agent.launcher.backlog import Backlog
+from kronforce_agent.launcher.clock import Clock
+from kronforce_agent.launcher.family import Family
+from kronforce_agent.launcher.killing import TreeKill, send
+from kronforce_agent.launcher.masking import MaskSet
+from kronforce_agent.launcher.pipes import Pipes
+from kronforce_agent.launcher.poller import Poller
+from kronforce_agent.launcher.process import StartedProcess
+from kronforce_agent.launcher.protocol import (
+    EXITED,
+    RUNNING,
+    STDERR,
+    STDOUT,
+    Exited,
+    Spawn,
+    Started,
+    TaskState,
+)
+from kronforce_agent.launcher.timers import Timer, Timers
+
+DRAIN_SECS = 1.0
+"""How long the pipes of a finished main process are read before whoever still writes is cut off."""
+DRAIN_BYTES = 1024 * 1024
+"""Read without credit at the end, per stream: a full pipe (64 KiB, at most 1 MiB) always fits."""
+STARVED_SECS = 30.0
+"""Without credit for this long, output goes to the spool instead of slowing the task."""
+GRACE_POLL_SECS = 0.05
+"""How often a tree whose main process has obeyed TERM is looked at before the grace is over."""
+
+TIMED_OUT = "timed_out"
+CANCELLED = "cancelled"
+SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What every attempt needs of its launcher."""
+
+    clock: Clock
+    poller: Poller
+    timers: Timers
+    family: Family
+    on_output: Callable[[Attempt], None]
+    """There may be something to send; called after reads."""
+    on_ended: Callable[[Attempt], None]
+
+
+class Attempt:
+    """See the module. `credit` and `online` belong to the connection that is there now."""
+
+    def __init__(
+        self,
+        spawn: Spawn,
+        process: StartedProcess,
+        start_ticks: int,
+        backlog: Backlog,
+        masks: MaskSet | None,
+        around: Surroundings,
+        *,
+        online: bool,
+    ) -> None:
+        self.execution_id = spawn.execution_id
+        self.fence = spawn.fence
+        self.pid = process.pid
+        self.start_ticks = start_ticks
+        self.leave_background = spawn.leave_background
+        self.backlog = backlog
+        self.credit = spawn.credit if online else 0
+        self.exit: Exited | None = None
+        self.exit_acked = False
+        self.ending: str | None = None
+        self._around = around
+        self._grace_secs = spawn.kill_grace_secs
+        self._started_at = around.clock.micros()
+        self._status: int | None = None
+        self._kill: TreeKill | None = None
+        self._tree_gone = False
+        self._spooling = False
+        self._online = online
+        self._timeout: Timer | None = None
+        self._grace: Timer | None = None
+        self._grace_deadline = 0.0
+        self._drain: Timer | None = None
+        self._starving: Timer | None = None
+        self._pipes = Pipes(
+            (process.stdout, process.stderr), masks, around.poller, self._chunk, self._after_read
+        )
+        if spawn.timeout_secs > 0:
+            self._timeout = self._later(spawn.timeout_secs, lambda: self.end(TIMED_OUT, None))
+        self.update_reading()
+
+    # ---- what others ask -----------------------------------------------------------------------
+
+    @property
+    def forgettable(self) -> bool:
+        return self.exit_acked and self.backlog.empty
+
+    def started(self) -> Started:
+        return Started(
+            execution_id=self.execution_id,
+            fence=self.fence,
+            pid=self.pid,
+            at_micros=self._started_at,
+        )
+
+    def state(self) -> TaskState:
+        resume, ends = self.backlog.resume_offsets(), self.backlog.ends
+        return TaskState(
+            execution_id=self.execution_id,
+            fence=self.fence,
+            state=EXITED if self.exit else RUNNING,
+            pid=self.pid,
+            started_at_micros=self._started_at,
+            acked_seq=self.backlog.acked_seq,
+            last_seq=self.backlog.last_seq,
+            stdout_acked=resume[STDOUT],
+            stderr_acked=resume[STDERR],
+            stdout_end=ends[STDOUT],
+            stderr_end=ends[STDERR],
+            exit=self.exit,
+            exit_acked=self.exit_acked,
+        )
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    def connection_changed(self, online: bool) -> None:
+        """A new connection starts without credit; without one, output is spooled at once."""
+        self._online = online
+        self.credit = 0
+        self._spooling = False
+        self.backlog.rewind()
+        self.update_reading()
+
+    def grant(self, amount: int) -> None:
+        self.credit += amount
+        if self.credit > 0:
+            self._spooling = False
+
+    def update_reading(self) -> None:
+        """Read while somebody takes the bytes, or the spool has to."""
+        if self._pipes.all_ended:
+            return
+        taken = not self._online or (self.credit > 0 and not self.backlog.has_unsent)
+        if self._drain is not None:
+            self._pipes.watch(taken or self._pipes.may_drain(DRAIN_BYTES))
+            return
+        self._pipes.watch(taken or self._spooling)
+        if taken and self._starving:
+            self._starving.cancel()
+            self._starving = None
+        elif not taken and not self._spooling and self._starving is None:
+            self._starving = self._later(STARVED_SECS, self._starved)
+
+    def _starved(self) -> None:
+        self._starving = None
+        self._spooling = True
+        self.update_reading()
+
+    def _chunk(self, stream: int, data: bytes) -> None:
+        self.backlog.append(stream, data, self._around.clock.micros())
+
+    def _after_read(self) -> None:
+        self._around.on_output(self)
+        if self._drain is not None and self._pipes.all_ended:
+            self._finish(cut=False)
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    def end(self, cause: str, grace_secs: float | None) -> None:
+        """TERM to the tree now, KILL after the grace; a shorter grace later shortens it."""
+        if self._status is not None and self.ending is None:
+            return  # it ended by itself, the pipes are being emptied
+        grace = self._grace_secs if grace_secs is None else grace_secs
+        if self.ending is None:
+            self.ending = cause
+            members = self._around.family.members(self)
+            send(members, signal.SIGTERM)
+            send(members, signal.SIGCONT)  # a stopped process would not see the TERM
+        elif self._kill or self._around.clock.monotonic() + grace >= self._grace_deadline:
+            return
+        if self._grace:
+            self._grace.cancel()
+        self._grace_deadline = self._around.clock.monotonic() + grace
+        self._grace = self._later(grace, self._kill_tree)
+
+    def main_exited(self, status: int) -> None:
+        """waitpid has reaped the main process."""
+        self._status = status
+        if self._timeout:
+            self._timeout.cancel()
+        if self.ending is None or self._tree_gone:
+            self._begin_drain()
+        elif self._kill is None:
+            self._look_during_grace()
+
+    def _look_during_grace(self) -> None:
+        if self._kill is not None:
+            return
+        if self._around.family.members(self):
+            self._later(GRACE_POLL_SECS, self._look_during_grace)
+        else:
+            self._kill_tree()  # finds nobody, and looks again until that is certain
+
+    def _kill_tree(self) -> None:
+        if self._kill is not None or self.exit is not None:
+            return
+        if self._grace:
+            self._grace.cancel()
+        find = self._find_members
+        self._kill = TreeKill(find=find, started=self._around.clock.monotonic())
+        self._step_kill()
+
+    def _find_members(self) -> set[int]:
+        return self._around.family.members(self)
+
+    def _step_kill(self) -> None:
+        assert self._kill is not None
+        again = self._kill.step(self._around.clock.monotonic())
+        if again is not None:
+            self._around.timers.at(again, self._step_kill)
+        if (self._kill.empty_once or again is None) and not self._tree_gone:
+            self._tree_gone = True
+            if self._status is not None:
+                self._begin_drain()
+
+    def _begin_drain(self) -> None:
+        """Empty the pipes; as long as someone else holds them open, go on watching."""
+        self._pipes.watch(False)
+        self._drain = self._later(DRAIN_SECS, lambda: self._finish(cut=True))
+        self._pipes.drain(DRAIN_BYTES)
+        if self._pipes.all_ended:
+            self._finish(cut=False)
+        else:
+            self.update_reading()
+
+    def _finish(self, *, cut: bool) -> None:
+        if self.exit is not None:
+            return
+        if self._drain:
+            self._drain.cancel()
+        if cut:
+            self._pipes.drain(DRAIN_BYTES)
+        self._pipes.watch(False)
+        cut = not self._pipes.all_ended
+        self._pipes.close()
+        if self._starving:
+            self._starving.cancel()
+        self.exit = self._outcome(cut)
+        self._around.on_output(self)
+        self._around.on_ended(self)
+
+    def _outcome(self, cut: bool) -> Exited:
+        assert self._status is not None
+        signalled = os.WIFSIGNALED(self._status)
+        return Exited(
+            execution_id=self.execution_id,
+            fence=self.fence,
+            exit_code=None if signalled else os.WEXITSTATUS(self._status),
+            signal=os.WTERMSIG(self._status) if signalled else None,
+            timed_out=self.ending == TIMED_OUT,
+            cancelled=self.ending in (CANCELLED, SUPERSEDED),
+            stdout_end=self.backlog.ends[STDOUT],
+            stderr_end=self.backlog.ends[STDERR],
+            last_seq=self.backlog.last_seq,
+            started_at_micros=self._started_at,
+            ended_at_micros=self._around.clock.micros(),
+            output_cut=cut,
+            leftovers=self._kill.survivors if self._kill else 0,
+        )
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        return self._around.timers.at(self._around.clock.monotonic() + seconds, call)

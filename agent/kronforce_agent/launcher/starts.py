@@ -1,0 +1,106 @@
+"""The `starts` file: which sessions a launcher has started, for whoever cleans up after its death.
+
+First a JSON line about the launcher, then a line `pid start_ticks execution_id` per spawn. It is
+rewritten when most of its lines are over. Not fsynced: after a power cut there is nothing to kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+REWRITE_LINES = 8192
+"""Rewritten when it is this long and at most half of it is alive: below 1 MB at any rate."""
+KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherRecord:
+    """Who wrote the file. After a reboot its pids mean nothing."""
+
+    pid: int
+    start_ticks: int
+    kernel_boot: str
+    cgroup: str
+    """Folder of its cgroup; empty if it has none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One spawn; the pid is also the session's id."""
+
+    pid: int
+    start_ticks: int
+    execution_id: str
+
+    def line(self) -> str:
+        return f"{self.pid} {self.start_ticks} {self.execution_id}\n"
+
+
+class StartsFile:
+    """Append-only for its launcher; one write per turn of the loop."""
+
+    def __init__(self, path: Path, record: LauncherRecord) -> None:
+        self._path = path
+        self._head = json.dumps(asdict(record)) + "\n"
+        self._lines = 0
+        self._waiting: list[str] = []
+        self._fd = self._write_new([])
+
+    def add(self, start: Start) -> None:
+        self._waiting.append(start.line())
+
+    def flush(self, alive: Iterable[Start], count: int) -> None:
+        """Write what was added; `alive` (of which there are `count`) replaces a long file."""
+        if not self._waiting:
+            return
+        self._lines += len(self._waiting)
+        if self._lines > REWRITE_LINES and count < self._lines // 2:
+            os.close(self._fd)
+            self._fd = self._write_new(alive)
+            self._lines = count
+        else:
+            os.write(self._fd, "".join(self._waiting).encode())
+        self._waiting.clear()
+
+    def remove(self) -> None:
+        os.close(self._fd)
+        self._path.unlink(missing_ok=True)
+
+    def _write_new(self, alive: Iterable[Start]) -> int:
+        fresh = self._path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        fd = os.open(fresh, flags, 0o600)
+        os.write(fd, (self._head + "".join(start.line() for start in alive)).encode())
+        fresh.replace(self._path)
+        return fd
+
+
+def read_starts(path: Path) -> tuple[LauncherRecord | None, list[Start]]:
+    """What the file says; torn or foreign lines are passed over, a missing file is empty."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return None, []
+    try:
+        record = LauncherRecord(**json.loads(lines[0]))
+    except (IndexError, ValueError, TypeError):
+        return None, []
+    return record, [start for start in map(_parse, lines[1:]) if start is not None]
+
+
+def _parse(line: str) -> Start | None:
+    parts = line.split()
+    if len(parts) != 3 or not (parts[0].isdigit() and parts[1].isdigit()):
+        return None
+    return Start(int(parts[0]), int(parts[1]), parts[2])
+
+
+def kernel_boot_id() -> str:
+    try:
+        return KERNEL_BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
