@@ -107,9 +107,7 @@ def test_the_worst_target_wins() -> None:
 def test_a_run_is_what_its_targets_make_of_it(
     outcomes: list[State], open_count: int, started: bool, approval: bool, expected: State
 ) -> None:
-    state = run_state(
-        outcomes, open_count=open_count, started=started, awaiting_approval=approval
-    )
+    state = run_state(outcomes, open_count=open_count, started=started, awaiting_approval=approval)
 
     assert state is expected
 

@@ -35,17 +35,17 @@ class Attempt:
     history: list[State] = field(default_factory=list)
 
 
-TARGETS = st.integers(0, 2)
+PLACES = st.integers(0, 2)
 
 
 class RunMachine(RuleBasedStateMachine):
     @initialize(
-        targets=st.integers(1, 3),
+        width=st.integers(1, 3),
         approval=st.booleans(),
         retry_max=st.integers(0, 3),
         delivery=st.sampled_from(Delivery),
     )
-    def trigger(self, targets: int, approval: bool, retry_max: int, delivery: Delivery) -> None:
+    def trigger(self, width: int, approval: bool, retry_max: int, delivery: Delivery) -> None:
         first = State.PENDING_APPROVAL if approval else State.PENDING
         self.policy = RetryPolicy(retry_max=retry_max, delay_secs=5, backoff=2.0)
         self.delivery = delivery
@@ -53,8 +53,8 @@ class RunMachine(RuleBasedStateMachine):
         self.fence = 0
         self.started = False
         self.cancel_asked = False
-        self.targets = [[Attempt(number=1, state=first)] for _ in range(targets)]
-        self.run = first
+        self.targets = [[Attempt(number=1, state=first)] for _ in range(width)]
+        self.state: State = first
 
     @rule(approved=st.sampled_from([State.PENDING, State.REJECTED, State.EXPIRED]))
     def decide_approval(self, approved: State) -> None:
@@ -62,31 +62,34 @@ class RunMachine(RuleBasedStateMachine):
             self.move(attempts[-1], approved)
         self.settle()
 
-    @rule(target=TARGETS)
-    def assign(self, target: int) -> None:
-        attempt = self.newest(target)
+    @rule(place=PLACES)
+    def assign(self, place: int) -> None:
+        attempt = self.newest(place)
         if attempt.state is State.PENDING and not self.cancel_asked:
             self.fence += 1
             attempt.fence = self.fence
 
-    @rule(target=TARGETS)
-    def accept(self, target: int) -> None:
-        attempt = self.newest(target)
+    @rule(place=PLACES)
+    def accept(self, place: int) -> None:
+        attempt = self.newest(place)
         if attempt.fence and self.move(attempt, State.RUNNING):
             self.started = True
         self.settle()
 
-    @rule(target=TARGETS, stale=st.booleans(), report=st.builds(
-        Report,
-        exit_code=st.sampled_from([None, 0, 1, 75]),
-        signal=st.sampled_from([None, 9, 15]),
-        timed_out=st.booleans(),
-        start_failed=st.booleans(),
-        assertion_failed=st.booleans(),
-    ))
-    def finish(self, target: int, stale: bool, report: Report) -> None:
-        attempt = self.newest(target)
-        if not attempt.fence or stale:
+    @rule(
+        place=PLACES,
+        report=st.builds(
+            Report,
+            exit_code=st.sampled_from([None, 0, 1, 75]),
+            signal=st.sampled_from([None, 9, 15]),
+            timed_out=st.booleans(),
+            start_failed=st.booleans(),
+            assertion_failed=st.booleans(),
+        ),
+    )
+    def finish(self, place: int, report: Report) -> None:
+        attempt = self.newest(place)
+        if not attempt.fence:
             return
         asked = Reason.CANCELLED if attempt.cancelling else None
         state, reason = decide_outcome(
@@ -101,23 +104,23 @@ class RunMachine(RuleBasedStateMachine):
         )
         self.started = True
         if self.move(attempt, state) and not self.cancel_asked:
-            self.follow(target, attempt, state, reason, report.exit_code)
+            self.follow(place, attempt, state, reason, report.exit_code)
         self.settle()
 
-    @rule(target=TARGETS)
-    def lose(self, target: int) -> None:
-        attempt = self.newest(target)
+    @rule(place=PLACES)
+    def lose(self, place: int) -> None:
+        attempt = self.newest(place)
         if not attempt.fence:
             return
         lost = attempt.lost_before + 1
         loss = decide_loss(self.delivery, lost_attempts=lost, cancelling=attempt.cancelling)
         if self.move(attempt, loss.state) and loss.redeliver:
-            self.add(target, Attempt(attempt.number + 1, State.PENDING, lost_before=lost))
+            self.add(place, Attempt(attempt.number + 1, State.PENDING, lost_before=lost))
         self.settle()
 
-    @rule(target=TARGETS, outcome=st.sampled_from([State.EXPIRED, State.SKIPPED]))
-    def give_up_waiting(self, target: int, outcome: State) -> None:
-        attempt = self.newest(target)
+    @rule(place=PLACES, outcome=st.sampled_from([State.EXPIRED, State.SKIPPED]))
+    def give_up_waiting(self, place: int, outcome: State) -> None:
+        attempt = self.newest(place)
         if not attempt.fence:
             self.move(attempt, outcome)
         self.settle()
@@ -131,14 +134,14 @@ class RunMachine(RuleBasedStateMachine):
                 self.move(attempts[-1], State.CANCELLED)
         self.settle()
 
-    def newest(self, target: int) -> Attempt:
-        return self.targets[target % len(self.targets)][-1]
+    def newest(self, place: int) -> Attempt:
+        return self.targets[place % len(self.targets)][-1]
 
-    def add(self, target: int, attempt: Attempt) -> None:
-        self.targets[target % len(self.targets)].append(attempt)
+    def add(self, place: int, attempt: Attempt) -> None:
+        self.targets[place % len(self.targets)].append(attempt)
 
     def follow(
-        self, target: int, attempt: Attempt, state: State, reason: Reason, code: int | None
+        self, place: int, attempt: Attempt, state: State, reason: Reason, code: int | None
     ) -> None:
         again = decide_retry(
             self.policy,
@@ -151,7 +154,7 @@ class RunMachine(RuleBasedStateMachine):
         )
         if again is not None:
             number, lost = again.attempt_number, attempt.lost_before
-            self.add(target, Attempt(number, State.PENDING, lost_before=lost))
+            self.add(place, Attempt(number, State.PENDING, lost_before=lost))
 
     def move(self, attempt: Attempt, after: State) -> bool:
         """Compare and set, as the store does it."""
@@ -170,8 +173,8 @@ class RunMachine(RuleBasedStateMachine):
             started=self.started,
             awaiting_approval=State.PENDING_APPROVAL in newest,
         )
-        assert after is self.run or can_move_run(self.run, after)
-        self.run = after
+        assert after is self.state or can_move_run(self.state, after)
+        self.state = after
 
     @invariant()
     def one_attempt_is_open_per_target_and_it_is_the_newest(self) -> None:
@@ -187,7 +190,7 @@ class RunMachine(RuleBasedStateMachine):
     @invariant()
     def a_run_has_ended_exactly_when_all_its_targets_have(self) -> None:
         ended = all(attempts[-1].state in TERMINAL for attempts in self.targets)
-        assert (self.run in TERMINAL) == ended
+        assert (self.state in TERMINAL) == ended
 
     @invariant()
     def fences_and_attempt_numbers_grow(self) -> None:

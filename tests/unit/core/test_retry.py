@@ -8,14 +8,24 @@ from kronforce.core.retry import RetryAt, RetryPolicy, decide_retry, parse_retry
 RNG = random.Random(7)
 
 
-def retry(policy: RetryPolicy, attempt_number: int = 1, **changes: object) -> RetryAt | None:
-    arguments: dict[str, object] = {
-        "state": State.FAILED,
-        "reason": Reason.EXIT_CODE,
-        "exit_code": 1,
-        "rng": RNG,
-    }
-    return decide_retry(policy, attempt_number=attempt_number, **(arguments | changes))  # type: ignore[arg-type] - a table of keyword arguments
+def retry(
+    policy: RetryPolicy,
+    attempt_number: int = 1,
+    *,
+    lost_attempts: int = 0,
+    state: State = State.FAILED,
+    reason: Reason = Reason.EXIT_CODE,
+    exit_code: int | None = 1,
+) -> RetryAt | None:
+    return decide_retry(
+        policy,
+        attempt_number=attempt_number,
+        lost_attempts=lost_attempts,
+        state=state,
+        reason=reason,
+        exit_code=exit_code,
+        rng=RNG,
+    )
 
 
 def test_delays_grow_by_the_backoff() -> None:
