@@ -1,0 +1,135 @@
+"""Zones against a walk through every second of the hours around a change."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kronforce.core.schedules.cron import parse_cron
+from kronforce.core.schedules.zones import count_instants, next_instant
+
+BERLIN = ZoneInfo("Europe/Berlin")
+# A gap and a fold of half an hour, and one that leaves out a whole day.
+LORD_HOWE, APIA = ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Pacific/Apia")
+
+SPRING, AUTUMN = datetime(2026, 3, 28, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)
+
+
+def fires(expression: str, after: datetime, count: int, zone: ZoneInfo = BERLIN) -> list[str]:
+    found: list[str] = []
+    at: datetime | None = after
+    while len(found) < count:
+        assert at is not None
+        at = next_instant(parse_cron(expression), at, zone)
+        assert at is not None
+        found.append(at.astimezone(zone).isoformat())
+    return found
+
+
+def test_in_utc_the_wall_clock_is_the_instant() -> None:
+    cron = parse_cron("0 30 2 * * *")
+
+    assert next_instant(cron, SPRING) == SPRING + timedelta(hours=2, minutes=30)
+    assert next_instant(cron, SPRING.astimezone(BERLIN)) == SPRING + timedelta(hours=2, minutes=30)
+    assert next_instant(parse_cron("* * * * * *"), datetime(9999, 6, 1, tzinfo=UTC)) is None
+
+
+def test_a_fixed_time_in_a_gap_fires_at_the_first_valid_instant_once() -> None:
+    assert fires("0 30 2 * * *", SPRING, 3) == [
+        "2026-03-28T02:30:00+01:00",
+        "2026-03-29T03:00:00+02:00",
+        "2026-03-30T02:30:00+02:00",
+    ]
+    assert fires("0 */20 2 * * *", SPRING + timedelta(hours=2), 2) == [
+        "2026-03-29T03:00:00+02:00",
+        "2026-03-30T02:00:00+02:00",
+    ]
+
+
+def test_a_fixed_time_that_comes_twice_fires_the_first_time() -> None:
+    assert fires("0 30 2 * * *", AUTUMN + timedelta(hours=12), 2) == [
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-26T02:30:00+01:00",
+    ]
+
+
+def test_every_half_hour_follows_elapsed_time_through_gap_and_fold() -> None:
+    assert fires("0 */30 * * * *", datetime(2026, 3, 29, 0, 15, tzinfo=UTC), 3) == [
+        "2026-03-29T01:30:00+01:00",
+        "2026-03-29T03:00:00+02:00",
+        "2026-03-29T03:30:00+02:00",
+    ]
+    assert fires("0 */30 * * * *", datetime(2026, 10, 24, 23, 45, tzinfo=UTC), 6) == [
+        "2026-10-25T02:00:00+02:00",
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-25T02:00:00+01:00",
+        "2026-10-25T02:30:00+01:00",
+        "2026-10-25T03:00:00+01:00",
+        "2026-10-25T03:30:00+01:00",
+    ]
+
+
+def walk_elapsed(expression: str, after: datetime, seconds: int, zone: ZoneInfo) -> list[datetime]:
+    """Each second whose reading on the wall matches, by asking what follows the one before."""
+    cron = parse_cron(expression)
+    found = []
+    for n in range(1, seconds + 1):
+        at = after + timedelta(seconds=n)
+        local = at.astimezone(zone).replace(tzinfo=None)
+        if cron.next_local(local - timedelta(seconds=1)) == local:
+            found.append(at)
+    return found
+
+
+@given(
+    st.sampled_from(["0 */7 * * * *", "30 15,45 */2 * * *", "0 59 * * * *", "0 0 * * * *"]),
+    st.sampled_from(
+        [
+            (BERLIN, datetime(2026, 3, 28, 23, tzinfo=UTC)),
+            (BERLIN, datetime(2026, 10, 24, 23, tzinfo=UTC)),
+            (LORD_HOWE, datetime(2026, 4, 4, 13, 30, tzinfo=UTC)),
+            (LORD_HOWE, datetime(2026, 10, 3, 14, tzinfo=UTC)),
+            (APIA, datetime(2011, 12, 30, 8, tzinfo=UTC)),
+        ]
+    ),
+    st.integers(0, 7200),
+)
+def test_elapsed_lines_fire_whenever_the_wall_clock_reads_so(
+    expression: str, place: tuple[ZoneInfo, datetime], offset: int
+) -> None:
+    zone, start = place
+    after = start + timedelta(seconds=offset)
+    walked = walk_elapsed(expression, after, 7200, zone)
+
+    at, found = next_instant(parse_cron(expression), after, zone), list[datetime]()
+    while at is not None and at <= after + timedelta(seconds=7200):
+        found.append(at)
+        at = next_instant(parse_cron(expression), at, zone)
+
+    assert found == walked
+
+
+def test_a_day_that_a_zone_left_out_fires_when_the_next_begins() -> None:
+    after = datetime(2011, 12, 30, 9, tzinfo=UTC)
+
+    assert fires("0 0 12 * * *", after, 2, APIA) == [
+        "2011-12-31T00:00:00+14:00",
+        "2011-12-31T12:00:00+14:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("days", "zone", "exact"),
+    [(3, BERLIN, False), (0.5, BERLIN, True), (400, BERLIN, False), (400, UTC, True)],
+)
+def test_counting_says_when_a_change_of_offset_may_have_spoiled_it(
+    days: float, zone: ZoneInfo, exact: bool
+) -> None:
+    counted, is_exact = count_instants(
+        parse_cron("0 0 * * * *"), SPRING, SPRING + timedelta(days=days), zone
+    )
+
+    assert is_exact is exact
+    assert abs(counted - int(days * 24)) <= 1
