@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, SmallInteger, Table, Text
 from sqlalchemy.types import TypeEngine
 
 Row = tuple[Any, ...]
@@ -39,6 +39,15 @@ _ARRAYS: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
 )
 
 
+def _column(table: Table, param: str) -> Column[Any]:
+    """`name`, or `name=column` for a value that is not called like the column it is typed by."""
+    return table.c[param.rpartition("=")[2]]
+
+
+def _names(params: Sequence[str]) -> list[str]:
+    return [param.partition("=")[0] for param in params]
+
+
 def _array_type(kind: TypeEngine[Any]) -> str:
     return next(array for base, array in _ARRAYS if isinstance(kind, base))
 
@@ -48,9 +57,8 @@ class Statement:
 
     def __init__(self, table: Table, params: Sequence[str], sqlite: str, postgresql: str) -> None:
         self.table = table.name
-        self.params = tuple(params)
         self._sqlite = sqlite
-        arrays = ", ".join(f"%s::{_array_type(table.c[name].type)}" for name in params)
+        arrays = ", ".join(f"%s::{_array_type(_column(table, name).type)}" for name in params)
         self._postgresql = postgresql.replace("{arrays}", arrays)
 
     def run(self, cursor: Cursor, rows: Sequence[Row], *, sqlite: bool) -> int:
@@ -100,7 +108,7 @@ def update(table: Table, params: Sequence[str], *, set_: str, where: str) -> Sta
         params,
         f"UPDATE {table.name} AS t SET {_numbered(set_, params)} WHERE {_numbered(where, params)}",
         f"UPDATE {table.name} AS t SET {_joined(set_)} "
-        f"FROM unnest({{arrays}}) AS u({', '.join(params)}) WHERE {_joined(where)}",
+        f"FROM unnest({{arrays}}) AS u({', '.join(_names(params))}) WHERE {_joined(where)}",
     )
 
 
@@ -110,7 +118,7 @@ def delete(table: Table, params: Sequence[str], *, where: str) -> Statement:
         table,
         params,
         f"DELETE FROM {table.name} AS t WHERE {_numbered(where, params)}",
-        f"DELETE FROM {table.name} AS t USING unnest({{arrays}}) AS u({', '.join(params)}) "
+        f"DELETE FROM {table.name} AS t USING unnest({{arrays}}) AS u({', '.join(_names(params))}) "
         f"WHERE {_joined(where)}",
     )
 
@@ -119,7 +127,7 @@ _VALUE = re.compile(r"(?<!:):(\w+)")
 
 
 def _numbered(sql: str, params: Sequence[str]) -> str:
-    places = {name: number for number, name in enumerate(params, 1)}
+    places = {name: number for number, name in enumerate(_names(params), 1)}
     return _VALUE.sub(lambda found: f"?{places[found[1]]}", sql)
 
 

@@ -1,0 +1,1 @@
+"""The hot path of the store: create, assign, start and finish, many at a time."""

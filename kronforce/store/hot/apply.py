@@ -1,0 +1,146 @@
+"""One batch of the hot path, in one transaction.
+
+The order is the same in every batch (calls, requests, definitions, agents,
+executions that end, runs, slots, fires, new rows, events), so that two
+controllers meet the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.store.database import Tx
+from kronforce.store.dialect import Row
+from kronforce.store.hot import creating, finishing
+from kronforce.store.hot import statements as st
+from kronforce.store.hot.admission import Slots
+from kronforce.store.hot.commands import Assign, Call, Created, CreateRun, Finish, NewTarget, Start
+from kronforce.store.tables import agents, counters
+
+FENCE = "fence"
+
+
+def apply(tx: Tx, batch: Sequence[Any]) -> None:
+    """Write every command of the batch. Raises to have it rolled back and split."""
+    creates: list[CreateRun] = []
+    finishes: list[Finish] = []
+    starts: list[Start] = []
+    assigns: list[Assign] = []
+    for command in batch:
+        kind = type(command)
+        if kind is CreateRun:
+            creates.append(command)
+        elif kind is Finish:
+            finishes.append(command)
+        elif kind is Start:
+            if not command.void:
+                starts.append(command)
+        elif kind is Assign:
+            assigns.append(command)
+        elif kind is Call:
+            command.run(tx)
+        else:
+            raise TypeError(f"not a command: {command!r}")
+    _reset(creates, finishes)
+    events: list[Row] = []
+    if creates:
+        creating.deduplicate(tx, creates)
+        creating.check_definitions(tx, creates)
+        creating.forget_refused_requests(tx, creates)
+    changes = finishing.RunChanges()
+    if starts:
+        finishing.write_starts(tx, starts, changes, events)
+    if finishes:
+        finishing.write_finishes(tx, finishes, changes, events)
+    changes.save(tx)
+    admissions = _admit(tx, changes.ended_runs(), creates)
+    if creates:
+        creating.write_fires(tx, creates)
+    _assign(tx, creates, assigns)
+    if creates:
+        creating.write_runs(tx, creates, admissions, events)
+    tx.run(st.INSERT_EVENT, events)
+
+
+def _reset(creates: Sequence[CreateRun], finishes: Sequence[Finish]) -> None:
+    """A batch may be applied again after a rollback: forget what the first try found."""
+    for run in creates:
+        run.outcome, run.skip_reason = Created.CREATED, ""
+        for target in run.targets:
+            target.fence = 0
+    for finish in finishes:
+        finish.applied, finish.run_finished, finish.admitted = False, False, []
+
+
+def _admit(tx: Tx, ended: Sequence[Finish], creates: Sequence[CreateRun]) -> dict[int, int]:
+    """Free, let in, judge: nothing at all when no job of the batch has a limit."""
+    freed = [finish for finish in ended if finish.live.run.admission]
+    limited = [run for run in creates if run.limit is not None]
+    if not freed and not limited:
+        return {}
+    slots = Slots(tx, [f.live.run.job.key for f in freed] + [run.job.key for run in limited])
+    finishing.release_slots(tx, freed, slots)
+    admissions = creating.admit(limited, slots)
+    slots.save()
+    return admissions
+
+
+def _assign(tx: Tx, creates: Sequence[CreateRun], assigns: Sequence[Assign]) -> None:
+    """Fences for everything that goes to an agent whose session is still the same."""
+    wanted: list[NewTarget | Assign] = [*assigns]
+    for run in creates:
+        for target in run.targets:
+            if target.session is None:
+                continue
+            if run.outcome is Created.CREATED:
+                wanted.append(target)
+    if not wanted:
+        return
+    valid = _valid_sessions(tx, wanted)
+    fence = take_counter(tx, FENCE, len(valid)) if valid else 0
+    for item in valid:
+        item.fence = fence
+        fence += 1
+    rows = []
+    for assign in assigns:
+        assign.done = assign.fence > 0
+        if assign.done:
+            rows.append((assign.execution_key, assign.agent_key, assign.fence, assign.assigned_at))
+    if tx.run(st.ASSIGN, rows) != len(rows):
+        if len(rows) > 1:
+            raise finishing.SplitBatch
+        assigns[0].done = False
+
+
+def _valid_sessions(tx: Tx, wanted: Sequence[NewTarget | Assign]) -> list[NewTarget | Assign]:
+    """Those whose agent's session was not taken over; the others lose their reservation."""
+    epochs: dict[int, int] = {}
+    for item in wanted:
+        session = item.session if isinstance(item, NewTarget) else item
+        epochs[session.agent_key] = session.epoch
+    query = sa.select(agents.c.key, agents.c.session_epoch).where(agents.c.key.in_(epochs))
+    current = {row.key: row.session_epoch for row in tx.conn.execute(query)}
+    valid: list[NewTarget | Assign] = []
+    for item in wanted:
+        session = item.session if isinstance(item, NewTarget) else item
+        if current.get(session.agent_key) == session.epoch:
+            valid.append(item)
+    return valid
+
+
+def take_counter(tx: Tx, name: str, count: int) -> int:
+    """Take `count` numbers from a counter that only grows; the first of them."""
+    query = (
+        sa.update(counters)
+        .where(counters.c.name == name)
+        .values(value=counters.c.value + count)
+        .returning(counters.c.value)
+    )
+    value = tx.conn.execute(query).scalar()
+    if value is None:
+        tx.conn.execute(sa.insert(counters).values(name=name, value=count))
+        value = count
+    return int(value) - count + 1

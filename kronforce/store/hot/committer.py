@@ -1,0 +1,218 @@
+"""Group commit: what has gathered is written in one transaction, off the event loop.
+
+The loop stages commands; when the thread is idle the loop cuts a batch, the
+thread applies it and commits, and the loop then resolves every command of it.
+While the thread waits for the disk the next batch gathers, so a commit starts
+at once when the system is idle and carries more under load, with no timer.
+COMMIT never runs on the event loop: nothing would gather meanwhile.
+
+A batch that fails is retried whole where the store asks for it (deadlock,
+serialisation), then command by command, so that a bad one fails only its own
+caller. The committer itself never dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from kronforce.errors import KronforceError, Unavailable
+from kronforce.failpoints import failpoint
+from kronforce.store.database import Tx
+
+log = logging.getLogger(__name__)
+
+# Commands per transaction: enough that fsync no longer shows, few enough that the first of them
+# does not wait long for the last.
+MAX_BATCH = 1024
+
+# How often a batch is tried again when the store says that somebody else was in the way.
+CONFLICT_RETRIES = 5
+
+_before_commit = failpoint("store.before_commit")
+_after_commit = failpoint("store.after_commit")
+
+
+class Command(Protocol):
+    """One thing to write."""
+
+    def committed(self, error: Exception | None) -> None:
+        """Called on the loop: None after the commit, else why nothing was written."""
+
+
+Apply = Callable[[Tx, Sequence[Any]], None]
+
+
+class Committer:
+    """One connection, one thread, one stream of batches. Start it on the loop that stages."""
+
+    def __init__(self, engine: sa.Engine, apply: Apply, *, name: str, max_batch: int = MAX_BATCH):
+        self._engine = engine
+        self._apply = apply
+        self._name = name
+        self._max_batch = max_batch
+        self._staged: list[Any] = []
+        self._busy = False
+        self._cut_planned = False
+        self._conn: sa.Connection | None = None
+        self._batches: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._commits = 0
+        # Called on the loop as a batch is cut, to stage what should ride in it.
+        self.before_cut: Callable[[], None] = _nothing
+        # Called on the loop after a batch, when all of its commands are resolved.
+        self.after_commit: Callable[[], None] = _nothing
+        # Called on the thread before each batch's transaction begins, for settings of the session.
+        self.on_connect: Callable[[sa.Connection], None] | None = None
+
+    def start(self) -> None:
+        """Start the thread. Call on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Commit what is staged, then end the thread."""
+        while self._staged or self._busy:
+            self._idle.clear()
+            self.wake()
+            await self._idle.wait()
+        self._batches.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    @property
+    def staged(self) -> int:
+        """Commands that wait for a batch."""
+        return len(self._staged)
+
+    @property
+    def commits(self) -> int:
+        """Batches committed so far."""
+        return self._commits
+
+    def stage(self, command: Any) -> None:
+        """Add a command to the next batch."""
+        self._staged.append(command)
+        if not self._cut_planned and not self._busy:
+            self.wake()
+
+    def wake(self) -> None:
+        """Plan a cut at the end of this turn of the loop, so that its other work rides along."""
+        if not self._cut_planned and not self._busy:
+            self._cut_planned = True
+            self._loop.call_soon(self._cut)
+
+    def _cut(self) -> None:
+        self._cut_planned = False
+        if self._busy:
+            return
+        self.before_cut()
+        if not self._staged:
+            self._idle.set()
+            return
+        batch = self._staged[: self._max_batch]
+        del self._staged[: self._max_batch]
+        self._busy = True
+        self._batches.put(batch)
+
+    def _done(self, resolved: list[tuple[Any, Exception | None]]) -> None:
+        self._busy = False
+        self._commits += 1
+        for command, error in resolved:
+            try:
+                command.committed(error)
+            except Exception:
+                log.exception("a command's follow-up failed", extra={"action": "commit_followup"})
+        self.after_commit()
+        self._cut()
+
+    # On the thread from here on.
+
+    def _run(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            resolved = self._commit(batch)
+            with suppress(RuntimeError):  # the loop is gone: a forced stop
+                self._loop.call_soon_threadsafe(self._done, resolved)
+        self._disconnect()
+
+    def _commit(self, batch: list[Any]) -> list[tuple[Any, Exception | None]]:
+        error = self._try(batch)
+        for _ in range(CONFLICT_RETRIES):
+            if error is None or not _is_conflict(error):
+                break
+            error = self._try(batch)
+        if error is None:
+            return [(command, None) for command in batch]
+        if len(batch) == 1:
+            return [(batch[0], _for_callers(error))]
+        log.info(
+            "batch failed, trying its commands one by one: %r",
+            error,
+            extra={"action": "batch_split", "committer": self._name},
+        )
+        return [pair for command in batch for pair in self._commit([command])]
+
+    def _try(self, batch: list[Any]) -> Exception | None:
+        try:
+            conn = self._connection()
+            with conn.begin():
+                if conn.dialect.name == "sqlite":
+                    conn.exec_driver_sql("BEGIN IMMEDIATE")
+                self._apply(Tx(conn), batch)
+                _before_commit()
+            _after_commit()
+        except Exception as error:
+            if _is_lost(error):
+                self._disconnect()
+            return error
+        return None
+
+    def _connection(self) -> sa.Connection:
+        if self._conn is None:
+            conn = self._engine.connect()
+            if self.on_connect is not None:
+                self.on_connect(conn)
+                conn.commit()
+            self._conn = conn
+        return self._conn
+
+    def _disconnect(self) -> None:
+        if self._conn is not None:
+            with suppress(Exception):
+                self._conn.invalidate()
+                self._conn.close()
+            self._conn = None
+
+
+def _nothing() -> None:
+    return None
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Deadlock and serialisation failures: nothing is wrong with the batch itself."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return state in {"40001", "40P01"}
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, sa.exc.DBAPIError) and (
+        error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
+    )
+
+
+def _for_callers(error: Exception) -> Exception:
+    """What a caller is told: ours as it is, a store that is away as UNAVAILABLE."""
+    if isinstance(error, KronforceError):
+        return error
+    if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+        log.error("the store did not take a write: %s", error, extra={"action": "store_away"})
+        return Unavailable("the store does not answer; nothing was written: try again")
+    return error

@@ -1,0 +1,154 @@
+"""Starts and ends of executions, and what they make of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.store.database import Tx
+from kronforce.store.dialect import Row
+from kronforce.store.hot import statements as st
+from kronforce.store.hot.admission import Slots
+from kronforce.store.hot.commands import Finish, NextAttempt, Start
+from kronforce.store.hot.events import completed_event, started_event
+from kronforce.store.tables import Admission, Phase, runs
+
+PENDING = 1
+RUNNING = 3
+
+
+class SplitBatch(Exception):
+    """A compare-and-set missed somewhere in the batch: go through it one by one."""
+
+
+def write_starts(tx: Tx, starts: Sequence[Start], changes: RunChanges, events: list[Row]) -> None:
+    """pending → running, for those that their finish has not overtaken."""
+    rows = [(start.execution_key, start.fence, start.at) for start in starts]
+    if tx.run(st.START, rows) != len(rows):
+        if len(rows) > 1:
+            raise SplitBatch
+        return
+    for start in starts:
+        changes.start(start.live.run.key, start.at)
+        events.append(started_event(start.live, start.at))
+
+
+def write_finishes(
+    tx: Tx, finishes: Sequence[Finish], changes: RunChanges, events: list[Row]
+) -> None:
+    """Any open state → a terminal one; further attempts are inserted in the same transaction."""
+    if tx.run(st.FINISH, [_finish_row(finish) for finish in finishes]) != len(finishes):
+        if len(finishes) > 1:
+            raise SplitBatch
+        return
+    tx.run(st.END_TARGET, [_target_row(finish) for finish in finishes])
+    tx.run(st.INSERT_INLINE, [(f.live.key, f.inline) for f in finishes if f.inline is not None])
+    following = [finish for finish in finishes if finish.next_attempt is not None]
+    tx.run(st.INSERT_EXECUTION, [_attempt_row(finish) for finish in following])
+    for finish in finishes:
+        finish.applied = True
+        changes.finish(finish)
+        if finish.tell_start and finish.started_at is not None:
+            events.append(started_event(finish.live, finish.started_at))
+        events.append(completed_event(finish))
+
+
+class RunChanges:
+    """What a batch does to each run, gathered so that every run is written once."""
+
+    def __init__(self) -> None:
+        # run key → [closed, worst, reason, started_at, finished_at, outputs, steps]
+        self._rows: dict[int, list[Any]] = {}
+        self._ended: list[Finish] = []
+
+    def _of(self, run_key: int) -> list[Any]:
+        row = self._rows.get(run_key)
+        if row is None:
+            row = self._rows[run_key] = [0, 0, "", None, None, None, 0]
+        return row
+
+    def start(self, run_key: int, at: int) -> None:
+        row = self._of(run_key)
+        row[3] = at if row[3] is None else min(row[3], at)
+        row[6] += 1
+
+    def finish(self, finish: Finish) -> None:
+        row = self._of(finish.live.run.key)
+        row[6] += 1
+        if finish.started_at is not None:
+            row[3] = finish.started_at if row[3] is None else min(row[3], finish.started_at)
+        if finish.outputs is not None:
+            row[5] = finish.outputs
+        if finish.next_attempt is not None:
+            return
+        self._ended.append(finish)
+        row[0] += 1
+        row[4] = finish.finished_at
+        rank = st.RANK[finish.state]
+        if rank > row[1]:
+            row[1], row[2] = rank, finish.reason
+
+    def save(self, tx: Tx) -> None:
+        """Write every run once, then tell each last finish what its run became."""
+        tx.run(st.CHANGE_RUN, [(key, *row) for key, row in sorted(self._rows.items())])
+        many: list[Finish] = []
+        for finish in self._ended:
+            if finish.live.run.target_count == 1:
+                finish.run_state, finish.run_finished = finish.state, True
+            else:
+                many.append(finish)
+        if many:
+            _read_back(tx, many)
+
+    def ended_runs(self) -> list[Finish]:
+        """One finish for each run that has ended."""
+        return list({f.live.run.key: f for f in self._ended if f.run_finished}.values())
+
+
+def _read_back(tx: Tx, finishes: list[Finish]) -> None:
+    keys = {finish.live.run.key for finish in finishes}
+    query = sa.select(runs.c.key, runs.c.state, runs.c.finished_at).where(runs.c.key.in_(keys))
+    found = {row.key: row for row in tx.conn.execute(query)}
+    for finish in finishes:
+        row = found[finish.live.run.key]
+        finish.run_state, finish.run_finished = row.state, row.finished_at is not None
+
+
+def release_slots(tx: Tx, ended: Sequence[Finish], slots: Slots) -> None:
+    """Runs that ended give back what they held, and the waiting are let in."""
+    limited = [f for f in ended if f.live.run.admission in (Admission.ACTIVE, Admission.WAITING)]
+    tx.run(st.RELEASE_RUN, [(finish.live.run.key,) for finish in limited])
+    for finish in limited:
+        run = finish.live.run
+        slot_id = (run.job.key, run.slot_key)
+        slots.give_back(slot_id, run.admission, run.trigger)
+        finish.admitted = slots.let_in(slot_id, run.job.limit_of(run.slot_key))
+
+
+def _finish_row(f: Finish) -> Row:
+    return (
+        f.live.key, f.live.fence, f.state, f.reason, f.message, f.started_at, f.finished_at,
+        f.exit_code, f.signal, f.stdout_bytes, f.stderr_bytes, f.outputs, f.dispatch,
+    )  # fmt: skip
+
+
+def _target_row(f: Finish) -> Row:
+    state = f.state if f.next_attempt is None else PENDING
+    return (f.live.run.key, f.live.target_index, f.agent_key, state, f.live.attempt_number)
+
+
+def _attempt_row(finish: Finish) -> Row:
+    following, live = finish.next_attempt, finish.live
+    assert following is not None  # noqa: S101 - the caller chose those that have one
+    return new_attempt_row(live, following, finish.finished_at)
+
+
+def new_attempt_row(live: Any, a: NextAttempt, now: int) -> Row:
+    phase = Phase.READY if a.due_at is None else Phase.RETRY_WAIT
+    return (
+        a.execution_key, a.execution_id, live.run.key, live.run.job.key, live.target_index, "", 0,
+        a.attempt_number, a.retry_of, PENDING, "", "", phase, live.run.priority, a.route, None, 0,
+        a.losses, now, a.due_at, a.queue_deadline_at, None, None, "", 0, 0, 0,
+    )  # fmt: skip
