@@ -1,0 +1,78 @@
+"""One line for people about a state and its reason.
+
+What an agent or the engine said of an execution is stored and wins; these
+lines are for what nobody put into words, above all for what waits: they say
+what would let it go.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from kronforce.core.lifecycle import Reason, State
+
+_WAITING: dict[str, str] = {
+    Reason.QUEUE: "waits: others go first",
+    Reason.SLOT: "waits for a free slot on the agents that fit",
+    Reason.LABELS: "waits: no enrolled agent fits; enrol one, or change the target",
+    Reason.OFFLINE: "waits: the agents that fit are offline or draining",
+    Reason.ASSIGNED: "sent to its agent, not yet accepted",
+    Reason.CONCURRENCY: "waits for earlier runs of this job (max_concurrent)",
+    Reason.RETRY_WAIT: "waits for its next attempt",
+}
+_RUNNING: dict[str, str] = {
+    Reason.AGENT_UNREACHABLE: "its agent cannot be reached",
+    Reason.CANCELLING: "is being cancelled",
+    Reason.STORING_OUTPUT: "has ended; its last output is being stored",
+}
+_ENDED: dict[str, str] = {
+    Reason.START_FAILED: "could not be started",
+    Reason.UNSUPPORTED: "its agent does not know this kind of task",
+    Reason.TIMEOUT: "ran longer than timeout_secs",
+    Reason.REPLACED: "replaced by a newer run",
+    Reason.OVERLAP: "skipped: an earlier run was still open (concurrency_policy forbid)",
+    Reason.QUEUE_FULL: "skipped: queue_limit runs were waiting already",
+    Reason.NO_AGENT: "left out: the agent could not be given work",
+    Reason.QUEUE_TIMEOUT: "waited longer than queue_timeout_secs",
+    Reason.OFFLINE_TIMEOUT: "waited longer than offline_timeout_secs for an agent",
+    Reason.AGENT_LOST: "its agent was gone longer than lost_after_secs; it may have run",
+    Reason.AGENT_RESTARTED: "its agent came back without it; it may have run",
+    Reason.LAUNCHER_DIED: "the launcher that held it died; it may have run",
+    Reason.QUARANTINED: "three attempts in a row were lost; not tried again",
+}
+_BY_STATE: dict[int, dict[str, str]] = {State.PENDING: _WAITING, State.RUNNING: _RUNNING}
+
+# What shells and kernels mean by them.
+_EXIT_CODES = {126: "found, but not executable", 127: "command not found"}
+_SIGNAL_EXIT = 128
+
+
+def sentence(
+    state: int, reason: str, *, exit_code: int | None = None, signal_number: int = 0
+) -> str:
+    """The line for an execution or a run; empty where the state says it all."""
+    if signal_number:
+        return f"killed by {_signal_name(signal_number)}"
+    if exit_code:
+        return exit_sentence(exit_code)
+    return _BY_STATE.get(state, _ENDED).get(reason, "")
+
+
+def exit_sentence(exit_code: int) -> str:
+    """`exit 137: killed (out of memory?)`"""
+    if exit_code in _EXIT_CODES:
+        return f"exit {exit_code}: {_EXIT_CODES[exit_code]}"
+    number = exit_code - _SIGNAL_EXIT
+    if number in _SIGNALS:
+        return f"exit {exit_code}: killed by {_signal_name(number)}"
+    return f"exit {exit_code}"
+
+
+def _signal_name(number: int) -> str:
+    name = signal.Signals(number).name if number in _SIGNALS else f"signal {number}"
+    return f"{name} (out of memory?)" if number == signal.SIGKILL else name
+
+
+_SIGNALS = frozenset(int(number) for number in signal.valid_signals()) & frozenset(
+    int(number) for number in signal.Signals
+)
