@@ -50,7 +50,7 @@ class State(TypedDict):
     kept: bool
 
 
-class UnavailableError(Exception):
+class Unavailable(Exception):
     """This machine has no PostgreSQL and no way to install one."""
 
 
@@ -63,7 +63,7 @@ def main() -> int:
     try:
         with locked():
             return COMMANDS[arguments.command](arguments.holder)
-    except UnavailableError as reason:
+    except Unavailable as reason:
         print(reason, file=sys.stderr)
         return 3
 
@@ -173,7 +173,7 @@ def find_binaries() -> Path | None:
 
 def install() -> Path:
     if os.getuid() != 0 or shutil.which("apt-get") is None:
-        raise UnavailableError("PostgreSQL is not installed, and installing it needs root and apt")
+        raise Unavailable("PostgreSQL is not installed, and installing it needs root and apt")
     apt = ["apt-get", "-q", "-o", f"DPkg::Lock::Timeout={APT_LOCK_WAIT_SECS}"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for words in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
@@ -181,10 +181,10 @@ def install() -> Path:
                               text=True, env=environment, timeout=INSTALL_LIMIT_SECS,
                               check=False)  # fmt: skip
         if done.returncode != 0:
-            raise UnavailableError(f"apt-get {words[0]} failed:\n{done.stdout}{done.stderr}")
+            raise Unavailable(f"apt-get {words[0]} failed:\n{done.stdout}{done.stderr}")
     binaries = find_binaries()
     if binaries is None:
-        raise UnavailableError("the package postgresql brought no server")
+        raise Unavailable("the package postgresql brought no server")
     return binaries
 
 
@@ -192,7 +192,7 @@ def install() -> Path:
 def locked() -> Iterator[None]:
     HOME.mkdir(exist_ok=True)
     if HOME.stat().st_uid != os.getuid():
-        raise UnavailableError(f"{HOME} belongs to somebody else")
+        raise Unavailable(f"{HOME} belongs to somebody else")
     HOME.chmod(0o755)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
