@@ -1,0 +1,87 @@
+"""Agents: who runs the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from kronforce.v1 import agent_service_pb2 as pb
+from kronforce.v1.agent_pb2 import Agent, AgentState
+from kronforce.v1.agent_service_pb2_grpc import AgentServiceStub
+from kronforce_client.calls import Caller
+from kronforce_client.paging import pages
+from kronforce_client.streams import Stream
+
+if TYPE_CHECKING:
+    from kronforce.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
+
+
+class Agents:
+    """`kf.agents`. Every `agent` takes an id or an exact name."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._stub: AgentServiceAsyncStub = AgentServiceStub(caller.channel)
+
+    async def get(self, agent: str, *, timeout_secs: float | None = None) -> Agent:
+        """An agent by id or exact name."""
+        request = pb.GetAgentRequest(agent_id=agent)
+        return await self._caller.unary(self._stub.GetAgent, request, timeout_secs=timeout_secs)
+
+    async def page(
+        self,
+        *,
+        state: AgentState.ValueType | None = None,
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> pb.ListAgentsResponse:
+        """One page of agents, by name."""
+        request = pb.ListAgentsRequest(
+            page_size=page_size,
+            page_token=page_token,
+            state=state or AgentState.AGENT_STATE_UNSPECIFIED,
+        )
+        return await self._caller.unary(self._stub.ListAgents, request, timeout_secs=timeout_secs)
+
+    def list(self, *, state: AgentState.ValueType | None = None) -> Stream[Agent]:
+        """Every agent, by name, fetched page by page as they are read."""
+
+        async def fetch(token: str) -> tuple[Sequence[Agent], str]:
+            page = await self.page(state=state, page_token=token)
+            return page.agents, page.next_page_token
+
+        return Stream(pages(fetch))
+
+    async def drain(
+        self, agent: str, *, draining: bool = True, timeout_secs: float | None = None
+    ) -> Agent:
+        """Stop giving an agent new work, or start again. What it runs, runs on."""
+        request = pb.DrainAgentRequest(agent_id=agent, draining=draining)
+        return await self._caller.unary(self._stub.DrainAgent, request, timeout_secs=timeout_secs)
+
+    async def delete(
+        self, agent: str, *, timeout_secs: float | None = None
+    ) -> pb.DeleteAgentResponse:
+        """Remove an agent: its credential and session end at once."""
+        request = pb.DeleteAgentRequest(agent_id=agent)
+        return await self._caller.unary(
+            self._stub.DeleteAgent, request, timeout_secs=timeout_secs, idempotent=False
+        )
+
+    async def create_join_token(
+        self,
+        *,
+        uses: int = 1,
+        ttl_secs: int = 3600,
+        tags: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        timeout_secs: float | None = None,
+    ) -> pb.CreateJoinTokenResponse:
+        """A token with which agents enrol; it is in this reply and nowhere else."""
+        request = pb.CreateJoinTokenRequest(
+            uses=uses, ttl_secs=ttl_secs, tags=tags, labels=labels or {}
+        )
+        return await self._caller.unary(
+            self._stub.CreateJoinToken, request, timeout_secs=timeout_secs, idempotent=False
+        )

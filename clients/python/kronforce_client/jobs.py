@@ -1,0 +1,308 @@
+"""Jobs: define, change, fire."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Struct
+
+from kronforce.v1 import job_service_pb2 as pb
+from kronforce.v1.execution_service_pb2 import WatchRunsRequest
+from kronforce.v1.execution_service_pb2_grpc import ExecutionServiceStub
+from kronforce.v1.job_pb2 import Job, JobStatus
+from kronforce.v1.job_service_pb2_grpc import JobServiceStub
+from kronforce.v1.run_pb2 import RunUpdates
+from kronforce_client import dialect
+from kronforce_client.apply import Applied, Planned, plan_one
+from kronforce_client.calls import Caller
+from kronforce_client.errors import NotFound, Unreachable
+from kronforce_client.follow import Bookmark, OnInterruption, frames, run_updates
+from kronforce_client.handle import RunHandle
+from kronforce_client.instants import timestamp
+from kronforce_client.paging import pages
+from kronforce_client.runs import watch_from
+from kronforce_client.streams import Stream
+
+if TYPE_CHECKING:
+    from kronforce.v1.execution_service_pb2_grpc import ExecutionServiceAsyncStub
+    from kronforce.v1.job_service_pb2_grpc import JobServiceAsyncStub
+
+# A definition: the message, or its JSON form as plain data.
+Definition = Job | Mapping[str, Any]
+
+
+class Jobs:
+    """`kf.jobs`. Every `job` takes an id or an exact name."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._stub: JobServiceAsyncStub = JobServiceStub(caller.channel)
+        self._executions: ExecutionServiceAsyncStub = ExecutionServiceStub(caller.channel)
+
+    async def create(
+        self,
+        job: Definition,
+        *,
+        immediate: bool = False,
+        request_id: str | None = None,
+        timeout_secs: float | None = None,
+    ) -> Job:
+        """Make a job; `immediate` also triggers it once."""
+        request = pb.CreateJobRequest(
+            job=as_job(job), immediate=immediate, request_id=request_id or new_request_id()
+        )
+        return await self._caller.unary(self._stub.CreateJob, request, timeout_secs=timeout_secs)
+
+    async def get(self, job: str, *, timeout_secs: float | None = None) -> Job:
+        """A job by id or exact name."""
+        request = pb.GetJobRequest(job_id=job)
+        return await self._caller.unary(self._stub.GetJob, request, timeout_secs=timeout_secs)
+
+    async def page(
+        self,
+        *,
+        group: str = "",
+        status: JobStatus.ValueType | None = None,
+        search: str = "",
+        tag: str = "",
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> pb.ListJobsResponse:
+        """One page of jobs, by name."""
+        request = pb.ListJobsRequest(
+            page_size=page_size,
+            page_token=page_token,
+            group=group,
+            status=status or JobStatus.JOB_STATUS_UNSPECIFIED,
+            search=search,
+            tag=tag,
+        )
+        return await self._caller.unary(self._stub.ListJobs, request, timeout_secs=timeout_secs)
+
+    def list(
+        self,
+        *,
+        group: str = "",
+        status: JobStatus.ValueType | None = None,
+        search: str = "",
+        tag: str = "",
+    ) -> Stream[Job]:
+        """Every job that matches, by name, fetched page by page as they are read."""
+
+        async def fetch(token: str) -> tuple[Sequence[Job], str]:
+            page = await self.page(
+                group=group, status=status, search=search, tag=tag, page_token=token
+            )
+            return page.jobs, page.next_page_token
+
+        return Stream(pages(fetch))
+
+    async def update(
+        self,
+        job: str,
+        definition: Definition,
+        *,
+        mask: Sequence[str] = (),
+        etag: str = "",
+        timeout_secs: float | None = None,
+    ) -> Job:
+        """Change the fields that `mask` names, or the whole definition without one.
+
+        With an `etag` (here or in the definition), a job that changed meanwhile is a Conflict.
+        """
+        wanted = Job()
+        wanted.CopyFrom(as_job(definition))
+        wanted.etag = etag or wanted.etag
+        request = pb.UpdateJobRequest(job_id=job, job=wanted, update_mask=FieldMask(paths=mask))
+        return await self._caller.unary(
+            self._stub.UpdateJob, request, timeout_secs=timeout_secs, idempotent=False
+        )
+
+    async def plan(self, jobs: Sequence[Definition]) -> Sequence[Planned]:
+        """What `apply` would do: compares each definition with the job of that name."""
+        return [await self._plan_one(as_job(each)) for each in jobs]
+
+    async def apply(self, jobs: Sequence[Definition | Planned]) -> Sequence[Applied]:
+        """Make each job what its definition says, in order; what is so already is left alone.
+
+        A planned change is made against the version that was planned with: a job that changed
+        since is a Conflict.
+        """
+        return [await self._apply_one(each) for each in jobs]
+
+    async def delete(
+        self, job: str, *, etag: str = "", timeout_secs: float | None = None
+    ) -> pb.DeleteJobResponse:
+        """Delete a job: waiting runs end `cancelled`, running ones run on."""
+        request = pb.DeleteJobRequest(job_id=job, etag=etag)
+        return await self._caller.unary(
+            self._stub.DeleteJob, request, timeout_secs=timeout_secs, idempotent=False
+        )
+
+    async def pause(
+        self, job: str, *, until: datetime | None = None, timeout_secs: float | None = None
+    ) -> Job:
+        """Hold a job's schedule, for good or until an instant."""
+        request = pb.PauseJobRequest(job_id=job, until=timestamp(until))
+        return await self._caller.unary(self._stub.PauseJob, request, timeout_secs=timeout_secs)
+
+    async def resume(self, job: str, *, timeout_secs: float | None = None) -> Job:
+        """Let a held schedule fire again."""
+        request = pb.ResumeJobRequest(job_id=job)
+        return await self._caller.unary(self._stub.ResumeJob, request, timeout_secs=timeout_secs)
+
+    async def trigger(
+        self,
+        job: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        force: bool = False,
+        client_id: str = "",
+        request_id: str | None = None,
+        timeout_secs: float | None = None,
+    ) -> pb.TriggerJobResponse:
+        """Fire a job once; when this returns the run is durable."""
+        request = trigger_request(
+            job,
+            params=params,
+            priority=priority,
+            force=force,
+            client_id=client_id,
+            request_id=request_id,
+        )
+        return await self._caller.unary(self._stub.TriggerJob, request, timeout_secs=timeout_secs)
+
+    async def trigger_many(
+        self, requests: Sequence[pb.TriggerJobRequest], *, timeout_secs: float | None = None
+    ) -> pb.TriggerJobsResponse:
+        """Fire up to 1,000 at once; each has its own result.
+
+        Items without a `request_id` get one, so that a retry fires nothing twice.
+        """
+        request = pb.TriggerJobsRequest(requests=requests)
+        for item in request.requests:
+            item.request_id = item.request_id or new_request_id()
+        return await self._caller.unary(self._stub.TriggerJobs, request, timeout_secs=timeout_secs)
+
+    async def run(
+        self,
+        job: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        force: bool = False,
+        include_output: bool = True,
+        request_id: str | None = None,
+        on_interruption: OnInterruption | None = None,
+    ) -> RunHandle:
+        """Fire a job and follow its run: `output()`, `result()`, `updates()`."""
+        trigger = trigger_request(
+            job, params=params, priority=priority, force=force, request_id=request_id
+        )
+        following = _Following(self._caller, self._stub, self._executions, trigger)
+        return await following.start(include_output, on_interruption)
+
+    async def _plan_one(self, wanted: Job) -> Planned:
+        try:
+            current = await self.get(wanted.name)
+        except NotFound:
+            current = None
+        return plan_one(wanted, current)
+
+    async def _apply_one(self, wanted: Definition | Planned) -> Applied:
+        planned = wanted if isinstance(wanted, Planned) else await self._plan_one(as_job(wanted))
+        if planned.current is None:
+            job = await self.create(planned.wanted)
+        elif planned.changes:
+            etag = planned.current.etag
+            job = await self.update(
+                planned.current.id, planned.wanted, mask=planned.mask, etag=etag
+            )
+        else:
+            job = planned.current
+        return Applied(planned=planned, job=job)
+
+
+class _Following:
+    """Fires a run and follows it: the first stream fires, any later one watches."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        jobs: JobServiceAsyncStub,
+        executions: ExecutionServiceAsyncStub,
+        trigger: pb.TriggerJobRequest,
+    ) -> None:
+        self._caller = caller
+        self._jobs = jobs
+        self._executions = executions
+        self._trigger = trigger
+        self._bookmark = Bookmark()
+        self._run_id = ""
+
+    async def start(self, include_output: bool, tell: OnInterruption | None) -> RunHandle:
+        source = run_updates(
+            frames(
+                self._caller,
+                lambda: self._connect(include_output),
+                done=lambda: self._bookmark.ended(self._run_id),
+                tell=tell,
+            ),
+            self._bookmark,
+        )
+        try:
+            first = await anext(source)
+        except StopAsyncIteration:
+            raise Unreachable(
+                f"{self._caller.address} did not say which run it made",
+                address=self._caller.address,
+            ) from None
+        self._run_id = first.run_id
+        return RunHandle(self._caller, source, self._bookmark, run_id=first.run_id, first=first)
+
+    def _connect(
+        self, include_output: bool
+    ) -> AbstractAsyncContextManager[AsyncIterator[RunUpdates]]:
+        if self._run_id:
+            watch = WatchRunsRequest(run_ids=[self._run_id], include_output=include_output)
+            return watch_from(self._caller, self._executions, watch, self._bookmark)
+        # Asked again before its first frame, the same request_id gives the same run.
+        request = pb.RunJobRequest(trigger=self._trigger, include_output=include_output)
+        return self._caller.stream(self._jobs.RunJob, request)
+
+
+def trigger_request(
+    job: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    force: bool = False,
+    client_id: str = "",
+    request_id: str | None = None,
+) -> pb.TriggerJobRequest:
+    """One item for `trigger_many`, with a `request_id` of its own unless one is given."""
+    return pb.TriggerJobRequest(
+        job_id=job,
+        request_id=request_id or new_request_id(),
+        params=None if params is None else dialect.parse(Struct, dict(params)),
+        priority=priority,
+        force=force,
+        client_id=client_id,
+    )
+
+
+def as_job(definition: Definition) -> Job:
+    """The message; plain data is read strictly. Raises dialect.DialectError."""
+    return definition if isinstance(definition, Job) else dialect.parse(Job, dict(definition))
+
+
+def new_request_id() -> str:
+    """Makes a call repeatable: the server answers the second copy with the first's reply."""
+    return uuid.uuid4().hex
