@@ -9,10 +9,22 @@ the table's own columns, and runs over many rows at a time: on SQLite by
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.types import TypeEngine
 
 Row = tuple[Any, ...]
@@ -133,3 +145,18 @@ def _numbered(sql: str, params: Sequence[str]) -> str:
 
 def _joined(sql: str) -> str:
     return _VALUE.sub(r"u.\1", sql)
+
+
+def insert_into(table: Table, *, sqlite: bool) -> sqlite_dialect.Insert | postgresql.Insert:
+    """Core's `INSERT` with the store's own `on_conflict_…` methods, which read alike."""
+    return sqlite_dialect.insert(table) if sqlite else postgresql.insert(table)
+
+
+def insert_unless_taken(
+    connection: Connection, table: Table, values: Mapping[str, Any]
+) -> int | None:
+    """Insert one row and give its `key`; None if a unique column's value is taken."""
+    insert = insert_into(table, sqlite=connection.dialect.name == "sqlite").values(dict(values))
+    statement = insert.on_conflict_do_nothing().returning(table.c.key)
+    key: int | None = connection.scalar(statement)
+    return key

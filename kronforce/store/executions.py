@@ -1,0 +1,165 @@
+"""Reading executions. What changes them stands in the commands.
+
+A row comes with what its run and its agent say of it, so that nobody asks
+twice. An agent's credential sees what is bound to that agent, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.core.access import Scope
+from kronforce.store.database import Tx
+from kronforce.store.keyset import fetch_page
+from kronforce.store.paging import Page, PageRequest
+from kronforce.store.tables import agents, executions, jobs, runs
+from kronforce.store.visibility import in_scope
+
+# More than GetRun shows of one run.
+OF_RUN_LIMIT = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutionRow:
+    """One attempt; agent fields are None and empty while it is bound to none."""
+
+    key: int
+    id: bytes
+    run_key: int
+    run_id: bytes
+    job_key: int
+    job_id: bytes
+    job_name: str
+    group_name: str
+    trigger: int
+    target_index: int
+    step_id: str
+    item_index: int
+    attempt_number: int
+    retry_of: bytes | None
+    state: int
+    state_reason: str
+    message: str
+    phase: int
+    priority: int
+    route: int
+    agent_key: int | None
+    agent_id: bytes | None
+    agent_name: str
+    fence: int
+    losses: int
+    created_at: int
+    due_at: int | None
+    queue_deadline_at: int | None
+    assigned_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    cancel_requested_at: int | None
+    cancelled_by: str
+    exit_code: int | None
+    signal: int
+    stdout_bytes: int
+    stderr_bytes: int
+    outputs: bytes | None
+    dispatch: bytes | None
+
+
+_TABLES = executions.join(runs, runs.c.key == executions.c.run_key).outerjoin(
+    agents, agents.c.key == executions.c.agent_key
+)
+_COLUMNS = (
+    *executions.c,
+    runs.c.id.label("run_id"),
+    runs.c.job_id,
+    runs.c.job_name,
+    runs.c.group_name,
+    runs.c.trigger,
+    agents.c.id.label("agent_id"),
+    sa.func.coalesce(agents.c.name, "").label("agent_name"),
+)
+
+
+def find_execution(tx: Tx, scope: Scope, id: bytes) -> ExecutionRow | None:  # noqa: A002 - column
+    """The execution of this id."""
+    return executions_by_ids(tx, scope, [id]).get(id)
+
+
+def executions_by_ids(tx: Tx, scope: Scope, ids: Iterable[bytes]) -> dict[bytes, ExecutionRow]:
+    """The executions of these ids, by id."""
+    query = _visible(scope).where(executions.c.id.in_(list(ids)))
+    return {row.id: _execution(row) for row in tx.conn.execute(query)}
+
+
+def executions_of_run(
+    tx: Tx, scope: Scope, run_key: int, limit: int = OF_RUN_LIMIT
+) -> list[ExecutionRow]:
+    """The run's executions, oldest first."""
+    return executions_of_runs(tx, scope, [run_key], limit).get(run_key, [])
+
+
+def executions_of_runs(
+    tx: Tx, scope: Scope, run_keys: Iterable[int], limit: int = OF_RUN_LIMIT
+) -> dict[int, list[ExecutionRow]]:
+    """Executions by run key, oldest first; `limit` counts over all of them."""
+    query = _visible(scope).where(executions.c.run_key.in_(list(run_keys)))
+    found: dict[int, list[ExecutionRow]] = {}
+    for row in tx.conn.execute(query.order_by(executions.c.key).limit(limit)):
+        found.setdefault(row.run_key, []).append(_execution(row))
+    return found
+
+
+def list_executions(
+    tx: Tx,
+    scope: Scope,
+    *,
+    job_key: int | None = None,
+    run_key: int | None = None,
+    state: int | None = None,
+    agent_key: int | None = None,
+    group: str | None = None,
+    search: str | None = None,
+    page: PageRequest,
+) -> Page[ExecutionRow]:
+    """Executions, newest first; `search` is any part of a job's name, in any case."""
+    query = _visible(scope)
+    if job_key is not None:
+        query = query.where(executions.c.job_key == job_key)
+    if run_key is not None:
+        query = query.where(executions.c.run_key == run_key)
+    if state:
+        query = query.where(executions.c.state == state)
+    if agent_key is not None:
+        query = query.where(executions.c.agent_key == agent_key)
+    if group:
+        query = query.where(runs.c.group_name == group)
+    if search:
+        query = query.where(executions.c.job_key.in_(_jobs_named_like(search)))
+    return fetch_page(
+        tx,
+        query,
+        order=(executions.c.key,),
+        newest_first=True,
+        page=page,
+        make=_execution,
+        key=lambda row: (row.key,),
+    )
+
+
+def _visible(scope: Scope) -> sa.Select[Any]:
+    query = sa.select(*_COLUMNS).select_from(_TABLES)
+    if scope.agent_id is not None:
+        return query.where(agents.c.id == scope.agent_id)
+    return query.where(in_scope(runs.c.group_name, scope))
+
+
+def _jobs_named_like(search: str) -> sa.Select[Any]:
+    found = jobs.c.name_lower.contains(search.lower(), autoescape=True)
+    return sa.select(jobs.c.key).where(found)
+
+
+def _execution(row: sa.Row[Any]) -> ExecutionRow:
+    return ExecutionRow(**row._asdict())

@@ -1,0 +1,347 @@
+"""Jobs: definitions, their versions, and when they fire next.
+
+A change makes a version (kept whole in `job_versions`, which runs refer to)
+and raises `revision`, by which stale copies are recognised. A deleted job's
+row stays, without its name's claim and its schedule, as long as runs need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.core import ids
+from kronforce.core.access import Scope
+from kronforce.errors import Aborted, AlreadyExists, JobNotFound
+from kronforce.store import dialect
+from kronforce.store.database import Tx
+from kronforce.store.groups import ensure_group
+from kronforce.store.keyset import fetch_page
+from kronforce.store.paging import Page, PageRequest
+from kronforce.store.tables import job_versions, jobs, runs
+from kronforce.store.visibility import in_scope
+
+# Stands around each tag in the column, so that a tag is found whole.
+_TAG_MARK = "\x1f"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRow:
+    """A job; `spec` is its definition as a serialised `kronforce.v1.Job`."""
+
+    key: int
+    id: bytes
+    name: str
+    group_name: str
+    tags: tuple[str, ...]
+    status: int
+    spec: bytes
+    version: int
+    revision: int
+    trusted: bool
+    created_at: int
+    updated_at: int
+    deleted_at: int | None
+    paused_until: int | None
+    next_fire_at: int | None
+    next_nominal_at: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastRunRow:
+    """A job's newest run, in short."""
+
+    job_key: int
+    id: bytes
+    state: int
+    state_reason: str
+    trigger: int
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+
+
+_COLUMNS = [column for column in jobs.c if column.name != "name_lower"]
+
+
+def find_job(tx: Tx, scope: Scope, ref: str) -> JobRow | None:
+    """The job of this id or exact name, unless it is deleted."""
+    return find_jobs(tx, scope, [ref]).get(ref)
+
+
+def find_jobs(tx: Tx, scope: Scope, refs: Sequence[str]) -> dict[str, JobRow]:
+    """The jobs of these ids and names, by the reference as it was given."""
+    by_id = {ref: raw for ref in refs if (raw := ids.from_text(ref)) is not None}
+    names = [ref for ref in refs if ref not in by_id]
+    named = jobs.c.id.in_(list(by_id.values())) | jobs.c.name.in_(names)
+    rows = _jobs(tx, _live(scope).where(named))
+    known: dict[str | bytes, JobRow] = {row.id: row for row in rows}
+    known.update((row.name, row) for row in rows)
+    found = ((ref, known.get(by_id.get(ref, ref))) for ref in refs)
+    return {ref: row for ref, row in found if row is not None}
+
+
+def jobs_by_keys(tx: Tx, keys: Iterable[int]) -> list[JobRow]:
+    """The jobs of these keys, deleted ones too."""
+    return _jobs(tx, sa.select(*_COLUMNS).where(jobs.c.key.in_(list(keys))))
+
+
+def list_jobs(
+    tx: Tx,
+    scope: Scope,
+    *,
+    group: str | None = None,
+    status: int | None = None,
+    search: str | None = None,
+    tag: str | None = None,
+    page: PageRequest,
+) -> Page[JobRow]:
+    """Jobs by name; `search` is any part of a name, in any case."""
+    query = _live(scope)
+    if group:
+        query = query.where(jobs.c.group_name == group)
+    if status:
+        query = query.where(jobs.c.status == status)
+    if search:
+        query = query.where(jobs.c.name_lower.contains(search.lower(), autoescape=True))
+    if tag:
+        # LIKE takes no notice of case on SQLite; replace does, on both.
+        found = sa.func.replace(jobs.c.tags, f"{_TAG_MARK}{tag}{_TAG_MARK}", "")
+        query = query.where(found != jobs.c.tags)
+    return fetch_page(
+        tx,
+        query,
+        order=(jobs.c.name,),
+        newest_first=False,
+        page=page,
+        make=_job,
+        key=lambda row: (row.name,),
+    )
+
+
+def last_runs(tx: Tx, job_keys: Iterable[int]) -> dict[int, LastRunRow]:
+    """The newest run of each job that has one, by job key."""
+    newest = (
+        sa.select(sa.func.max(runs.c.key))
+        .where(runs.c.job_key == jobs.c.key)
+        .correlate(jobs)
+        .scalar_subquery()
+    )
+    keys = sa.select(newest.label("key")).where(jobs.c.key.in_(list(job_keys))).subquery()
+    columns = [runs.c[name] for name in LastRunRow.__slots__]
+    query = sa.select(*columns).join(keys, runs.c.key == keys.c.key)
+    return {row.job_key: LastRunRow(**row._asdict()) for row in tx.conn.execute(query)}
+
+
+def insert_job(
+    tx: Tx,
+    *,
+    id: bytes,  # noqa: A002 - the column's name
+    name: str,
+    group_name: str,
+    tags: Sequence[str],
+    status: int,
+    spec: bytes,
+    trusted: bool,
+    actor: str,
+    now: int,
+    paused_until: int | None,
+    next_fire_at: int | None,
+    next_nominal_at: int | None,
+) -> JobRow:
+    """Keep a new job as version 1; makes its group. Raises AlreadyExists if the name is taken."""
+    values = {
+        "id": id,
+        "name": name,
+        "name_lower": name.lower(),
+        "group_name": group_name,
+        "tags": _wrap(tags),
+        "status": status,
+        "spec": spec,
+        "version": 1,
+        "revision": 1,
+        "trusted": trusted,
+        "created_at": now,
+        "updated_at": now,
+        "paused_until": paused_until,
+        "next_fire_at": next_fire_at,
+        "next_nominal_at": next_nominal_at,
+    }
+    key = dialect.insert_unless_taken(tx.conn, jobs, values)
+    if key is None:
+        raise _name_taken(name)
+    ensure_group(tx, group_name, now)
+    [row] = jobs_by_keys(tx, [key])
+    _insert_version(tx, row, actor)
+    return row
+
+
+def update_job(
+    tx: Tx,
+    *,
+    key: int,
+    expected_revision: int | None,
+    name: str,
+    group_name: str,
+    tags: Sequence[str],
+    status: int,
+    spec: bytes,
+    trusted: bool,
+    actor: str,
+    now: int,
+    paused_until: int | None,
+    next_fire_at: int | None,
+    next_nominal_at: int | None,
+) -> JobRow:
+    """Make the next version of a job.
+
+    Raises Aborted if `expected_revision` is given and is not the current one,
+    AlreadyExists if another job has the name, JobNotFound if it is deleted.
+    """
+    _check_name(tx, key, name)
+    update = (
+        _update_live(key, expected_revision)
+        .values(
+            name=name,
+            name_lower=name.lower(),
+            group_name=group_name,
+            tags=_wrap(tags),
+            status=status,
+            spec=spec,
+            trusted=trusted,
+            version=jobs.c.version + 1,
+            revision=jobs.c.revision + 1,
+            updated_at=now,
+            paused_until=paused_until,
+            next_fire_at=next_fire_at,
+            next_nominal_at=next_nominal_at,
+        )
+        .returning(*_COLUMNS)
+    )
+    row = _changed(tx, update, key)
+    ensure_group(tx, group_name, now)
+    _insert_version(tx, row, actor)
+    return row
+
+
+def set_timing(
+    tx: Tx,
+    *,
+    key: int,
+    status: int,
+    paused_until: int | None,
+    next_fire_at: int | None,
+    next_nominal_at: int | None,
+    now: int,
+    bump: bool,
+    expected_revision: int | None = None,
+) -> JobRow:
+    """Say when a job fires next. `bump` where a caller changed it: its etag changes too."""
+    values: dict[str, Any] = {
+        "status": status,
+        "paused_until": paused_until,
+        "next_fire_at": next_fire_at,
+        "next_nominal_at": next_nominal_at,
+    }
+    if bump:
+        values |= {"revision": jobs.c.revision + 1, "updated_at": now}
+    update = _update_live(key, expected_revision).values(**values).returning(*_COLUMNS)
+    return _changed(tx, update, key)
+
+
+def mark_deleted(tx: Tx, key: int, now: int, *, expected_revision: int | None = None) -> JobRow:
+    """Delete the job: it is found no more, fires no more, and its name is free."""
+    update = _update_live(key, expected_revision).values(
+        deleted_at=now,
+        revision=jobs.c.revision + 1,
+        next_fire_at=None,
+        next_nominal_at=None,
+    )
+    return _changed(tx, update.returning(*_COLUMNS), key)
+
+
+def due_jobs(tx: Tx, until: int, limit: int) -> list[JobRow]:
+    """Jobs that fire at or before `until`, earliest first."""
+    query = sa.select(*_COLUMNS).where(
+        jobs.c.next_fire_at.is_not(None), jobs.c.next_fire_at <= until
+    )
+    return _jobs(tx, query.order_by(jobs.c.next_fire_at).limit(limit))
+
+
+def job_spec(tx: Tx, job_key: int, version: int) -> tuple[bytes, bool]:
+    """The definition of one version, and whether its author was trusted."""
+    query = sa.select(job_versions.c.spec, job_versions.c.trusted).where(
+        job_versions.c.job_key == job_key, job_versions.c.version == version
+    )
+    row = tx.conn.execute(query).one()
+    return row.spec, row.trusted
+
+
+def count_jobs(tx: Tx, scope: Scope) -> int:
+    """How many jobs the scope sees."""
+    query = _live(scope).with_only_columns(sa.func.count())
+    return int(tx.conn.scalar(query) or 0)
+
+
+def _live(scope: Scope) -> sa.Select[Any]:
+    visible = in_scope(jobs.c.group_name, scope)
+    return sa.select(*_COLUMNS).where(jobs.c.deleted_at.is_(None), visible)
+
+
+def _jobs(tx: Tx, query: sa.Select[Any]) -> list[JobRow]:
+    return [_job(row) for row in tx.conn.execute(query)]
+
+
+def _job(row: sa.Row[Any]) -> JobRow:
+    values = row._asdict()
+    values["tags"] = tuple(values["tags"].strip(_TAG_MARK).split(_TAG_MARK)) if row.tags else ()
+    return JobRow(**values)
+
+
+def _update_live(key: int, expected_revision: int | None) -> sa.Update:
+    update = sa.update(jobs).where(jobs.c.key == key, jobs.c.deleted_at.is_(None))
+    if expected_revision is not None:
+        update = update.where(jobs.c.revision == expected_revision)
+    return update
+
+
+def _changed(tx: Tx, update: Any, key: int) -> JobRow:
+    row = tx.conn.execute(update).one_or_none()
+    if row is not None:
+        return _job(row)
+    live = sa.select(jobs.c.revision).where(jobs.c.key == key, jobs.c.deleted_at.is_(None))
+    if tx.conn.scalar(live) is None:
+        raise JobNotFound("the job was deleted meanwhile")
+    raise Aborted("the job was changed meanwhile; read it again, then retry with its new etag")
+
+
+def _check_name(tx: Tx, key: int, name: str) -> None:
+    other = sa.select(jobs.c.key).where(
+        jobs.c.name == name, jobs.c.deleted_at.is_(None), jobs.c.key != key
+    )
+    if tx.conn.scalar(other) is not None:
+        raise _name_taken(name)
+
+
+def _name_taken(name: str) -> AlreadyExists:
+    return AlreadyExists(f"a job named {name!r} exists; choose another name", name=name)
+
+
+def _insert_version(tx: Tx, row: JobRow, actor: str) -> None:
+    tx.conn.execute(
+        sa.insert(job_versions).values(
+            job_key=row.key,
+            version=row.version,
+            spec=row.spec,
+            actor=actor,
+            trusted=row.trusted,
+            created_at=row.updated_at,
+        )
+    )
+
+
+def _wrap(tags: Sequence[str]) -> str:
+    return _TAG_MARK + _TAG_MARK.join(tags) + _TAG_MARK if tags else ""

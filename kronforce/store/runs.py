@@ -1,0 +1,165 @@
+"""Reading runs and their targets. What changes them stands in the commands.
+
+Newest first is by key: keys are taken in blocks and grow with time, closely
+enough for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.core.access import Scope
+from kronforce.store.database import Tx
+from kronforce.store.keyset import fetch_page
+from kronforce.store.paging import Page, PageRequest
+from kronforce.store.tables import agents, runs
+from kronforce.store.tables import run_targets as targets
+from kronforce.store.visibility import in_scope
+
+# How far back the end of an id is looked for, and how many may have it.
+SUFFIX_SEARCHED = 10_000
+SUFFIX_FOUND = 100
+
+# More than GetRun shows of them.
+TARGETS_LIMIT = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRow:
+    """One firing of a job."""
+
+    key: int
+    id: bytes
+    job_key: int
+    job_id: bytes
+    job_name: str
+    group_name: str
+    job_version: int
+    state: int
+    state_reason: str
+    trigger: int
+    principal_key: int
+    principal: str
+    client_id: str
+    params: bytes | None
+    nominal_at: int | None
+    priority: int
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    revision: int
+    target_count: int
+    open_targets: int
+    worst: int
+    admission: int
+    slot_key: str
+    cancelled_by: str
+    outputs: bytes | None
+    pipeline_run_id: bytes | None
+    parent_run_id: bytes | None
+    step_id: str
+    cause_event: str
+    depth: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTargetRow:
+    """One target of a run; agent fields are None and empty while it is bound to none."""
+
+    run_key: int
+    target_index: int
+    agent_key: int | None
+    agent_id: bytes | None
+    agent_name: str
+    state: int
+    skip_reason: str
+    attempts: int
+
+
+def find_run(tx: Tx, scope: Scope, id: bytes) -> RunRow | None:  # noqa: A002 - the column's name
+    """The run of this id."""
+    return runs_by_ids(tx, scope, [id]).get(id)
+
+
+def runs_by_ids(tx: Tx, scope: Scope, ids: Iterable[bytes]) -> dict[bytes, RunRow]:
+    """The runs of these ids, by id."""
+    query = _visible(scope).where(runs.c.id.in_(list(ids)))
+    return {row.id: RunRow(**row._asdict()) for row in tx.conn.execute(query)}
+
+
+def list_runs(
+    tx: Tx,
+    scope: Scope,
+    *,
+    job_key: int | None = None,
+    state: int | None = None,
+    group: str | None = None,
+    since: int | None = None,
+    id_suffix: str | None = None,
+    page: PageRequest,
+) -> Page[RunRow]:
+    """Runs, newest first."""
+    query = _visible(scope)
+    if job_key is not None:
+        query = query.where(runs.c.job_key == job_key)
+    if state:
+        query = query.where(runs.c.state == state)
+    if group:
+        query = query.where(runs.c.group_name == group)
+    if since is not None:
+        query = query.where(runs.c.created_at >= since)
+    if id_suffix:
+        query = query.where(runs.c.key.in_(_ending_in(tx, scope, id_suffix)))
+    return fetch_page(
+        tx,
+        query,
+        order=(runs.c.key,),
+        newest_first=True,
+        page=page,
+        make=lambda row: RunRow(**row._asdict()),
+        key=lambda row: (row.key,),
+    )
+
+
+def run_targets(tx: Tx, run_key: int, limit: int = TARGETS_LIMIT) -> list[RunTargetRow]:
+    """The run's targets, by index."""
+    query = (
+        sa.select(
+            targets,
+            agents.c.id.label("agent_id"),
+            sa.func.coalesce(agents.c.name, "").label("agent_name"),
+        )
+        .select_from(targets.outerjoin(agents, agents.c.key == targets.c.agent_key))
+        .where(targets.c.run_key == run_key)
+        .order_by(targets.c.target_index)
+        .limit(limit)
+    )
+    return [RunTargetRow(**row._asdict()) for row in tx.conn.execute(query)]
+
+
+def target_counts(tx: Tx, run_keys: Iterable[int]) -> Mapping[int, dict[int, int]]:
+    """For each run, how many targets are in which state."""
+    query = (
+        sa.select(targets.c.run_key, targets.c.state, sa.func.count().label("targets"))
+        .where(targets.c.run_key.in_(list(run_keys)))
+        .group_by(targets.c.run_key, targets.c.state)
+    )
+    counts: dict[int, dict[int, int]] = {}
+    for row in tx.conn.execute(query):
+        counts.setdefault(row.run_key, {})[row.state] = row.targets
+    return counts
+
+
+def _visible(scope: Scope) -> sa.Select[Any]:
+    return sa.select(runs).where(in_scope(runs.c.group_name, scope))
+
+
+def _ending_in(tx: Tx, scope: Scope, suffix: str) -> list[int]:
+    wanted = suffix.replace("-", "").lower()
+    newest = _visible(scope).with_only_columns(runs.c.key, runs.c.id)
+    rows = tx.conn.execute(newest.order_by(runs.c.key.desc()).limit(SUFFIX_SEARCHED))
+    return [row.key for row in rows if row.id.hex().endswith(wanted)][:SUFFIX_FOUND]
