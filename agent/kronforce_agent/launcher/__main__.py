@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def main() -> int:
         level=logging.INFO, format="%(asctime)s launcher[%(process)d] %(levelname)s %(message)s"
     )
     settings = _settings()
+    gc.freeze()
     detach()
     try:
         serve(settings)

@@ -241,12 +241,11 @@ class Attempt:
 
     def _begin_drain(self) -> None:
         """Empty the pipes; as long as someone else holds them open, go on watching."""
-        self._pipes.watch(False)
-        self._drain = self._later(DRAIN_SECS, lambda: self._finish(cut=True))
         self._pipes.drain(DRAIN_BYTES)
         if self._pipes.all_ended:
             self._finish(cut=False)
         else:
+            self._drain = self._later(DRAIN_SECS, lambda: self._finish(cut=True))
             self.update_reading()
 
     def _finish(self, *, cut: bool) -> None:
@@ -256,7 +255,6 @@ class Attempt:
             self._drain.cancel()
         if cut:
             self._pipes.drain(DRAIN_BYTES)
-        self._pipes.watch(False)
         cut = not self._pipes.all_ended
         self._pipes.close()
         if self._starving:

@@ -234,7 +234,7 @@ class Launcher:
         self._send(protocol.Inventory(tasks=tuple(a.state() for a in self._attempts.values())))
 
     def _send_everything(self) -> None:
-        self._starts.flush(self._starts_alive(), len(self._attempts))
+        self._starts.flush(self._starts_alive)
         if self._unsent:
             self._pump_round()
         if self._spool.full != self._spool_full:

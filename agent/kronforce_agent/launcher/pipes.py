@@ -105,7 +105,7 @@ class Pipes:
 
     def _end(self, pipe: Pipe) -> None:
         if self._wanted:
-            self._poller.unwatch(pipe.fd)
+            self._poller.forget(pipe.fd)
         os.close(pipe.fd)
         self._open.remove(pipe)
         if pipe.masker:

@@ -26,6 +26,10 @@ class Poller:
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
+    def forget(self, fd: int) -> None:
+        """For a descriptor that is closed right away: the kernel forgets it by itself."""
+        self._readers.pop(fd, None)
+
     def watch_writable(self, fd: int, call: Callable[[], None]) -> None:
         """Beside reading; again and again until unwatch_writable."""
         if fd not in self._writers:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 REWRITE_LINES = 8192
-"""Rewritten when it is this long and at most half of it is alive: below 1 MB at any rate."""
+"""Rewritten when it is this long, and twice as long as what was alive then."""
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -47,30 +47,32 @@ class StartsFile:
         self._path = path
         self._head = json.dumps(asdict(record)) + "\n"
         self._lines = 0
+        self._rewrite_at = REWRITE_LINES
         self._waiting: list[str] = []
         self._fd = self._write_new([])
 
     def add(self, start: Start) -> None:
         self._waiting.append(start.line())
 
-    def flush(self, alive: Iterable[Start], count: int) -> None:
-        """Write what was added; `alive` (of which there are `count`) replaces a long file."""
+    def flush(self, alive: Callable[[], list[Start]]) -> None:
+        """Write what was added; a long file is replaced by `alive()`, if that is much shorter."""
         if not self._waiting:
             return
         self._lines += len(self._waiting)
-        if self._lines > REWRITE_LINES and count < self._lines // 2:
-            os.close(self._fd)
-            self._fd = self._write_new(alive)
-            self._lines = count
-        else:
-            os.write(self._fd, "".join(self._waiting).encode())
+        os.write(self._fd, "".join(self._waiting).encode())
         self._waiting.clear()
+        if self._lines > self._rewrite_at:
+            starts = alive()
+            os.close(self._fd)
+            self._fd = self._write_new(starts)
+            self._lines = len(starts)
+            self._rewrite_at = max(REWRITE_LINES, 2 * self._lines)
 
     def remove(self) -> None:
         os.close(self._fd)
         self._path.unlink(missing_ok=True)
 
-    def _write_new(self, alive: Iterable[Start]) -> int:
+    def _write_new(self, alive: list[Start]) -> int:
         fresh = self._path.with_suffix(".new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(fresh, flags, 0o600)
