@@ -109,6 +109,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(place=PLACES)
     def lose(self, place: int) -> None:
+        self.assign(place)
         attempt = self.newest(place)
         if not attempt.fence:
             return
