@@ -1,0 +1,118 @@
+"""Runs an in-agent task: its time limit, its output with backpressure, its outcome.
+
+An in-agent task does not outlive the agent, and neither does its output; so it has ended only
+when everything that it streamed is stored at the controller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from kronforce.v1 import execution_pb2 as ex
+from kronforce.v1 import job_pb2
+from kronforce_agent import outcome
+from kronforce_agent.clock import Clock
+from kronforce_agent.outcome import INLINE_LIMIT_BYTES, Outcome
+from kronforce_agent.output import Chunk, OutputBuffer, OutputRouter
+from kronforce_agent.records import Key
+from kronforce_agent.tasks.kinds import CannotStart, Context, InAgentTask
+
+log = logging.getLogger(__name__)
+
+
+class InAgentRun:
+    """One run; `start` it in the supervisor's task group."""
+
+    def __init__(self, key: Key, router: OutputRouter, clock: Clock) -> None:
+        self._router = router
+        self._clock = clock
+        self._room = asyncio.Event()
+        self._stored = asyncio.Event()
+        self._sequence = 0
+        self._cancelled = False
+        self._task: asyncio.Task[int] | None = None
+        self.buffer: OutputBuffer = router.open(key, self._granted, self._was_stored)
+        # Enough for a short message without a session: it rides in the result later.
+        self.buffer.source_credit = max(router.initial_credit, INLINE_LIMIT_BYTES)
+
+    def cancel(self) -> None:
+        """End it at its next await; it is `cancelled` unless it has ended."""
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(
+        self,
+        runner: InAgentTask,
+        task: job_pb2.Task,
+        timeout_secs: float,
+        finished: Callable[[Outcome, list[Chunk] | None], None],
+    ) -> None:
+        """Run it to its end and to the end of its output, then call `finished` once."""
+        result = await self._outcome(runner, task, timeout_secs)
+        chunks = self._router.take_inline(self.buffer, self._sequence)
+        if chunks is None:
+            await self._until_stored()
+        finished(result, chunks)
+
+    async def write(self, stream: ex.OutputStream.ValueType, data: bytes) -> None:
+        """Pass a block on; waits while there is no credit. A block may overdraw it once."""
+        buffer = self.buffer
+        while buffer.source_credit <= 0:
+            self._room.clear()
+            self._router.top_up(buffer)
+            await self._room.wait()
+        self._sequence += 1
+        self._router.receive(
+            buffer,
+            Chunk(
+                stream=stream,
+                offset=buffer.ends[stream],
+                sequence=self._sequence,
+                at_micros=self._clock.micros(),
+                parts=[data],
+                size=len(data),
+            ),
+        )
+
+    async def _outcome(
+        self, runner: InAgentTask, task: job_pb2.Task, timeout_secs: float
+    ) -> Outcome:
+        if self._cancelled:
+            return outcome.cancelled()
+        work = runner.run(task, Context(output=self, clock=self._clock))
+        task_run = self._task = asyncio.ensure_future(work)
+        try:
+            done, _ = await asyncio.wait({task_run}, timeout=timeout_secs or None)
+        finally:
+            task_run.cancel()
+        if not done:
+            await asyncio.wait({task_run})
+            return outcome.timed_out(timeout_secs)
+        if task_run.cancelled():
+            return outcome.cancelled()
+        return self._ended(task_run)
+
+    def _ended(self, task: asyncio.Task[int]) -> Outcome:
+        error = task.exception()
+        if error is None:
+            return outcome.of_exit_code(task.result())
+        if isinstance(error, CannotStart):
+            return outcome.start_failed(str(error))
+        log.error("task %s broke", self.buffer.key[0], exc_info=error)
+        return Outcome(
+            state=ex.EXECUTION_STATE_FAILED, reason="task_error", message=f"task broke: {error!r}"
+        )
+
+    async def _until_stored(self) -> None:
+        while self.buffer.unsent or self.buffer.unacked:
+            self._stored.clear()
+            await self._stored.wait()
+
+    def _granted(self, _amount: int) -> None:
+        self._room.set()
+
+    def _was_stored(self, _sequence: int) -> None:
+        self._stored.set()

@@ -1,0 +1,150 @@
+"""How an execution ended, as the contract says it: pure mappings to `Result`.
+
+The outcome of a process is its main process's: exit code 0 succeeded, also after a cancel; a
+timeout that fired is `timed_out` whatever came of it.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from dataclasses import dataclass
+
+from kronforce.v1 import agent_service_pb2 as pb
+from kronforce.v1 import execution_pb2 as ex
+from kronforce_agent.clock import timestamp
+from kronforce_agent.launcher import protocol
+
+INLINE_LIMIT_BYTES = 16 * 1024
+"""Output up to here may ride in a result (the contract's figure)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a result says beside times and output."""
+
+    state: ex.ExecutionState.ValueType
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    signal: int = 0
+
+
+def of_exit_code(code: int) -> Outcome:
+    """A task that ended by itself."""
+    if code == 0:
+        return Outcome(state=ex.EXECUTION_STATE_SUCCEEDED, exit_code=0)
+    return Outcome(
+        state=ex.EXECUTION_STATE_FAILED, reason="exit_code", message=f"exit {code}", exit_code=code
+    )
+
+
+def of_process(exited: protocol.Exited, timeout_secs: float) -> Outcome:
+    """A process that the launcher saw ending."""
+    outcome = _of_process(exited, timeout_secs)
+    notes = [note for note in (_cut_note(exited), _leftover_note(exited)) if note]
+    if not notes:
+        return outcome
+    message = "; ".join(filter(None, [outcome.message, *notes]))
+    return Outcome(**{**vars(outcome), "message": message})
+
+
+def _of_process(exited: protocol.Exited, timeout_secs: float) -> Outcome:
+    code, number = exited.exit_code, exited.signal or 0
+    if exited.timed_out:
+        return timed_out(timeout_secs, exit_code=code, signal=number)
+    if code == 0:
+        return of_exit_code(0)
+    if exited.cancelled:
+        return cancelled(exit_code=code, signal=number)
+    if code is not None:
+        return of_exit_code(code)
+    return Outcome(
+        state=ex.EXECUTION_STATE_FAILED,
+        reason="signal",
+        message=f"killed by {_signal_name(number)}",
+        signal=number,
+    )
+
+
+def timed_out(timeout_secs: float, *, exit_code: int | None = None, signal: int = 0) -> Outcome:
+    """It ran longer than its attempt may."""
+    limit = f" of {timeout_secs:g} s" if timeout_secs else ""
+    return Outcome(
+        state=ex.EXECUTION_STATE_TIMED_OUT,
+        message=f"ended by its timeout{limit}",
+        exit_code=exit_code,
+        signal=signal,
+    )
+
+
+def cancelled(*, exit_code: int | None = None, signal: int = 0) -> Outcome:
+    """Somebody ended it."""
+    return Outcome(
+        state=ex.EXECUTION_STATE_CANCELLED, message="cancelled", exit_code=exit_code, signal=signal
+    )
+
+
+def start_failed(message: str) -> Outcome:
+    """Nothing was started; `message` says what to do."""
+    return Outcome(state=ex.EXECUTION_STATE_FAILED, reason="start_failed", message=message)
+
+
+def launcher_died() -> Outcome:
+    """The process that held it was killed, and whatever was left of it after that."""
+    return Outcome(
+        state=ex.EXECUTION_STATE_LOST,
+        reason="launcher_died",
+        message="the launcher that held it died; what was left of it was killed",
+    )
+
+
+def agent_restarted() -> Outcome:
+    """It ran inside the agent, which is another process now."""
+    return Outcome(
+        state=ex.EXECUTION_STATE_LOST,
+        reason="agent_restarted",
+        message="it ran inside the agent, which was restarted",
+    )
+
+
+def report(
+    execution_id: str,
+    fence: int,
+    outcome: Outcome,
+    *,
+    started_micros: int,
+    finished_micros: int,
+    stdout_bytes: int = 0,
+    stderr_bytes: int = 0,
+    output: list[ex.OutputChunk] | None = None,
+) -> bytes:
+    """The AgentMessage that reports it: the very bytes for the journal and for the stream."""
+    result = pb.Result(
+        state=outcome.state,
+        state_reason=outcome.reason,
+        message=outcome.message,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        started_at=timestamp(started_micros) if started_micros else None,
+        finished_at=timestamp(finished_micros),
+        stdout_bytes=stdout_bytes,
+        stderr_bytes=stderr_bytes,
+        output=output,
+    )
+    message = pb.AgentMessage(execution_id=execution_id, fence=fence, result=result)
+    return message.SerializeToString()
+
+
+def _cut_note(exited: protocol.Exited) -> str:
+    return "output was still being written a second after the end and was cut" * exited.output_cut
+
+
+def _leftover_note(exited: protocol.Exited) -> str:
+    return f"{exited.leftovers} processes could not be killed" if exited.leftovers else ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,135 @@
+"""What the journal's file holds: a pure codec, one record after the other.
+
+A record is length and CRC-32 of what follows, one byte of kind, and a body. Reading stops at the
+first record that is short or whose CRC differs: that is the torn tail of a write that was never
+acknowledged. A result is kept as the very bytes that go up the stream; a task never stands here,
+because it may carry secrets.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kronforce.v1 import agent_service_pb2 as pb
+
+ACCEPT = 1
+START = 2
+RESULT = 3
+ACKNOWLEDGED = 4
+DROPPED = 5
+
+MAX_RECORD = 8 * 1024 * 1024
+"""A length beyond this is not a record: no message up the stream may be larger than 4 MB."""
+
+_HEAD = struct.Struct("!IIB")
+_ACCEPT = struct.Struct("!QQIBBB")
+_MARK = struct.Struct("!QQQB")
+
+Key = tuple[str, int]
+"""(execution id, fence)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accept:
+    """An assignment that this agent took; durable before its task starts."""
+
+    execution_id: str
+    fence: int
+    at_micros: int
+    arm: str
+    """Which arm of `Task`: says whether the task lives in the agent or in the launcher."""
+    boot_id: str
+    """The launcher's, then: a later one cannot know this task."""
+    timeout_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Something happened to an execution: START (number: process id), ACKNOWLEDGED, DROPPED."""
+
+    kind: int
+    execution_id: str
+    fence: int
+    at_micros: int
+    number: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRecord:
+    """How an execution ended, as the message that reports it."""
+
+    execution_id: str
+    fence: int
+    message: bytes
+
+
+Record = Accept | Mark | ResultRecord
+
+
+def encode_accept(accept: Accept) -> bytes:
+    """An ACCEPT as one record."""
+    name, arm, boot = accept.execution_id.encode(), accept.arm.encode(), accept.boot_id.encode()
+    head = _ACCEPT.pack(
+        accept.fence, accept.at_micros, accept.timeout_ms, len(name), len(arm), len(boot)
+    )
+    return _frame(ACCEPT, head + name + arm + boot)
+
+
+def encode_mark(kind: int, key: Key, at_micros: int, number: int = 0) -> bytes:
+    """A START, ACKNOWLEDGED or DROPPED as one record."""
+    name = key[0].encode()
+    return _frame(kind, _MARK.pack(key[1], at_micros, number, len(name)) + name)
+
+
+def encode_result(message: bytes) -> bytes:
+    """A RESULT as one record; `message` is a serialised AgentMessage."""
+    return _frame(RESULT, message)
+
+
+def _frame(kind: int, body: bytes) -> bytes:
+    return _HEAD.pack(len(body), zlib.crc32(body, kind), kind) + body
+
+
+def read(data: bytes) -> Iterator[Record]:
+    """Every whole record up to the torn tail, if there is one."""
+    position = 0
+    while position + _HEAD.size <= len(data):
+        length, crc, kind = _HEAD.unpack_from(data, position)
+        start = position + _HEAD.size
+        body = data[start : start + length]
+        if length > MAX_RECORD or len(body) < length or zlib.crc32(body, kind) != crc:
+            return
+        record = _decode(kind, body)
+        if record is not None:
+            yield record
+        position = start + length
+
+
+def _decode(kind: int, body: bytes) -> Record | None:
+    if kind == ACCEPT:
+        return _decode_accept(body)
+    if kind == RESULT:
+        message = pb.AgentMessage.FromString(body)
+        return ResultRecord(execution_id=message.execution_id, fence=message.fence, message=body)
+    if kind in (START, ACKNOWLEDGED, DROPPED):
+        fence, at, number, size = _MARK.unpack_from(body)
+        name = body[_MARK.size : _MARK.size + size].decode()
+        return Mark(kind=kind, execution_id=name, fence=fence, at_micros=at, number=number)
+    return None  # a newer agent wrote it; what this one must know, it can read
+
+
+def _decode_accept(body: bytes) -> Accept:
+    fence, at, timeout_ms, name, arm, boot = _ACCEPT.unpack_from(body)
+    arm_at = _ACCEPT.size + name
+    boot_at = arm_at + arm
+    return Accept(
+        execution_id=body[_ACCEPT.size : arm_at].decode(),
+        fence=fence,
+        at_micros=at,
+        arm=body[arm_at:boot_at].decode(),
+        boot_id=body[boot_at : boot_at + boot].decode(),
+        timeout_ms=timeout_ms,
+    )
