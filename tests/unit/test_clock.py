@@ -102,3 +102,15 @@ async def test_a_cancelled_sleeper_is_forgotten() -> None:
     assert clock.sleeping == 0
     assert clock.next_deadline() is None
     clock.advance(2)
+
+
+async def test_a_deadline_that_has_passed_and_an_event_without_timeout_need_no_advance() -> None:
+    clock, event = ManualClock(), asyncio.Event()
+
+    await clock.sleep_until(clock.monotonic())
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(clock.wait(event))
+        await asyncio.sleep(0)
+        event.set()
+
+    assert waiting.result() is True

@@ -87,3 +87,9 @@ def test_a_killed_process_dies_at_once_and_leaves_its_hit_behind(tmp_path: Path)
 
     assert (done.returncode, done.stdout) == (-9, b"")
     assert log.read_text().split()[1] == "x"
+
+
+def test_a_delay_lets_the_code_go_on() -> None:
+    point = Failpoints({**ON, "FAILPOINT": "here:1:delay:1"}).register("here")
+
+    point()

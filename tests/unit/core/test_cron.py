@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from croniter import croniter
+from croniter import croniter  # type: ignore[import-untyped] # it ships no types
 from cronsim import CronSim
 from hypothesis import assume, example, given
 from hypothesis import strategies as st

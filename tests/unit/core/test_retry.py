@@ -46,7 +46,7 @@ def test_nothing_is_retried_unless_the_job_says_so() -> None:
 
 
 def test_delays_stop_at_the_longest_even_when_the_arithmetic_overflows() -> None:
-    policy = RetryPolicy(retry_max=2000, delay_secs=5, backoff=100, max_delay_secs=60)
+    policy = RetryPolicy(retry_max=2000, delay_secs=5, backoff=100.0, max_delay_secs=60)
 
     for attempt in (2, 50, 1999):
         decided = retry(policy, attempt)

@@ -133,3 +133,10 @@ def test_counting_says_when_a_change_of_offset_may_have_spoiled_it(
 
     assert is_exact is exact
     assert abs(counted - int(days * 24)) <= 1
+
+
+@pytest.mark.parametrize("expression", ["0 0 0 29 2 *", "0 0 * 29 2 *"])
+def test_zones_do_not_outlive_the_calendar(expression: str) -> None:
+    late = datetime(9997, 1, 1, tzinfo=UTC)
+
+    assert next_instant(parse_cron(expression), late, BERLIN) is None
