@@ -8,11 +8,13 @@ loop and is not thread safe.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from kronforce.core.access import Role, Scope
+from kronforce.errors import KronforceError
 from kronforce.v1 import api_key_pb2
 
 # What metadata values are: text, or bytes under keys that end in `-bin`.
@@ -67,6 +69,10 @@ class Call:
     trailing_metadata: list[tuple[str, MetadataValue]] = field(default_factory=list)
     # Pairs for this call's log line (ids of what was made); never a secret.
     log: dict[str, object] = field(default_factory=dict)
+    # Why the call was ended from this side, once it was.
+    ended: KronforceError | None = None
+    # The task that runs it, while it runs.
+    task: asyncio.Task[object] | None = None
     _cancelled: bool = False
     _on_cancel: list[Callable[[], None]] = field(default_factory=list)
 
@@ -86,6 +92,13 @@ class Call:
             fn()
         else:
             self._on_cancel.append(fn)
+
+    def end(self, error: KronforceError) -> None:
+        """End the call from this side: it is cancelled, and the caller gets `error`."""
+        if self.ended is None and not self._cancelled and self.task is not None:
+            self.ended = error
+            self.cancel()
+            self.task.cancel()
 
     def cancel(self) -> None:
         """The caller has gone. For whoever made the call, not for servicers."""

@@ -1,0 +1,235 @@
+"""Who is calling: keys and credentials, answered from memory and kept true.
+
+A key that was found good is remembered by its hash with the principal and the
+scope it stands for. The store's `key_revision` counter rises with each
+revocation; the keeper reads it every second, rereads what is remembered when
+it moved (and every 30 s in any case), and ends the streams of keys that are
+good no longer. While the store is away, what is remembered stays good.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from kronforce.api.access import ROLES
+from kronforce.api.call import LOCAL_PEER, UNIX_PEER, Call, Principal
+from kronforce.api.throttle import Throttle
+from kronforce.clock import Clock
+from kronforce.core import ids
+from kronforce.core.access import Role, Scope
+from kronforce.errors import Unauthenticated
+from kronforce.security import keys
+from kronforce.store import agents as stored_agents
+from kronforce.store import keys as stored_keys
+from kronforce.store.database import Tx
+from kronforce.v1 import api_key_pb2
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Revoking is seen by other controllers, and by this one after a change from outside, within this.
+REVISION_POLL_SECS = 1.0
+# However quiet the counter is: every remembered key is read again this often.
+RECHECK_SECS = 30.0
+# When a key was last used is written in batches, to within this.
+LAST_USED_SECS = 30.0
+# Keys remembered; beyond it the oldest is read again when it calls.
+REMEMBERED = 20_000
+
+WAY_IN = "send a valid key as `authorization: Bearer kf_…`"
+
+
+class Store(Protocol):
+    """The part of the store that identity needs."""
+
+    def read(
+        self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
+    ) -> Awaitable[T]: ...
+
+    def write(
+        self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
+    ) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """A key or credential that is good, and what it stands for."""
+
+    hash: bytes
+    principal: Principal
+    scope: Scope
+    expires_at: int | None
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+
+
+class Identity:
+    """Answers for keys; one per process."""
+
+    def __init__(self, *, store: Store, clock: Clock, throttle: Throttle) -> None:
+        self._store = store
+        self._clock = clock
+        self._throttle = throttle
+        self._known: dict[bytes, Known] = {}
+        self._revision = 0
+        self._read_at = clock.monotonic()
+        self._used: dict[int, int] = {}
+
+    def recall(self, call: Call) -> bool:
+        """Set principal and scope from memory; False if the store has to be asked."""
+        known = self._known.get(_hash_in(call))
+        if known is None:
+            return False
+        self._admit(call, known)
+        return True
+
+    async def look_up(self, call: Call) -> None:
+        """The same through the store. Raises Unauthenticated; counts failures by peer."""
+        self._throttle.check(call.peer)
+        digest = _hash_in(call)
+        try:
+            if not digest:
+                raise Unauthenticated(f"no key came with the call; {WAY_IN}")
+            self._admit(call, await self._read(digest))
+        except Unauthenticated:
+            self._throttle.failed(call.peer)
+            raise
+
+    async def _read(self, digest: bytes) -> Known:
+        revision = -1
+        known = None
+        # A revocation that was noticed while this was being read may be missing from it.
+        while revision != self._revision:
+            revision = self._revision
+            known = await self._store.read(read_known, digest)
+        if known is None or not hmac.compare_digest(known.hash, digest):
+            raise Unauthenticated(f"the key is unknown or revoked; {WAY_IN}")
+        if len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[digest] = known
+        return known
+
+    def _admit(self, call: Call, known: Known) -> None:
+        now = self._clock.now_us()
+        if known.expires_at is not None and now >= known.expires_at:
+            raise Unauthenticated(f"the key {known.principal.name!r} has expired; {WAY_IN}")
+        if known.networks and not _inside(call.peer, known.networks):
+            raise Unauthenticated(
+                f"the key {known.principal.name!r} may not be used from {call.peer}"
+            )
+        call.principal = known.principal
+        call.scope = known.scope
+        if known.principal.key:
+            self._used[known.principal.key] = now
+
+    def is_good(self, call: Call) -> bool:
+        """Whether the key that a call under way came with would still be let in."""
+        if call.principal.kind == "public":
+            return True
+        known = self._known.get(_hash_in(call))
+        if known is None:
+            return False
+        return known.expires_at is None or self._clock.now_us() < known.expires_at
+
+    async def refresh(self, *, force: bool = False) -> None:
+        """Drop what is good no longer: reread everything remembered if a key was revoked."""
+        revision = await self._store.read(stored_keys.key_revision)
+        due = self._clock.monotonic() >= self._read_at + RECHECK_SECS
+        if revision == self._revision and not due and not force:
+            return
+        self._revision, self._read_at = revision, self._clock.monotonic()
+        digests = list(self._known)
+        fresh = await self._store.read(_read_all, digests) if digests else {}
+        for digest in digests:
+            if (known := fresh.get(digest)) is None:
+                self._known.pop(digest, None)
+            else:
+                self._known[digest] = known
+
+    async def write_last_used(self) -> None:
+        """Store when keys were used since the last time."""
+        used, self._used = self._used, {}
+        if used:
+            await self._store.write(stored_keys.touch_keys, sorted(used.items()))
+
+
+def read_known(tx: Tx, digest: bytes) -> Known | None:
+    """The key or credential with this hash, unless it is revoked or its agent is gone."""
+    if (key := stored_keys.get_key_by_hash(tx, digest)) is not None:
+        return _of_key(key, digest)
+    agent = stored_agents.get_agent_by_credential(tx, digest)
+    return None if agent is None else _of_agent(agent, digest)
+
+
+def _read_all(tx: Tx, digests: Iterable[bytes]) -> dict[bytes, Known]:
+    found = {digest: read_known(tx, digest) for digest in digests}
+    return {digest: known for digest, known in found.items() if known is not None}
+
+
+def _of_key(key: stored_keys.KeyRow, digest: bytes) -> Known | None:
+    role = ROLES.get(key.role)
+    if role is None:
+        return None
+    text_id = ids.to_text(key.id)
+    return Known(
+        hash=key.hash,
+        principal=Principal(key=key.key, id=text_id, name=key.name, role=key.role),
+        scope=Scope(
+            principal_id=text_id,
+            role=role,
+            groups=_groups(key, role),
+        ),
+        expires_at=key.expires_at,
+        networks=tuple(ipaddress.ip_network(text) for text in key.allowed_networks),
+    )
+
+
+def _groups(key: stored_keys.KeyRow, role: Role) -> frozenset[str] | None:
+    """None is every group: the contract's empty list, and always so for admins."""
+    return frozenset(key.allowed_groups) if key.allowed_groups and role is not Role.ADMIN else None
+
+
+def _of_agent(agent: stored_agents.AgentRow, digest: bytes) -> Known:
+    text_id = ids.to_text(agent.id)
+    return Known(
+        hash=digest,
+        principal=Principal(
+            key=0,
+            id=text_id,
+            name=agent.name,
+            role=api_key_pb2.ROLE_AGENT,
+            kind="agent",
+            agent_key=agent.key,
+            agent_id=agent.id,
+        ),
+        scope=Scope(principal_id=text_id, role=Role.AGENT, agent_id=agent.id),
+        expires_at=None,
+        networks=(),
+    )
+
+
+def _hash_in(call: Call) -> bytes:
+    """The hash of the key that came with the call; empty if none did."""
+    header = call.metadata.get("authorization")
+    if not isinstance(header, str):
+        return b""
+    text = keys.bearer(header)
+    return b"" if text is None else keys.hash_of(text)
+
+
+@lru_cache(maxsize=4_096)
+def _inside(peer: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
+    if peer in (LOCAL_PEER, UNIX_PEER):
+        # This machine, which is what its loopback networks stand for.
+        return any(network.is_loopback for network in networks)
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)

@@ -1,0 +1,64 @@
+"""Our errors as `google.rpc.Status`: exactly one ErrorInfo, BadRequest where fields are wrong.
+
+The only place that turns one into the other, in both directions: for the
+status of a call on any transport, and for the statuses inside a batch's reply.
+"""
+
+from __future__ import annotations
+
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from kronforce.errors import Code, Internal, KronforceError, Violation
+
+DOMAIN = "kronforce"
+
+# A status travels in the trailers, and clients allow those 8 KiB in all.
+MAX_MESSAGE = 2_000
+MAX_VIOLATIONS = 20
+
+
+def to_status(error: KronforceError) -> status_pb2.Status:
+    """The error as it goes out."""
+    status = status_pb2.Status(code=error.code.value, message=error.message[:MAX_MESSAGE])
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    status.details.add().Pack(info)
+    if error.violations:
+        bad = error_details_pb2.BadRequest()
+        for violation in error.violations[:MAX_VIOLATIONS]:
+            bad.field_violations.add(field=violation.field, description=violation.description)
+        status.details.add().Pack(bad)
+    return status
+
+
+class CallFailed(Exception):
+    """A call through a `Transport` that did not end well, with all that the status says."""
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+        self.code = Code(status.code) if status.code in _CODES else None
+        self.message = status.message
+        self.reason = ""
+        self.metadata: dict[str, str] = {}
+        self.violations: list[Violation] = []
+        for detail in status.details:
+            self._read(detail)
+
+    def _read(self, detail: any_pb2.Any) -> None:
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            self.reason, self.metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad):
+            self.violations = [Violation(v.field, v.description) for v in bad.field_violations]
+
+
+_CODES = {code.value for code in Code}
+
+
+def unexpected(correlation_id: str) -> Internal:
+    """What a caller learns of a fault of ours."""
+    return Internal(
+        f"a fault of the server; its log knows more under {correlation_id}",
+        correlation_id=correlation_id,
+    )

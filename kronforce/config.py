@@ -1,0 +1,237 @@
+"""Settings of the server side: flag, then environment, then the TOML file, then the default.
+
+Every setting has one name in all three: `grpc_bind` is `--grpc-bind`,
+KRONFORCE_GRPC_BIND and a line `grpc_bind = …`. A wrong value is refused with
+the place it came from. Nothing here touches a file but the one that is named
+by `--config`, and nothing of ours is imported.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+
+
+class CannotStart(Exception):  # noqa: N818 - it is said to a person, as a sentence
+    """Why a process does not start: one sentence with the way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that can be set."""
+
+    data_dir: Path
+    # A SQLite file, or a postgresql:// URL.
+    db: str = field(repr=False)
+    grpc_bind: str = "127.0.0.1:50051"
+    # The HTTP gateway's.
+    bind: str = "127.0.0.1:8080"
+    # The first admin key, brought instead of made.
+    bootstrap_admin_key: str = field(default="", repr=False)
+    # The built-in agent's.
+    agent_name: str = "local"
+    agent_tags: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    # Listening elsewhere than on loopback without TLS.
+    insecure: bool = False
+    log_level: str = "info"
+    # Bytes: below this many free ones triggers and output are refused.
+    disk_reserve: int = 256 << 20
+    # Waiting runs that the store takes.
+    max_pending: int = 1_000_000
+    # Finished runs, their output and events are kept this long.
+    retention_days: int = 7
+    # Whether operators' process tasks may run as the controller's user.
+    trust_operators: bool = False
+
+    @property
+    def sqlite(self) -> bool:
+        """Whether the store is a file."""
+        return not self.db.startswith(("postgresql://", "postgres://"))
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str] | None = None) -> Config:
+    """Settle every setting. `flags` holds what the command line says, by setting name.
+
+    Raises CannotStart for an unknown or a wrong setting.
+    """
+    environ = os.environ if environ is None else environ
+    named = flags.get("config") or environ.get("KRONFORCE_CONFIG")
+    file = _read_file(Path(str(named))) if named else {}
+    values: dict[str, Any] = {}
+    for name, parse in _SETTINGS.items():
+        found = _find(name, flags, environ, file)
+        if found is not None:
+            values[name] = _parsed(parse, *found)
+    values.setdefault("data_dir", default_data_dir(environ))
+    values.setdefault("db", str(values["data_dir"] / "kronforce.db"))
+    config = Config(**values)
+    _check_together(config)
+    return config
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """/var/lib/kronforce as root, otherwise below the user's state folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/kronforce")
+    home = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "kronforce"
+
+
+def _find(
+    name: str,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    file: Mapping[str, object],
+) -> tuple[object, str] | None:
+    """The value that wins, and where it stands."""
+    if flags.get(name) is not None:
+        return flags[name], "--" + name.replace("_", "-")
+    variable = "KRONFORCE_" + name.upper()
+    if environ.get(variable):
+        return environ[variable], variable
+    if name in file:
+        return file[name], f"{name} in the config file"
+    return None
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CannotStart(f"cannot read the config file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CannotStart(f"{path} is not valid TOML: {error}") from error
+    for name in content:
+        if name not in _SETTINGS:
+            raise CannotStart(f"{path}: there is no setting {name!r}; known: {_known()}")
+    return content
+
+
+def _known() -> str:
+    return ", ".join(sorted(_SETTINGS))
+
+
+def _parsed(parse: Callable[[Any], Any], value: object, where: str) -> Any:
+    try:
+        return parse(value)
+    except (ValueError, TypeError) as error:
+        raise CannotStart(f"{where}: {error}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is not text")
+    return value
+
+
+def _path(value: Any) -> Path:
+    return Path(value if isinstance(value, Path) else _text(value)).expanduser().absolute()
+
+
+def _db(value: Any) -> str:
+    text = str(value)
+    if text.startswith(("postgresql://", "postgres://")):
+        return text
+    if "://" in text:
+        raise ValueError("a file, or a URL that begins with postgresql://")
+    return str(_path(text))
+
+
+def _address(value: Any) -> str:
+    host, colon, port = _text(value).rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"{value!r} is not host:port, for example 127.0.0.1:50051")
+    return f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - `:50051` means every address, and needs TLS
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if str(value).lower() not in words:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return words[str(value).lower()]
+
+
+def _count(minimum: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        number = int(value)
+        if number < minimum:
+            raise ValueError(f"{number} is too small; at least {minimum}")
+        return number
+
+    return parse
+
+
+def _size(value: Any) -> int:
+    """Bytes: a number, or one with KiB, MiB, GiB or TiB."""
+    text = str(value).strip().lower()
+    digits = text.rstrip("bkmgti ")
+    unit = text[len(digits) :].strip()
+    if not digits.isdecimal() or unit not in _UNITS:
+        raise ValueError(f"{value!r} is not a size, for example 256MiB")
+    return int(digits) * _UNITS[unit]
+
+
+def _level(value: Any) -> str:
+    if value not in LOG_LEVELS:
+        raise ValueError(f"{value!r} is not one of {', '.join(LOG_LEVELS)}")
+    return str(value)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """A TOML list, or words with commas between them."""
+    words = value.split(",") if isinstance(value, str) else value
+    return tuple(word.strip() for word in words if word.strip())
+
+
+_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "data_dir": _path,
+    "db": _db,
+    "grpc_bind": _address,
+    "bind": _address,
+    "bootstrap_admin_key": _text,
+    "agent_name": _text,
+    "agent_tags": _words,
+    "tls_cert": _path,
+    "tls_key": _path,
+    "insecure": _boolean,
+    "log_level": _level,
+    "disk_reserve": _size,
+    "max_pending": _count(1),
+    "retention_days": _count(1),
+    "trust_operators": _boolean,
+}
+
+
+def _check_together(config: Config) -> None:
+    if (config.tls_cert is None) != (config.tls_key is None):
+        missing = "--tls-key" if config.tls_key is None else "--tls-cert"
+        raise CannotStart(f"TLS needs the certificate and its key: {missing} is missing")
+    if config.tls_cert is None and not config.insecure and not is_loopback(config.grpc_bind):
+        raise CannotStart(
+            f"{config.grpc_bind} can be reached from other machines and keys would travel in the"
+            " clear: give --tls-cert and --tls-key, or say --insecure"
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach `host:port`."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,28 @@
+"""Counts of calls by method and code, kept in memory: what `chain` measures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """One per process; written by the event loop alone."""
+
+    # (method, code name or OK) -> calls ended.
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # method -> seconds spent in calls that ended.
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def count(self, method: str, code: str, seconds: float) -> None:
+        self.ended[method, code] += 1
+        self.seconds[method] += seconds  # type: ignore[assignment] # a Counter adds floats as well
+
+    @property
+    def total(self) -> int:
+        return self.ended.total()
+
+    @property
+    def failed(self) -> int:
+        return sum(count for (_, code), count in self.ended.items() if code != "OK")
