@@ -96,7 +96,9 @@ def plan_fires(
     """Decide about everything due from `planned` (the stored next fire, itself due) to now.
 
     Given the same instants twice it answers the same, and the ledger's key
-    (job, instant) lets only the first answer count.
+    (job, instant) lets only the first answer count. `planned` and `now` are
+    nominal: for a job with jitter pass the real instant less its jitter, or
+    every fire would seem late by it.
     """
     if planned > now:
         return FirePlan(next_fire_at=planned)
