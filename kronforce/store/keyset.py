@@ -48,7 +48,8 @@ def fetch_page(
 
 def count(tx: Tx, query: sa.Select[Any]) -> int:
     """How many rows match, counted to one beyond `COUNT_LIMIT`."""
-    some = query.with_only_columns(sa.literal(1).label("one")).limit(COUNT_LIMIT + 1).subquery()
+    one = query.with_only_columns(sa.literal(1).label("one"), maintain_column_froms=True)
+    some = one.limit(COUNT_LIMIT + 1).subquery()
     return int(tx.conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
 
 

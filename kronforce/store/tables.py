@@ -447,6 +447,8 @@ output_chunks = Table(
     Column("at", Instant, nullable=False),
     Column("data", LargeBinary),
     Index("output_chunks_execution", "execution_key", "sequence"),
+    # Finds the row that holds an offset.
+    Index("output_chunks_offset", "execution_key", "stream", "start"),
 )
 
 # How far each execution's streamed output is stored; the resume point after a restart.

@@ -1,0 +1,134 @@
+"""The ledger of fires: what became of every instant that a schedule named.
+
+An instant that fired has a row with its run; instants that made none share a
+range row with the reason, which neighbours of the same reason extend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.store import dialect
+from kronforce.store.database import Tx
+from kronforce.store.keyset import fetch_page
+from kronforce.store.paging import Page, PageRequest
+from kronforce.store.tables import fires
+
+# Rows in one lookup: three parameters each, far below what either store takes.
+_LOOKUP = 500
+
+_INSERT = dialect.insert(
+    fires, "job_key", "nominal_at", "until", "count", "reason", "caught_up", "fired_at",
+    unless_exists=True,
+)  # fmt: skip
+_EXTEND = dialect.update(
+    fires,
+    ("job_key", "nominal_at", "until", "count", "fired_at"),
+    set_="until = :until, count = t.count + :count, fired_at = :fired_at",
+    where="t.job_key = :job_key AND t.nominal_at = :nominal_at",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FireRow:
+    """An instant that fired (`run_id` is set), or a range of `count` that did not."""
+
+    job_key: int
+    nominal_at: int
+    until: int
+    count: int
+    reason: str
+    run_key: int | None
+    run_id: bytes | None
+    caught_up: bool
+    fired_at: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skip:
+    """`count` instants from the first to the last that make no run."""
+
+    job_key: int
+    first: int
+    last: int
+    count: int
+    reason: str
+    now: int
+
+
+def list_fires(
+    tx: Tx, job_key: int, *, since: int | None = None, page: PageRequest
+) -> Page[FireRow]:
+    """A job's ledger, newest first; `since` leaves out what ended before it."""
+    query = sa.select(fires).where(fires.c.job_key == job_key)
+    if since is not None:
+        query = query.where(fires.c.until >= since)
+    return fetch_page(
+        tx,
+        query,
+        order=(fires.c.nominal_at,),
+        newest_first=True,
+        page=page,
+        make=_fire,
+        key=lambda row: (row.nominal_at,),
+    )
+
+
+def record_skips(tx: Tx, skips: Sequence[Skip]) -> None:
+    """Note skipped instants; what is noted already is not counted again."""
+    waiting = sorted(skips, key=lambda skip: (skip.job_key, skip.first))
+    while waiting:
+        # One range per job at a time: the next one of that job may extend it.
+        firsts = {skip.job_key: skip for skip in reversed(waiting)}
+        _record(tx, list(firsts.values()))
+        waiting = [skip for skip in waiting if firsts[skip.job_key] is not skip]
+
+
+def _record(tx: Tx, skips: Sequence[Skip]) -> None:
+    extended, new = [], []
+    before = _rows_before(tx, skips)
+    for skip in skips:
+        row = before.get(skip.job_key)
+        if row is None or row.run_key is not None or row.reason != skip.reason:
+            new.append(
+                (skip.job_key, skip.first, skip.last, skip.count, skip.reason, False, skip.now)
+            )
+        elif row.until < skip.last:
+            extended.append((skip.job_key, row.nominal_at, skip.last, skip.count, skip.now))
+    tx.run(_EXTEND, extended)
+    tx.run(_INSERT, new)
+
+
+def _rows_before(tx: Tx, skips: Sequence[Skip]) -> dict[int, FireRow]:
+    found: dict[int, FireRow] = {}
+    for start in range(0, len(skips), _LOOKUP):
+        rows = tx.conn.execute(_newest_until(skips[start : start + _LOOKUP]))
+        found.update((row.job_key, _fire(row)) for row in rows)
+    return found
+
+
+def _newest_until(skips: Sequence[Skip]) -> sa.Select[Any]:
+    places = (
+        sa.values(
+            sa.column("job_key", sa.BigInteger), sa.column("first", sa.BigInteger), name="place"
+        )
+        .data([(skip.job_key, skip.first) for skip in skips])
+        .cte("place")
+    )
+    newest = (
+        sa.select(sa.func.max(fires.c.nominal_at))
+        .where(fires.c.job_key == places.c.job_key, fires.c.nominal_at <= places.c.first)
+        .correlate(places)
+        .scalar_subquery()
+    )
+    return sa.select(fires).join(
+        places, (fires.c.job_key == places.c.job_key) & (fires.c.nominal_at == newest)
+    )
+
+
+def _fire(row: sa.Row[Any]) -> FireRow:
+    return FireRow(**row._asdict())

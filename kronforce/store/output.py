@@ -1,0 +1,202 @@
+"""Reading and deleting streamed output, and the output that came with a result.
+
+Rows of an execution are in the order of `sequence`; each covers `length` bytes
+of its stream from `start`. Where the next row of a stream begins later than
+the one before ended, the bytes between are not kept: readers show a gap. On
+SQLite all but `get_inline` run over the output file (`Database.read_output`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.store.database import Tx
+from kronforce.store.tables import inline_output, output_chunks, output_progress
+
+# Rows looked at for one read: at 64 KiB a row more than any frame carries.
+READ_ROWS = 1_024
+
+_chunks = output_chunks.c
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkRow:
+    """Stored bytes of one stream; `data` None is a gap of `length` bytes."""
+
+    stream: int
+    start: int
+    length: int
+    sequence: int
+    at: int
+    data: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProgressRow:
+    """How far an execution's output is stored."""
+
+    execution_key: int
+    sequence: int
+    stdout_bytes: int
+    stderr_bytes: int
+    stored_bytes: int
+    dropped_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputHead:
+    """The first bytes of a stream; `truncated` if there are more, or a gap among them."""
+
+    data: bytes
+    truncated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRow:
+    """A row without its bytes: what the cap needs to know."""
+
+    stream: int
+    start: int
+    length: int
+    sequence: int
+    stored: int
+
+
+def get_inline(tx: Tx, execution_key: int) -> bytes | None:
+    """Output that came with the result: a serialised `kronforce.v1.ExecutionOutput`."""
+    query = sa.select(inline_output.c.data).where(inline_output.c.execution_key == execution_key)
+    data: bytes | None = tx.conn.scalar(query)
+    return data
+
+
+def progress_of(tx: Tx, execution_keys: Iterable[int]) -> dict[int, ProgressRow]:
+    """How far the output of each is stored, for those that have any."""
+    query = sa.select(output_progress).where(
+        output_progress.c.execution_key.in_(list(execution_keys))
+    )
+    return {row.execution_key: ProgressRow(**row._asdict()) for row in tx.conn.execute(query)}
+
+
+def read_chunks(
+    tx: Tx, execution_key: int, after_sequence: int, limit_bytes: int
+) -> list[ChunkRow]:
+    """What comes after this sequence, both streams interleaved; at least one row if any is."""
+    return _read(tx, _of(execution_key).where(_chunks.sequence > after_sequence), limit_bytes)
+
+
+def read_stream(
+    tx: Tx, execution_key: int, stream: int, offset: int, limit_bytes: int
+) -> list[ChunkRow]:
+    """One stream from an offset on; the first row may begin before it."""
+    first = _first_needed(tx, execution_key, stream, offset)
+    if first is None:
+        return []
+    query = _of(execution_key).where(_chunks.stream == stream, _chunks.sequence >= first)
+    return _read(tx, query, limit_bytes)
+
+
+def sequence_before(tx: Tx, execution_key: int, offsets: Mapping[int, int]) -> int:
+    """The sequence after which to read so that no byte from these offsets on is missed.
+
+    `offsets` are by stream. What is read there may begin before them.
+    """
+    needed = [
+        _first_needed(tx, execution_key, stream, offset) for stream, offset in offsets.items()
+    ]
+    first = min((sequence for sequence in needed if sequence is not None), default=None)
+    if first is not None:
+        return first - 1
+    last = sa.select(sa.func.max(_chunks.sequence)).where(_chunks.execution_key == execution_key)
+    return int(tx.conn.scalar(last) or 0)
+
+
+def head(tx: Tx, execution_key: int, stream: int, limit: int) -> OutputHead:
+    """The first `limit` bytes of a stream, up to its first gap."""
+    rows = read_stream(tx, execution_key, stream, 0, limit + 1)
+    data = bytearray()
+    for row in rows:
+        if row.data is None or row.start != len(data):
+            return OutputHead(data=bytes(data[:limit]), truncated=True)
+        data += row.data
+    return OutputHead(data=bytes(data[:limit]), truncated=len(data) > limit)
+
+
+def stored_rows(tx: Tx, execution_key: int, after_sequence: int, limit: int) -> list[StoredRow]:
+    """Rows without their bytes, in order: what is there to give up when the cap is reached."""
+    columns = [_chunks[name] for name in ("stream", "start", "length", "sequence")]
+    query = sa.select(*columns, _stored().label("stored")).where(
+        _chunks.execution_key == execution_key, _chunks.sequence > after_sequence
+    )
+    rows = tx.conn.execute(query.order_by(_chunks.sequence).limit(limit))
+    return [StoredRow(**row._asdict()) for row in rows]
+
+
+def delete_between(tx: Tx, execution_key: int, after: int, before: int) -> int:
+    """Delete the rows between two sequences, both excluded: the middle; how many went."""
+    statement = sa.delete(output_chunks).where(
+        _chunks.execution_key == execution_key,
+        _chunks.sequence > after,
+        _chunks.sequence < before,
+    )
+    return tx.conn.execute(statement).rowcount
+
+
+def delete_output(tx: Tx, execution_keys: Sequence[int], limit: int) -> int:
+    """Delete up to `limit` rows of these executions; call again until it gives 0."""
+    some = (
+        sa.select(_chunks.key, _chunks.at)
+        .where(_chunks.execution_key.in_(execution_keys))
+        .limit(limit)
+    )
+    found = tx.conn.execute(some).all()
+    if found:
+        # `at` finds the partition on PostgreSQL.
+        days = _chunks.at.between(min(row.at for row in found), max(row.at for row in found))
+        keys = _chunks.key.in_([row.key for row in found])
+        tx.conn.execute(sa.delete(output_chunks).where(keys, days))
+        return len(found)
+    progress = output_progress.c.execution_key.in_(execution_keys)
+    tx.conn.execute(sa.delete(output_progress).where(progress))
+    return 0
+
+
+def _of(execution_key: int) -> sa.Select[Any]:
+    return sa.select(*(_chunks[name] for name in ChunkRow.__slots__)).where(
+        _chunks.execution_key == execution_key
+    )
+
+
+def _first_needed(tx: Tx, execution_key: int, stream: int, offset: int) -> int | None:
+    """The sequence of the stream's first row that holds anything from the offset on."""
+    of_stream = sa.select(_chunks.sequence, _chunks.start, _chunks.length).where(
+        _chunks.execution_key == execution_key, _chunks.stream == stream
+    )
+    before = of_stream.where(_chunks.start <= offset).order_by(_chunks.start.desc()).limit(1)
+    row = tx.conn.execute(before).one_or_none()
+    if row is None or row.start + row.length <= offset:
+        after = of_stream.where(_chunks.start > offset).order_by(_chunks.start).limit(1)
+        row = tx.conn.execute(after).one_or_none()
+    return None if row is None else row.sequence
+
+
+def _stored() -> sa.ColumnElement[int]:
+    return sa.case((_chunks.data.is_(None), 0), else_=_chunks.length)
+
+
+def _read(tx: Tx, query: sa.Select[Any], limit_bytes: int) -> list[ChunkRow]:
+    query = query.order_by(_chunks.sequence)
+    # First how much there is: a client of PostgreSQL gets every row that it asks for.
+    sizes = query.with_only_columns(_chunks.sequence, _stored()).limit(READ_ROWS)
+    last, total = None, 0
+    for sequence, stored in tx.conn.execute(sizes):
+        if last is not None and total + stored > limit_bytes:
+            break
+        last, total = sequence, total + stored
+    if last is None:
+        return []
+    rows = tx.conn.execute(query.where(_chunks.sequence <= last))
+    return [ChunkRow(**row._asdict()) for row in rows]
