@@ -14,7 +14,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -162,7 +162,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> FakeController:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
