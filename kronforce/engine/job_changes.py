@@ -1,0 +1,317 @@
+"""What the use cases of jobs write, each as one function over one transaction.
+
+Everything that decides is in `core`; everything that is stored goes through
+`store`. A change and its event are written together or not at all, and no
+change ever fires the past: timing is computed from now on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypedDict
+
+from kronforce.clock import from_us, to_us
+from kronforce.core import ids
+from kronforce.core.access import Scope
+from kronforce.core.job_mask import merged
+from kronforce.core.job_rules import normalise_job, validate_job
+from kronforce.core.job_settings import effective
+from kronforce.core.job_timing import NEVER_RAN, LastEnd, Timing, plan_timing
+from kronforce.core.lifecycle import TERMINAL
+from kronforce.core.schedules.window import JobStatus
+from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound
+from kronforce.store import agents, events, jobs, requests
+from kronforce.store.database import Tx
+from kronforce.store.jobs import JobRow
+from kronforce.v1.event_pb2 import SEVERITY_INFO
+from kronforce.v1.job_pb2 import JOB_STATUS_PAUSED, Job
+
+# Names that look like a wrong one; more would be a list to read.
+_SUGGESTIONS = 3
+# Names compared for a suggestion.
+_SUGGEST_FROM = 1_000
+
+# A change of one of these plans the next fire anew; any other leaves it where it is.
+_TIMING_FIELDS = ("schedule", "timezone", "jitter_secs", "starts_at", "expires_at")
+
+
+class Author(Protocol):
+    """Who makes a change."""
+
+    @property
+    def key(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What all changes have in common."""
+
+    scope: Scope
+    author: Author
+    # Whether the author may run processes as the controller's user.
+    trusted: bool
+    now: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestClaim:
+    """A `request_id` and the hash of what it stands for."""
+
+    request_id: str
+    hash: bytes
+
+
+def create_job(
+    tx: Tx, change: Change, *, job_id: bytes, job: Job, claim: RequestClaim | None
+) -> tuple[JobRow, bool]:
+    """Make a job that was checked; for a request that was claimed before, its job, and True."""
+    if claim is not None:
+        made = requests.claim_request(
+            tx,
+            principal_key=change.author.key,
+            request_id=claim.request_id,
+            hash=claim.hash,
+            resource_id=job_id,
+            now=change.now,
+        )
+        if made is not None:
+            return _require(tx, change.scope, ids.to_text(made)), True
+    spec = normalise_job(job)
+    _check_references(tx, change, spec)
+    timing = _plan(spec, job_id, change.now, paused=job.status == JOB_STATUS_PAUSED)
+    row = jobs.insert_job(
+        tx,
+        id=job_id,
+        name=spec.name,
+        group_name=effective(spec).group,
+        tags=tuple(spec.tags),
+        spec=spec.SerializeToString(deterministic=True),
+        trusted=change.trusted,
+        actor=change.author.name,
+        now=change.now,
+        **_columns(timing),
+    )
+    _tell(tx, change, "job.created", row, f"{row.name} was created")
+    return row, False
+
+
+def update_job(
+    tx: Tx, change: Change, *, ref: str, job: Job, mask: Sequence[str]
+) -> tuple[JobRow, bool]:
+    """Make the next version, and whether there was anything to change."""
+    row = _require(tx, change.scope, ref)
+    check_etag(row, job.etag)
+    before = Job.FromString(row.spec)
+    spec = normalise_job(merged(before, job, mask))
+    paused = _wants_pause(row, job, mask)
+    if spec == before and paused == (row.status == JobStatus.PAUSED):
+        return row, False
+    if problems := validate_job(spec):
+        raise InvalidArgument.of(*problems)
+    _check_references(tx, change, spec)
+    timing = _retimed(tx, row, before, spec, change.now, paused=paused)
+    changed = jobs.update_job(
+        tx,
+        key=row.key,
+        expected_revision=row.revision,
+        name=spec.name,
+        group_name=effective(spec).group,
+        tags=tuple(spec.tags),
+        spec=spec.SerializeToString(deterministic=True),
+        trusted=change.trusted,
+        actor=change.author.name,
+        now=change.now,
+        **timing,
+    )
+    _tell(tx, change, "job.updated", changed, f"{changed.name} is version {changed.version} now")
+    return changed, True
+
+
+def pause_job(tx: Tx, change: Change, *, ref: str, until: int | None) -> tuple[JobRow, bool]:
+    """Hold the schedule. It goes on in the ledger: what comes due is recorded as skipped."""
+    row = _require(tx, change.scope, ref)
+    if row.status == JobStatus.PAUSED and row.paused_until == until:
+        return row, False
+    changed = _set_timing(tx, row, _held(row, until), change.now)
+    how_long = "" if until is None else f" until {from_us(until).isoformat(timespec='seconds')}"
+    _tell(tx, change, "job.updated", changed, f"{row.name} was paused{how_long}")
+    return changed, True
+
+
+def resume_job(tx: Tx, change: Change, *, ref: str) -> tuple[JobRow, bool]:
+    """Let the schedule fire again, from now on."""
+    row = _require(tx, change.scope, ref)
+    if row.status != JobStatus.PAUSED:
+        return row, False
+    spec = Job.FromString(row.spec)
+    timing = _plan(spec, row.id, change.now, last=_last_end(tx, row))
+    changed = _set_timing(tx, row, _columns(timing), change.now)
+    _tell(tx, change, "job.updated", changed, f"{row.name} was resumed")
+    return changed, True
+
+
+def delete_job(tx: Tx, change: Change, *, ref: str, etag: str) -> JobRow:
+    """Delete the job; what waits of it is cancelled by whoever called, after the commit."""
+    row = _require(tx, change.scope, ref)
+    check_etag(row, etag)
+    deleted = jobs.mark_deleted(tx, row.key, change.now, expected_revision=row.revision)
+    _tell(tx, change, "job.deleted", deleted, f"{row.name} was deleted")
+    return deleted
+
+
+def etag_of(row: JobRow) -> str:
+    """Changes whenever the definition or its pause does."""
+    return str(row.revision)
+
+
+def check_etag(row: JobRow, etag: str) -> None:
+    """Raises Aborted unless the etag is empty or the current one."""
+    if etag and etag != etag_of(row):
+        raise Aborted(
+            f"job {row.name!r} was changed meanwhile; read it again, then retry with its new etag",
+            etag=etag_of(row),
+        )
+
+
+def _require(tx: Tx, scope: Scope, ref: str) -> JobRow:
+    row = jobs.find_job(tx, scope, ref)
+    if row is None:
+        raise JobNotFound(f"no job {ref!r} here; see job list", job=ref)
+    return row
+
+
+def _check_references(tx: Tx, change: Change, spec: Job) -> None:
+    """Whether the author may use everything that the definition names."""
+    group = effective(spec).group
+    if not change.scope.allows_group(group):
+        mine = ", ".join(sorted(change.scope.groups or ()))
+        raise GroupNotFound(
+            f"no group {group!r} among those of your key; set group to one of: {mine}", group=group
+        )
+    if spec.target.WhichOneof("kind") == "agent":
+        _check_agent(tx, spec)
+
+
+def _check_agent(tx: Tx, spec: Job) -> None:
+    reference = spec.target.agent.agent_id
+    if agents.find_agent(tx, reference) is not None:
+        return
+    names = [agent.name for agent in agents.all_agents(tx)[:_SUGGEST_FROM]]
+    close = difflib.get_close_matches(reference, names, n=_SUGGESTIONS)
+    hint = f"agents that look like it: {', '.join(close)}" if close else "see agent list"
+    raise InvalidArgument.of(
+        (
+            "target.agent_id",
+            f"job {spec.name!r} names agent {reference!r}, which does not exist; {hint}",
+        )
+    )
+
+
+def _wants_pause(row: JobRow, job: Job, mask: Sequence[str]) -> bool:
+    if mask and "status" not in mask:
+        return row.status == JobStatus.PAUSED
+    return job.status == JOB_STATUS_PAUSED
+
+
+class _Columns(TypedDict):
+    """The timing columns of a row."""
+
+    status: int
+    paused_until: int | None
+    next_fire_at: int | None
+    next_nominal_at: int | None
+
+
+def _plan(
+    spec: Job,
+    job_id: bytes,
+    now: int,
+    *,
+    last: LastEnd = NEVER_RAN,
+    paused: bool = False,
+    paused_until: int | None = None,
+) -> Timing:
+    return plan_timing(
+        effective(spec),
+        job_id,
+        now=from_us(now),
+        last=last,
+        paused=paused,
+        paused_until=None if paused_until is None else from_us(paused_until),
+    )
+
+
+def _retimed(tx: Tx, row: JobRow, before: Job, after: Job, now: int, *, paused: bool) -> _Columns:
+    """Planned anew where the change is about timing; otherwise what is due stays due."""
+    was_paused = row.status == JobStatus.PAUSED
+    same = all(getattr(before, name) == getattr(after, name) for name in _TIMING_FIELDS)
+    if not same or (was_paused and not paused):
+        until = row.paused_until if was_paused else None
+        timing = _plan(
+            after, row.id, now, last=_last_end(tx, row), paused=paused, paused_until=until
+        )
+        return _columns(timing)
+    return _held(row, row.paused_until) if paused else _kept(row)
+
+
+def _kept(row: JobRow) -> _Columns:
+    return _Columns(
+        status=row.status,
+        paused_until=row.paused_until,
+        next_fire_at=row.next_fire_at,
+        next_nominal_at=row.next_nominal_at,
+    )
+
+
+def _held(row: JobRow, until: int | None) -> _Columns:
+    return _Columns(
+        status=int(JobStatus.PAUSED),
+        paused_until=until,
+        next_fire_at=row.next_fire_at,
+        next_nominal_at=row.next_nominal_at,
+    )
+
+
+def _columns(timing: Timing) -> _Columns:
+    return _Columns(
+        status=int(timing.status),
+        paused_until=None if timing.paused_until is None else to_us(timing.paused_until),
+        next_fire_at=None if timing.next_fire_at is None else to_us(timing.next_fire_at),
+        next_nominal_at=None if timing.next_nominal_at is None else to_us(timing.next_nominal_at),
+    )
+
+
+def _set_timing(tx: Tx, row: JobRow, timing: _Columns, now: int) -> JobRow:
+    return jobs.set_timing(
+        tx, key=row.key, now=now, bump=True, expected_revision=row.revision, **timing
+    )
+
+
+def _last_end(tx: Tx, row: JobRow) -> LastEnd:
+    last = jobs.last_runs(tx, [row.key]).get(row.key)
+    if last is None:
+        return NEVER_RAN
+    at = None if last.finished_at is None else from_us(last.finished_at)
+    return LastEnd(open=last.state not in TERMINAL, at=at)
+
+
+def _tell(tx: Tx, change: Change, kind: str, row: JobRow, message: str) -> None:
+    events.insert_events(
+        tx,
+        [
+            events.NewEvent(
+                kind=kind,
+                severity=SEVERITY_INFO,
+                at=change.now,
+                message=message,
+                actor=change.author.name,
+                job_id=row.id,
+                job_name=row.name,
+                group_name=row.group_name,
+            )
+        ],
+    )

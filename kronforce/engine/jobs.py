@@ -1,0 +1,248 @@
+"""The use cases of jobs and groups: create, change, pause, resume, delete.
+
+Each is one transaction (`job_changes.py`); what memory holds of a job is told
+after the commit. Checks that need no store come first, so that a batch never
+waits for a definition that is wrong in itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from google.protobuf.json_format import MessageToDict
+
+from kronforce.clock import Clock
+from kronforce.core import ids
+from kronforce.core.access import Role, Scope
+from kronforce.core.canonical import canonical_hash
+from kronforce.core.ids import IdSource
+from kronforce.core.job_mask import read_mask
+from kronforce.core.job_rules import normalise_job, validate_job
+from kronforce.core.job_settings import effective
+from kronforce.core.lifecycle import State
+from kronforce.core.names import group_name_problem
+from kronforce.core.schedules.window import JobStatus
+from kronforce.engine import job_changes
+from kronforce.engine.job_changes import Author, Change, RequestClaim
+from kronforce.errors import (
+    AlreadyTerminal,
+    InvalidArgument,
+    KronforceError,
+    OutsideWindow,
+    PermissionDenied,
+)
+from kronforce.store import groups
+from kronforce.store.groups import GroupRow
+from kronforce.store.jobs import JobRow
+from kronforce.store.paging import PageRequest
+from kronforce.store.runs import list_runs
+from kronforce.store.store import Store
+from kronforce.v1.job_pb2 import Job
+from kronforce.v1.job_service_pb2 import TriggerJobRequest
+
+REQUEST_ID_MAX = 100
+
+# Waiting runs of a deleted job that are cancelled at a time: enough to share commits, few
+# enough to leave the batch to others.
+CANCEL_AT_ONCE = 64
+
+# Ids of requests to create share a table with those to trigger, and must never meet them.
+_SPACE = "\x1fjobs:"
+
+
+class Scheduler(Protocol):
+    """Who fires jobs; told after the commit."""
+
+    def changed(self, job: JobRow) -> None:
+        """The job's timing is new."""
+        ...
+
+
+class Snapshots(Protocol):
+    """Who holds definitions in memory; told after the commit."""
+
+    def forget(self, job_key: int) -> None:
+        """What is held of this job is stale."""
+        ...
+
+
+class Triggering(Protocol):
+    """The one door."""
+
+    async def trigger(
+        self, scope: Scope, principal: Any, requests: Sequence[TriggerJobRequest]
+    ) -> Sequence[Any]: ...
+
+
+class Cancelling(Protocol):
+    """Who ends runs."""
+
+    async def cancel_run(self, scope: Scope, run_id: str, by: str, reason: str) -> Any: ...
+
+
+class Jobs:
+    """Every change that a caller can make to jobs and groups."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        new_id: IdSource,
+        scheduler: Scheduler,
+        snapshots: Snapshots,
+        triggering: Triggering,
+        cancelling: Cancelling,
+        trust_operators: bool,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._scheduler = scheduler
+        self._snapshots = snapshots
+        self._triggering = triggering
+        self._cancelling = cancelling
+        self._trust_operators = trust_operators
+
+    async def create(
+        self, scope: Scope, author: Author, job: Job, *, request_id: str, immediate: bool
+    ) -> JobRow:
+        """Make a job and, with `immediate`, trigger it once, also when the request is repeated."""
+        _check_definition(job)
+        if immediate:
+            self._check_window(job)
+        row, replayed = await self._store.write(
+            job_changes.create_job,
+            self._change(scope, author),
+            job_id=self._new_id(),
+            job=job,
+            claim=_claim(job, request_id, immediate),
+        )
+        if not replayed:
+            self._scheduler.changed(row)
+        if immediate:
+            await self._trigger_once(scope, author, row)
+        return row
+
+    async def update(
+        self, scope: Scope, author: Author, ref: str, job: Job, paths: Sequence[str]
+    ) -> JobRow:
+        """Make the next version; without a mask the whole definition is new."""
+        mask = read_mask(paths)
+        if paths and not mask and "*" not in paths:
+            # Only output-only fields were named, which are ignored.
+            mask = ("etag",)
+        return await self._changed(
+            job_changes.update_job, self._change(scope, author), ref=ref, job=job, mask=mask
+        )
+
+    async def pause(self, scope: Scope, author: Author, ref: str, until: int | None) -> JobRow:
+        """Hold the schedule, for good or until an instant."""
+        if until is not None and until <= self._clock.now_us():
+            raise InvalidArgument.of(
+                ("until", "is in the past; name a later instant, or leave it out to hold for good")
+            )
+        return await self._changed(
+            job_changes.pause_job, self._change(scope, author), ref=ref, until=until
+        )
+
+    async def resume(self, scope: Scope, author: Author, ref: str) -> JobRow:
+        """Let the schedule fire again, from now on."""
+        return await self._changed(job_changes.resume_job, self._change(scope, author), ref=ref)
+
+    async def delete(self, scope: Scope, author: Author, ref: str, etag: str) -> int:
+        """Delete the job; how many waiting runs were cancelled with it."""
+        row = await self._store.write(
+            job_changes.delete_job, self._change(scope, author), ref=ref, etag=etag
+        )
+        self._tell(row)
+        return await self._cancel_waiting(scope, author, row)
+
+    async def create_group(self, scope: Scope, name: str) -> GroupRow:
+        """Make an empty group."""
+        if problem := group_name_problem(name):
+            raise InvalidArgument.of(("name", problem))
+        if not scope.allows_group(name):
+            raise PermissionDenied(
+                f"your key is limited to groups and could not see {name!r}; ask an admin to make it"
+            )
+        return await self._store.write(groups.insert_group, name, self._clock.now_us())
+
+    async def _changed(
+        self, fn: Callable[..., tuple[JobRow, bool]], *args: Any, **kw: Any
+    ) -> JobRow:
+        row, changed = await self._store.write(fn, *args, **kw)
+        if changed:
+            self._tell(row)
+        return row
+
+    def _tell(self, row: JobRow) -> None:
+        self._snapshots.forget(row.key)
+        self._scheduler.changed(row)
+
+    def _change(self, scope: Scope, author: Author) -> Change:
+        return Change(
+            scope=scope,
+            author=author,
+            trusted=self._trust_operators or scope.role is Role.ADMIN,
+            now=self._clock.now_us(),
+        )
+
+    def _check_window(self, job: Job) -> None:
+        gate = effective(job).gate(status=JobStatus.SCHEDULED, paused_until=None)
+        if not gate.in_window(self._clock.now()):
+            raise OutsideWindow(
+                "the job's window (starts_at … expires_at) is not open now; create it without "
+                "immediate, then trigger it with force"
+            )
+
+    async def _trigger_once(self, scope: Scope, author: Author, row: JobRow) -> None:
+        job_id = ids.to_text(row.id)
+        # The same for each repetition of the request: one run, however often it is sent.
+        request = TriggerJobRequest(job_id=job_id, request_id=f"immediate:{job_id}")
+        [result] = await self._triggering.trigger(scope, author, [request])
+        if isinstance(result, KronforceError):
+            raise result
+
+    async def _cancel_waiting(self, scope: Scope, author: Author, row: JobRow) -> int:
+        cancelled = 0
+        page: PageRequest | None = PageRequest(size=CANCEL_AT_ONCE)
+        while page is not None:
+            found = await self._store.read(
+                list_runs, scope, job_key=row.key, state=State.PENDING, page=page
+            )
+            done = await asyncio.gather(
+                *(self._cancel(scope, author, run.id) for run in found.items)
+            )
+            cancelled += sum(done)
+            more = found.next_after is not None
+            page = PageRequest(size=CANCEL_AT_ONCE, after=found.next_after) if more else None
+        return cancelled
+
+    async def _cancel(self, scope: Scope, author: Author, run_id: bytes) -> bool:
+        try:
+            await self._cancelling.cancel_run(
+                scope, ids.to_text(run_id), author.name, "its job was deleted"
+            )
+        except AlreadyTerminal:
+            return False
+        return True
+
+
+def _check_definition(job: Job) -> None:
+    if problems := validate_job(normalise_job(job)):
+        raise InvalidArgument.of(*problems)
+
+
+def _claim(job: Job, request_id: str, immediate: bool) -> RequestClaim | None:
+    if not request_id:
+        return None
+    if len(request_id) > REQUEST_ID_MAX or not request_id.isprintable():
+        raise InvalidArgument.of(
+            ("request_id", f"must be at most {REQUEST_ID_MAX} printable characters, e.g. a UUID")
+        )
+    definition = MessageToDict(normalise_job(job), preserving_proto_field_name=True)
+    content = {"job": definition, "status": int(job.status), "immediate": immediate}
+    return RequestClaim(request_id=_SPACE + request_id, hash=canonical_hash(content))
