@@ -1,0 +1,1 @@
+"""The `kronforce` command: one file per noun, on the client alone."""

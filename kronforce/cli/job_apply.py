@@ -1,0 +1,118 @@
+"""`job apply` and `job validate`: files against the server, or against the rules alone."""
+
+# ruff: noqa: PLC0415 - what a command does not need is not imported at its start
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kronforce.cli.exit_codes import Exit
+from kronforce.cli.failure import CommandError
+from kronforce.cli.job_diff import print_plan
+from kronforce.cli.job_files import JobFile, read_jobs
+from kronforce.cli.session import Session, current
+from kronforce.cli.show import is_data, show_list
+from kronforce_client import Applied, Client, Conflict, Invalid, Planned
+from kronforce_client.errors import ClientError
+
+Files = Annotated[list[str], Parameter(name=["--file", "-f"], negative=(), consume_multiple=True)]
+
+
+def apply(
+    *files: str,
+    file: Files | None = None,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Make jobs what their files say: checks all, shows the difference, applies it.
+
+    Changes are made against the versions that were shown; a second apply says "unchanged".
+
+    Parameters
+    ----------
+    files
+        The same as --file.
+    file
+        A YAML or JSON file with one or more jobs, a folder of them, or - for standard input.
+    dry_run
+        Show the difference and change nothing.
+    """
+    session = current()
+    read = _checked([*files, *(file or [])])
+    with session.client() as client:
+        plans = list(client.jobs.plan([each.job for each in read]))
+        if dry_run or not is_data(session):
+            print_plan(session, plans)
+        if dry_run:
+            return 0
+        applied = [_apply_one(client, each, plan) for each, plan in zip(read, plans, strict=True)]
+        _report(session, applied)
+    return 0
+
+
+def validate(*files: str, file: Files | None = None) -> int:
+    """Check job files without a server: form, names, ranges, cron.
+
+    Parameters
+    ----------
+    files
+        YAML or JSON files, folders of them, or - for standard input.
+    file
+        The same.
+    """
+    read = _checked([*files, *(file or [])])
+    for each in read:
+        print(f"{each.document.file}: {each.job.name} is valid")
+    return 0
+
+
+def _checked(paths: Sequence[str]) -> list[JobFile]:
+    """The jobs of the files, after every rule that needs no server. Raises CommandError."""
+    from kronforce.core.job_rules import validate_job
+
+    if not paths:
+        raise CommandError("which files?", "kronforce job apply -f jobs/", code=Exit.USAGE)
+    read = read_jobs(paths)
+    problems = [
+        _placed(each, field, description)
+        for each in read
+        for field, description in validate_job(each.job)
+    ]
+    if problems:
+        raise CommandError(*problems)
+    return read
+
+
+def _placed(file: JobFile, field: str, description: str) -> str:
+    return f"{file.document.place_of_text(field)}  {field}  {description}"
+
+
+def _apply_one(client: Client, file: JobFile, plan: Planned) -> Applied:
+    try:
+        return client.jobs.apply([plan])[0]
+    except Invalid as error:
+        lines = [_placed(file, each.field, each.description) for each in error.violations]
+        raise CommandError(*(lines or [_named(file, error)])) from None
+    except Conflict as error:
+        raise CommandError(
+            _named(file, error),
+            "look at the difference again: kronforce job apply",
+            code=Exit.CONFLICT,
+        ) from None
+
+
+def _named(file: JobFile, error: ClientError) -> str:
+    return f'{file.document.place(("name",))}  job "{file.job.name}": {error.message}'
+
+
+def _report(session: Session, applied: Sequence[Applied]) -> None:
+    if is_data(session):
+        show_list(session, [each.job for each in applied], [], name=lambda job: str(job.name))
+        return
+    for each in applied:
+        if session.output == "tabs":
+            print(f"{each.job.name}\t{each.action}\t{each.job.version}")
+        else:
+            print(f"{each.job.name} {each.action}")

@@ -1,0 +1,66 @@
+"""Every command: where its function is, and its line of help. Data alone; imports nothing."""
+
+from __future__ import annotations
+
+Verbs = dict[str, tuple[str, str]]
+
+NOUNS: dict[str, tuple[str, Verbs]] = {
+    "job": (
+        "Definitions of work.",
+        {
+            "apply": ("kronforce.cli.job_apply:apply", "make jobs what their files say"),
+            "get": ("kronforce.cli.job:get", "one job"),
+            "list": ("kronforce.cli.job:list_jobs", "all jobs"),
+            "delete": ("kronforce.cli.job:delete", "delete a job"),
+            "run": ("kronforce.cli.job_run:run", "fire a job; --follow streams its output"),
+            "pause": ("kronforce.cli.job:pause", "hold a job's schedule"),
+            "resume": ("kronforce.cli.job:resume", "let a held schedule fire again"),
+            "init": ("kronforce.cli.job_init:init", "write a commented hello.yaml"),
+            "validate": ("kronforce.cli.job_apply:validate", "check job files without a server"),
+        },
+    ),
+    "run": (
+        "Firings of jobs.",
+        {
+            "get": ("kronforce.cli.run:get", "what became of a run, explained"),
+            "list": ("kronforce.cli.run:list_runs", "runs, newest first"),
+            "watch": ("kronforce.cli.run_watch:watch", "follow runs as they change"),
+            "logs": ("kronforce.cli.run_logs:logs", "what a run wrote; -f follows"),
+            "cancel": ("kronforce.cli.run:cancel", "end a run"),
+        },
+    ),
+    "agent": (
+        "Where work runs.",
+        {
+            "list": ("kronforce.cli.agent:list_agents", "all agents"),
+            "get": ("kronforce.cli.agent:get", "one agent"),
+            "drain": ("kronforce.cli.agent:drain", "give it no new work; --off ends that"),
+            "delete": ("kronforce.cli.agent:delete", "remove an agent"),
+            "token": ("kronforce.cli.agent:token", "a token with which agents join"),
+            "run": ("kronforce.cli.agent_process:run", "be an agent on this host"),
+        },
+    ),
+    "key": (
+        "API keys.",
+        {
+            "create": ("kronforce.cli.key:create", "make a key; its secret is shown once"),
+            "list": ("kronforce.cli.key:list_keys", "all keys"),
+            "revoke": ("kronforce.cli.key:revoke", "end a key for good"),
+            "whoami": ("kronforce.cli.key:whoami", "whose key this is, and what it may do"),
+        },
+    ),
+    "event": (
+        "What happened.",
+        {"tail": ("kronforce.cli.event:tail", "the newest events; -f follows")},
+    ),
+}
+
+ALONE: Verbs = {
+    "up": ("kronforce.cli.up:up", "start a controller and an agent on this host"),
+    "controller": ("kronforce.cli.up:controller", "start a controller alone"),
+    "status": ("kronforce.cli.status:status", "agents, what waits longest, disk"),
+    "last": ("kronforce.cli.run:last", "the newest run, explained"),
+    "login": ("kronforce.cli.login:login", "remember an address and a key"),
+    "completion": ("kronforce.cli.completion:completion", "completion for bash, zsh or fish"),
+    "version": ("kronforce.cli.pages:print_version", "the version"),
+}
