@@ -21,7 +21,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
 
-class CannotStart(Exception):  # noqa: N818 - it is said to a person, as a sentence
+class CannotStart(Exception):
     """Why a process does not start: one sentence with the way out."""
 
 

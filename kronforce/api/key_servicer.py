@@ -1,0 +1,160 @@
+"""KeyService: keys are made, listed and revoked by admins; everybody may ask who they are."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+
+from kronforce.api.call import Call
+from kronforce.api.convert.instants import instant_us, stamp, stamp_or_none
+from kronforce.api.identity import Store
+from kronforce.api.paging import Shape, next_token, read_page
+from kronforce.clock import Clock
+from kronforce.core import ids
+from kronforce.core.access import GRANTS
+from kronforce.core.names import GROUP_NAME_MAX
+from kronforce.errors import InvalidArgument, KeyNotFound
+from kronforce.security import keys
+from kronforce.store import keys as stored
+from kronforce.telemetry import logs
+from kronforce.v1 import api_key_pb2 as pb
+from kronforce.v1 import key_service_pb2 as service_pb
+from kronforce.v1 import key_service_pb2_grpc
+
+NAME_MAX = 200
+GROUPS_MAX = 1_000
+NETWORKS_MAX = 100
+
+# The sort key of ListKeys: revoked or not, and the row's number, negative.
+_PAGE_SHAPE: Shape = (int, int)
+
+log = logs.logger("keys")
+
+
+class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
+    """`revoked` is awaited after a revocation, so that it holds here at once."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        new_id: Callable[[], bytes],
+        revoked: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._revoked = revoked
+
+    async def CreateKey(  # type: ignore[override] # servicers take our Call
+        self, request: service_pb.CreateKeyRequest, call: Call
+    ) -> service_pb.CreateKeyResponse:
+        wanted = request.key
+        now = self._clock.now_us()
+        _check(wanted, now)
+        secret = keys.new_api_key()
+        row = await self._store.write(
+            stored.insert_key,
+            id=self._new_id(),
+            name=wanted.name,
+            role=wanted.role,
+            prefix=keys.shown_prefix(secret),
+            hash=keys.hash_of(secret.reveal()),
+            allowed_groups=sorted(set(wanted.allowed_groups)),
+            allowed_networks=sorted(set(wanted.allowed_networks)),
+            created_at=now,
+            expires_at=instant_us(wanted.expires_at) if wanted.HasField("expires_at") else None,
+        )
+        log.info("key made", action="key.created", key=row.name, by=call.principal.name)
+        return service_pb.CreateKeyResponse(key=to_message(row), secret=secret.reveal())
+
+    async def ListKeys(  # type: ignore[override] # servicers take our Call
+        self, request: service_pb.ListKeysRequest, call: Call
+    ) -> service_pb.ListKeysResponse:
+        page = await self._store.read(stored.list_keys, read_page(request, _PAGE_SHAPE))
+        return service_pb.ListKeysResponse(
+            keys=[to_message(row) for row in page.items],
+            next_page_token=next_token(request, page),
+        )
+
+    async def RevokeKey(  # type: ignore[override] # servicers take our Call
+        self, request: service_pb.RevokeKeyRequest, call: Call
+    ) -> pb.ApiKey:
+        if not request.key_id:
+            raise InvalidArgument.of(("key_id", "is required: an id or an exact name"))
+        row = await self._store.write(stored.revoke_key, request.key_id, self._clock.now_us())
+        if row is None:
+            raise KeyNotFound(f"there is no key {request.key_id!r}; see ListKeys")
+        log.info("key revoked", action="key.revoked", key=row.name, by=call.principal.name)
+        await self._revoked()
+        return to_message(row)
+
+    async def WhoAmI(  # type: ignore[override] # servicers take our Call
+        self, request: service_pb.WhoAmIRequest, call: Call
+    ) -> service_pb.WhoAmIResponse:
+        return service_pb.WhoAmIResponse(
+            key=await self._own_key(call), permissions=sorted(GRANTS[call.scope.role])
+        )
+
+    async def _own_key(self, call: Call) -> pb.ApiKey:
+        principal = call.principal
+        if principal.kind == "agent":
+            # A credential is no key, but answers the same question.
+            return pb.ApiKey(id=principal.id, name=principal.name, role=pb.ROLE_AGENT)
+        row = await self._store.read(stored.find_key, principal.id)
+        if row is None:
+            raise KeyNotFound("this key is gone")
+        return to_message(row)
+
+
+def to_message(row: stored.KeyRow) -> pb.ApiKey:
+    """The contract's form, without hash or secret."""
+    return pb.ApiKey(
+        id=ids.to_text(row.id),
+        name=row.name,
+        role=pb.Role.ValueType(row.role),
+        prefix=row.prefix,
+        allowed_groups=row.allowed_groups,
+        allowed_networks=row.allowed_networks,
+        expires_at=stamp_or_none(row.expires_at),
+        created_at=stamp(row.created_at),
+        last_used_at=stamp_or_none(row.last_used_at),
+        revoked_at=stamp_or_none(row.revoked_at),
+    )
+
+
+def _check(key: pb.ApiKey, now: int) -> None:
+    """Raise InvalidArgument with everything that is wrong with a new key."""
+    wrong: list[tuple[str, str]] = []
+    if not 1 <= len(key.name) <= NAME_MAX or not key.name.isprintable():
+        wrong.append(("key.name", f"1 to {NAME_MAX} printable characters"))
+    elif ids.from_text(key.name) is not None:
+        wrong.append(("key.name", "looks like an id; choose a name"))
+    if key.role not in pb.Role.values() or key.role == pb.ROLE_UNSPECIFIED:
+        wrong.append(("key.role", "is required: viewer, operator, admin or agent"))
+    if key.allowed_groups and key.role == pb.ROLE_ADMIN:
+        wrong.append(("key.allowed_groups", "admins are never limited to groups"))
+    if len(key.allowed_groups) > GROUPS_MAX:
+        wrong.append(("key.allowed_groups", f"at most {GROUPS_MAX}"))
+    if any(not 1 <= len(name) <= GROUP_NAME_MAX for name in key.allowed_groups):
+        wrong.append(("key.allowed_groups", f"a group's name has 1 to {GROUP_NAME_MAX} characters"))
+    if len(key.allowed_networks) > NETWORKS_MAX:
+        wrong.append(("key.allowed_networks", f"at most {NETWORKS_MAX}"))
+    wrong += [
+        ("key.allowed_networks", problem)
+        for network in key.allowed_networks
+        if (problem := _network_problem(network))
+    ]
+    if key.HasField("expires_at") and instant_us(key.expires_at) <= now:
+        wrong.append(("key.expires_at", "is in the past"))
+    if wrong:
+        raise InvalidArgument.of(*wrong)
+
+
+def _network_problem(text: str) -> str | None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        return f"{error}; write it like 10.0.0.0/8 or 2001:db8::/32"
+    return None

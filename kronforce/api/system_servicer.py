@@ -1,0 +1,102 @@
+"""SystemService: whether the controller serves, and what an operator looks at first."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kronforce import __version__
+from kronforce.api.call import Call
+from kronforce.api.convert.instants import stamp
+from kronforce.core import ids
+from kronforce.store import status as stored
+from kronforce.store.store import Store
+from kronforce.telemetry import logs
+from kronforce.v1 import system_service_pb2 as pb
+from kronforce.v1 import system_service_pb2_grpc
+
+# A load balancer asks again soon; a store that is slower than this does not serve.
+HEALTH_TIMEOUT_SECS = 2.0
+
+log = logs.logger("system")
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What does not change while the controller runs."""
+
+    started_at: int
+    sqlite: bool
+    # Without credentials.
+    location: str
+    data_dir: Path
+    disk_reserve: int
+
+
+class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
+    """Reads, and never fails for a store that is away when it is asked for health."""
+
+    def __init__(self, *, store: Store, about: About) -> None:
+        self._store = store
+        self._about = about
+
+    async def GetHealth(  # type: ignore[override] # servicers take our Call
+        self, request: pb.GetHealthRequest, call: Call
+    ) -> pb.GetHealthResponse:
+        db_ok = await self._store_answers()
+        enough_disk = self._disk_free() >= self._about.disk_reserve
+        return pb.GetHealthResponse(
+            status="ok" if db_ok and enough_disk else "degraded",
+            version=__version__,
+            db_ok=db_ok,
+        )
+
+    async def GetStatus(  # type: ignore[override] # servicers take our Call
+        self, request: pb.GetStatusRequest, call: Call
+    ) -> pb.GetStatusResponse:
+        found = await self._store.read(stored.status, call.scope)
+        about = self._about
+        return pb.GetStatusResponse(
+            version=__version__,
+            started_at=stamp(about.started_at),
+            store="sqlite" if about.sqlite else "postgresql",
+            jobs=found.jobs,
+            agents=found.agents,
+            agents_online=found.agents_online,
+            slots=found.slots,
+            slots_busy=found.slots_busy,
+            pending=found.pending,
+            running=found.running,
+            oldest_waiting=_oldest(found.oldest_waiting),
+            data_location=about.location,
+            store_bytes=await self._store.read(stored.store_bytes),
+            output_bytes=await self._store.read_output(stored.output_bytes),
+            disk_free_bytes=self._disk_free(),
+            disk_reserve_bytes=about.disk_reserve,
+        )
+
+    async def _store_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_SECS):
+                return await self._store.read(stored.answers)
+        except Exception:
+            # Whatever is wrong with the store, the answer to "are you well" is no.
+            log.warning("the store does not answer", action="store.away", exc_info=True)
+            return False
+
+    def _disk_free(self) -> int:
+        return shutil.disk_usage(self._about.data_dir).free
+
+
+def _oldest(oldest: stored.Oldest | None) -> pb.OldestWaiting | None:
+    if oldest is None:
+        return None
+    return pb.OldestWaiting(
+        execution_id=ids.to_text(oldest.execution_id),
+        run_id=ids.to_text(oldest.run_id),
+        job_name=oldest.job_name,
+        since=stamp(oldest.since),
+        state_reason=oldest.state_reason,
+    )

@@ -1,0 +1,127 @@
+"""The numbers of the status page: what is there, what waits, what runs, how big it is.
+
+Counts stop at COUNT_LIMIT, so that asking costs the same however much waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.core.access import Scope
+from kronforce.store.database import Tx
+from kronforce.store.paging import COUNT_LIMIT
+from kronforce.store.tables import Phase, agents, executions, jobs, runs
+from kronforce.store.visibility import in_scope
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Oldest:
+    """The execution that waits longest."""
+
+    execution_id: bytes
+    run_id: bytes
+    job_name: str
+    since: int
+    state_reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """Counts within a scope; `agents` are the same for everybody."""
+
+    jobs: int
+    agents: int
+    agents_online: int
+    slots: int
+    slots_busy: int
+    pending: int
+    running: int
+    oldest_waiting: Oldest | None
+
+
+# What waits for an agent, one query per phase: each has an index of its own.
+_WAITING = (Phase.READY, Phase.CONCURRENCY, Phase.RETRY_WAIT, Phase.ASSIGNED)
+
+
+def status(tx: Tx, scope: Scope) -> Status:
+    """What this scope may see of the present."""
+    enrolled = agents.c.deleted_at.is_(None)
+    online = enrolled & agents.c.disconnected_at.is_(None)
+    connected = sa.select(agents.c.key).where(online)
+    held = sa.select(sa.literal(1)).where(
+        executions.c.phase.in_((Phase.ASSIGNED, Phase.RUNNING)),
+        executions.c.agent_key.in_(connected),
+    )
+    return Status(
+        jobs=_count(tx, _jobs(scope)),
+        agents=_count(tx, sa.select(sa.literal(1)).where(enrolled).select_from(agents)),
+        agents_online=_count(tx, sa.select(sa.literal(1)).where(online).select_from(agents)),
+        slots=int(tx.conn.scalar(sa.select(sa.func.sum(agents.c.slots)).where(online)) or 0),
+        slots_busy=_count(tx, held.select_from(executions)),
+        pending=min(COUNT_LIMIT, sum(_count(tx, _in_phase(scope, phase)) for phase in _WAITING)),
+        running=_count(tx, _in_phase(scope, Phase.RUNNING)),
+        oldest_waiting=_oldest(tx, scope),
+    )
+
+
+def store_bytes(tx: Tx) -> int:
+    """How big the database is of which this is a transaction."""
+    if tx.sqlite:
+        pages = tx.conn.exec_driver_sql("PRAGMA page_count").scalar_one()
+        return int(pages) * int(tx.conn.exec_driver_sql("PRAGMA page_size").scalar_one())
+    return int(tx.conn.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
+
+
+def output_bytes(tx: Tx) -> int:
+    """How big stored output is; on PostgreSQL it is part of `store_bytes` as well."""
+    if tx.sqlite:
+        return store_bytes(tx)
+    query = "SELECT pg_total_relation_size('output_chunks')"
+    return int(tx.conn.scalar(sa.text(query)) or 0)
+
+
+def answers(tx: Tx) -> bool:
+    """True; what matters is that it comes back."""
+    return tx.conn.scalar(sa.select(sa.literal(1))) == 1
+
+
+def _jobs(scope: Scope) -> sa.Select[Any]:
+    visible = jobs.c.deleted_at.is_(None) & in_scope(jobs.c.group_name, scope)
+    return sa.select(sa.literal(1)).select_from(jobs).where(visible)
+
+
+def _in_phase(scope: Scope, phase: int) -> sa.Select[Any]:
+    query = sa.select(sa.literal(1)).select_from(executions).where(executions.c.phase == phase)
+    if scope.groups is None and scope.agent_id is None:
+        return query
+    return query.join(runs, runs.c.key == executions.c.run_key).where(
+        in_scope(runs.c.group_name, scope)
+    )
+
+
+def _oldest(tx: Tx, scope: Scope) -> Oldest | None:
+    """By key: keys grow with time, and within a phase that is an order of its index."""
+    query = (
+        sa.select(
+            executions.c.id.label("execution_id"),
+            runs.c.id.label("run_id"),
+            runs.c.job_name,
+            executions.c.created_at.label("since"),
+            executions.c.state_reason,
+        )
+        .join(runs, runs.c.key == executions.c.run_key)
+        .where(executions.c.phase.in_((Phase.READY, Phase.CONCURRENCY)))
+        .where(in_scope(runs.c.group_name, scope))
+        .order_by(executions.c.created_at)
+        .limit(1)
+    )
+    row = tx.conn.execute(query).one_or_none()
+    return None if row is None else Oldest(**row._asdict())
+
+
+def _count(tx: Tx, query: sa.Select[Any]) -> int:
+    bounded = query.limit(COUNT_LIMIT).subquery()
+    return int(tx.conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0)
