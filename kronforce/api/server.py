@@ -183,7 +183,7 @@ def _reflection_v1() -> ServiceDescriptor:
     file.name = "grpc/reflection/v1/reflection.proto"
     file.package = REFLECTION_V1
     for message in file.message_type:
-        for field in message.field:
+        for field in filter(lambda field: field.type_name, message.field):
             field.type_name = field.type_name.replace(REFLECTION_V1ALPHA, REFLECTION_V1)
     for method in file.service[0].method:
         method.input_type = method.input_type.replace(REFLECTION_V1ALPHA, REFLECTION_V1)
