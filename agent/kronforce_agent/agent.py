@@ -80,7 +80,7 @@ class Agent:
             runners=self._runners,
             host=Host(agent_name=config.name, work_folder=config.folder / "work"),
             limits=Limits(slots=config.slots),
-            launcher=self._launcher,
+            launcher=lambda: self.launcher,
         )
         self._supervisor.reopen = self._reopen
         self.connected = asyncio.Event()
@@ -157,7 +157,7 @@ class Agent:
                     await self._supervisor.changed.wait()
         except TimeoutError:
             log.warning("left %s executions behind", self._supervisor.held_count)
-        launcher = self._launcher()
+        launcher = self.launcher
         if stop_tasks and launcher is not None:
             launcher.shutdown()
 
@@ -273,7 +273,9 @@ class Agent:
             return None
         return Processes(self._config.folder, self._clock, self._config.spool_max_bytes)
 
-    def _launcher(self) -> LauncherClient | None:
+    @property
+    def launcher(self) -> LauncherClient | None:
+        """The connection to it, while there is one."""
         return self._processes.client if self._processes is not None else None
 
     def _reopen(self, reason: str) -> None:
