@@ -1,0 +1,178 @@
+"""How an agent comes to be known: what enrolling writes, as functions over one transaction.
+
+Three ways in: a join token makes a new agent, a key with the role `agent` makes
+one or gives a restarted one a new credential, and a credential updates what its
+own agent says of its host. A known name is refused to everybody else.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kronforce.core import ids
+from kronforce.errors import AlreadyExists, BadJoinToken, InvalidArgument
+from kronforce.security.keys import JoinToken
+from kronforce.store import agents, counters, events, join_tokens
+from kronforce.store.agents import AgentRow
+from kronforce.store.database import Tx
+from kronforce.store.join_tokens import JoinTokenRow
+from kronforce.v1.event_pb2 import SEVERITY_INFO
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enrolment:
+    """What an agent is enrolled as. `facts` is a serialised `AgentFacts`."""
+
+    agent_id: bytes
+    name: str
+    credential_hash: bytes
+    agent_type: int
+    built_in: bool
+    tags: Sequence[str]
+    labels: Mapping[str, str]
+    facts: bytes
+    slots: int
+    # Who enrols it, for people.
+    actor: str
+    now: int
+
+
+def enrol_with_token(tx: Tx, enrolment: Enrolment, token: JoinToken) -> AgentRow:
+    """A new agent, with the token's tags and labels on top of its own."""
+    registered_by = f"token:{ids.to_text(token.id)}"
+    row = join_tokens.find_join_token(tx, token.id)
+    if row is None or not hmac.compare_digest(row.hash, token.hash):
+        raise bad_token()
+    wanted = _with_words_of(row, enrolment)
+    known = agents.find_agent(tx, enrolment.name)
+    if known is not None and known.registered_by == registered_by and not known.session_epoch:
+        # Its reply was lost: it never connected, so nobody has the credential that was made.
+        if row.expires_at <= enrolment.now:
+            raise bad_token()
+        return _again(tx, wanted, known, registered_by)
+    if known is not None:
+        raise _name_taken(enrolment.name)
+    if join_tokens.use_token(tx, token.id, enrolment.now) is None:
+        raise bad_token()
+    return _anew(tx, wanted, registered_by)
+
+
+def enrol_with_key(tx: Tx, enrolment: Enrolment, key_id: str) -> AgentRow:
+    """A new agent, or a new credential for one that this key has enrolled before."""
+    registered_by = f"key:{key_id}"
+    known = agents.find_agent(tx, enrolment.name)
+    if known is None:
+        return _anew(tx, enrolment, registered_by)
+    if known.registered_by != registered_by:
+        raise _name_taken(enrolment.name)
+    return _again(tx, enrolment, known, registered_by)
+
+
+def enrol_built_in(tx: Tx, enrolment: Enrolment) -> AgentRow:
+    """The controller's own agent: made once, given a new credential at each start."""
+    known = agents.find_agent(tx, enrolment.name)
+    if known is None:
+        return _anew(tx, enrolment, "controller")
+    if not known.built_in:
+        raise _name_taken(enrolment.name)
+    return _again(tx, enrolment, known, "controller")
+
+
+def update_facts(tx: Tx, agent_key: int, enrolment: Enrolment) -> AgentRow:
+    """What the agent says of its host is new; who it is stays, and so does its credential."""
+    known = agents.get_agent(tx, agent_key)
+    if known.name != enrolment.name:
+        raise InvalidArgument.of(
+            ("name", f"this credential is agent {known.name!r}; enrol others with a join token")
+        )
+    return agents.update_registration(
+        tx,
+        key=known.key,
+        credential_hash=known.credential_hash,
+        registered_by=known.registered_by,
+        agent_type=known.agent_type,
+        tags=known.tags,
+        labels=known.labels,
+        task_types=known.task_types,
+        facts=enrolment.facts,
+        slots=enrolment.slots or known.slots,
+    )
+
+
+def bad_token() -> BadJoinToken:
+    """The one answer for every token that is not good."""
+    return BadJoinToken(
+        "the join token is unknown, used up or expired; make another: kronforce agent token"
+    )
+
+
+def _with_words_of(token: JoinTokenRow, enrolment: Enrolment) -> Enrolment:
+    return replace(
+        enrolment,
+        tags=sorted({*enrolment.tags, *token.tags}),
+        # The token's win: an agent cannot call itself what its token does not.
+        labels={**enrolment.labels, **token.labels},
+    )
+
+
+def _anew(tx: Tx, enrolment: Enrolment, registered_by: str) -> AgentRow:
+    row = agents.insert_agent(
+        tx,
+        id=enrolment.agent_id,
+        name=enrolment.name,
+        credential_hash=enrolment.credential_hash,
+        registered_by=registered_by,
+        agent_type=enrolment.agent_type,
+        built_in=enrolment.built_in,
+        tags=enrolment.tags,
+        labels=enrolment.labels,
+        task_types=(),
+        facts=enrolment.facts,
+        slots=enrolment.slots,
+        now=enrolment.now,
+    )
+    tell(tx, row, "agent.registered", SEVERITY_INFO, enrolment.actor, enrolment.now, "was enrolled")
+    return row
+
+
+def _again(tx: Tx, enrolment: Enrolment, known: AgentRow, registered_by: str) -> AgentRow:
+    row = agents.update_registration(
+        tx,
+        key=known.key,
+        credential_hash=enrolment.credential_hash,
+        registered_by=registered_by,
+        agent_type=enrolment.agent_type,
+        tags=enrolment.tags,
+        labels=enrolment.labels,
+        task_types=known.task_types,
+        facts=enrolment.facts,
+        slots=enrolment.slots or known.slots,
+    )
+    # Its old credential is void: whoever remembers that as good reads it again.
+    counters.raise_by(tx, counters.KEY_REVISION)
+    line = "was enrolled again"
+    tell(tx, row, "agent.registered", SEVERITY_INFO, enrolment.actor, enrolment.now, line)
+    return row
+
+
+def tell(tx: Tx, row: AgentRow, kind: str, severity: int, actor: str, now: int, what: str) -> None:
+    """Write an event about an agent."""
+    event = events.NewEvent(
+        kind=kind,
+        severity=severity,
+        at=now,
+        message=f"agent {row.name} {what}",
+        actor=actor,
+        agent_id=row.id,
+    )
+    events.insert_events(tx, [event])
+
+
+def _name_taken(name: str) -> AlreadyExists:
+    return AlreadyExists(
+        f"an agent named {name!r} is enrolled already; choose another name, or remove that one "
+        f"first: kronforce agent delete {name}",
+        name=name,
+    )
