@@ -67,6 +67,7 @@ class Committer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._commits = 0
+        self._cuts = 0
         # Called on the loop as a batch is cut, to stage what should ride in it.
         self.before_cut: Callable[[], None] = _nothing
         # Called on the loop after a batch, when all of its commands are resolved.
@@ -104,6 +105,15 @@ class Committer:
         if not self._cut_planned and not self._busy:
             self.wake()
 
+    def stage_first(self, command: Any) -> None:
+        """Put a command at the front of the next batch; for the hook that runs as it is cut."""
+        self._staged.insert(0, command)
+
+    @property
+    def cuts(self) -> int:
+        """Batches cut so far: a command staged since the last one is certainly not written yet."""
+        return self._cuts
+
     def wake(self) -> None:
         """Plan a cut at the end of this turn of the loop, so that its other work rides along."""
         if not self._cut_planned and not self._busy:
@@ -121,6 +131,7 @@ class Committer:
         batch = self._staged[: self._max_batch]
         del self._staged[: self._max_batch]
         self._busy = True
+        self._cuts += 1
         self._batches.put(batch)
 
     def _done(self, resolved: list[tuple[Any, Exception | None]]) -> None:

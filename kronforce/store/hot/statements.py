@@ -54,7 +54,7 @@ ASSIGN = update(
     t.executions,
     ("key", "agent_key", "fence", "assigned_at"),
     set_="phase = 4, agent_key = :agent_key, fence = :fence, assigned_at = :assigned_at",
-    where="t.key = :key AND t.phase = 1",
+    where="t.key = :key AND t.phase IN (1, 3)",
 )
 # An assignment that certainly did not start goes back to the queue; its fence stays used.
 UNASSIGN = update(
@@ -108,7 +108,6 @@ ADMIT_RUN = update(t.runs, ("key",), set_="admission = 1, state_reason = ''", wh
 ADMIT_EXECUTIONS = update(
     t.executions, ("run_key",), set_="phase = 1", where="t.run_key = :run_key AND t.phase = 2"
 )
-WAKE_RETRY = update(t.executions, ("key",), set_="phase = 1", where="t.key = :key AND t.phase = 3")
 FORGET_OUTPUT = delete(
     t.inline_output, ("execution_key",), where="t.execution_key = :execution_key"
 )

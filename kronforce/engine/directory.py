@@ -1,0 +1,57 @@
+"""Every enrolled agent, connected or not, in memory: who a target can mean.
+
+Loaded at start and kept by whoever enrols, changes or removes an agent. Small:
+one entry per agent.
+"""
+
+from __future__ import annotations
+
+from kronforce.core.ids import from_text
+from kronforce.core.targets import AgentView
+from kronforce.store.agents import AgentRow
+
+
+def view_of(row: AgentRow) -> AgentView:
+    """What choosing needs to know of an agent."""
+    return AgentView(
+        agent_id=row.id,
+        name=row.name,
+        local=row.built_in,
+        tags=frozenset(row.tags),
+        labels=dict(row.labels),
+        task_types=frozenset(row.task_types),
+    )
+
+
+class Directory:
+    """Agents by key, id and name."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, AgentRow] = {}
+        self._by_id: dict[bytes, int] = {}
+        self._by_name: dict[str, int] = {}
+
+    def put(self, row: AgentRow) -> None:
+        """Add an agent, or what has changed of it."""
+        self.remove(row.key)
+        self.rows[row.key] = row
+        self._by_id[row.id] = row.key
+        self._by_name[row.name] = row.key
+
+    def remove(self, key: int) -> None:
+        """Forget an agent that was removed."""
+        row = self.rows.pop(key, None)
+        if row is not None:
+            self._by_id.pop(row.id, None)
+            self._by_name.pop(row.name, None)
+
+    def find(self, ref: str) -> AgentRow | None:
+        """The agent of this id or exact name."""
+        raw = from_text(ref)
+        key = self._by_name.get(ref) if raw is None else self._by_id.get(raw)
+        return None if key is None else self.rows[key]
+
+    def id_of(self, key: int) -> bytes | None:
+        """The id of the agent with this key, unless it was removed."""
+        row = self.rows.get(key)
+        return None if row is None else row.id

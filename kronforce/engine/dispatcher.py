@@ -1,0 +1,230 @@
+"""The ready queue and every agent's slots, in memory; the database is the truth behind it.
+
+Work waits by route, a hash of what it needs. As a batch is cut, the heads of
+the queue go first, by priority and age, then new triggers take what is free,
+where nothing waits on their route. A reservation that the transaction did not
+admit is returned after the commit. Each route keeps a bounded head here; the
+rest is read again when the head runs low.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kronforce.clock import Clock
+from kronforce.core.targets import Target, can_serve
+from kronforce.engine.live import LiveExecution
+from kronforce.engine.session import Session
+from kronforce.engine.snapshots import JobSnapshot
+from kronforce.store.hot.commands import Assign, CreateRun, NewTarget
+from kronforce.store.store import Store
+from kronforce.store.tables import Phase
+
+log = logging.getLogger(__name__)
+
+# Executions kept in memory per route; beyond it they wait in the store alone.
+HEAD = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What a route stands for."""
+
+    target: Target
+    task_type: str
+    group: str
+    needs_trust: bool
+
+    def met_by(self, session: Session) -> bool:
+        """Whether this agent may ever run such work."""
+        if self.needs_trust and session.view.local:
+            return False
+        return can_serve(self.target, self.task_type, self.group, session.view)
+
+
+class Route:
+    """Everything that waits for the same kind of agent."""
+
+    __slots__ = ("heap", "more", "need", "number", "refilling", "sessions", "unserved_since")
+
+    def __init__(self, number: int, need: Need, now: int) -> None:
+        self.number = number
+        self.need = need
+        self.heap: list[tuple[int, int, LiveExecution]] = []
+        # Whether the store holds ready rows of this route that are not in the heap.
+        self.more = False
+        self.refilling = False
+        self.sessions: list[Session] = []
+        # Since when no connected agent could serve it; None while one can.
+        self.unserved_since: int | None = now
+
+    def head(self) -> LiveExecution | None:
+        """The next execution that is still ready, or None."""
+        while self.heap:
+            live = self.heap[0][2]
+            if not live.ended and live.session is None and live.phase in _WAITING:
+                return live
+            heapq.heappop(self.heap)
+        return None
+
+
+_WAITING = (Phase.READY, Phase.RETRY_WAIT)
+
+
+class Dispatcher:
+    """Owns routes and slots. `before_cut` is the committer's hook."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self.routes: dict[int, Route] = {}
+        self.sessions: dict[int, Session] = {}
+        self._creates: list[CreateRun] = []
+        self._uses = 0
+        # Called with a route whose head runs low while the store holds more.
+        self.refill: Callable[[Route], None] = _nothing
+        # Called with the assignment and its session after the commit.
+        self.assigned: Callable[[LiveExecution, Session], None] = _drop
+
+    # Routes and sessions.
+
+    def route_for(self, snapshot: JobSnapshot, target: Target) -> int:
+        """The route of a target; its need is remembered."""
+        number = snapshot.route(target)
+        if number not in self.routes:
+            need = Need(
+                target=target, task_type=snapshot.task_type, group=snapshot.group,
+                needs_trust=snapshot.needs_trust,
+            )  # fmt: skip
+            route = self.routes[number] = Route(number, need, self._clock.now_us())
+            self._match(route)
+        return number
+
+    def add_session(self, session: Session) -> None:
+        """An agent has come: it can be given work from now on."""
+        self.sessions[session.agent_key] = session
+        self._rematch()
+
+    def remove_session(self, session: Session) -> None:
+        """An agent has gone."""
+        if self.sessions.get(session.agent_key) is session:
+            del self.sessions[session.agent_key]
+        self._rematch()
+
+    def _rematch(self) -> None:
+        for route in self.routes.values():
+            self._match(route)
+        self._store.main.wake()
+
+    def _match(self, route: Route) -> None:
+        route.sessions = [s for s in self.sessions.values() if route.need.met_by(s)]
+        if route.sessions:
+            route.unserved_since = None
+        elif route.unserved_since is None:
+            route.unserved_since = self._clock.now_us()
+
+    # The queue.
+
+    def offer(self, live: LiveExecution) -> None:
+        """A ready execution waits for an agent."""
+        route = self.routes[live.route]
+        if len(route.heap) >= HEAD and not self._goes_before_the_last(route, live):
+            route.more = True
+            return
+        heapq.heappush(route.heap, (-live.run.priority, live.key, live))
+        self._store.main.wake()
+
+    def _goes_before_the_last(self, route: Route, live: LiveExecution) -> bool:
+        """Whether it must not be left to the store, where it would be read too late."""
+        return live.run.priority > -route.heap[0][0]
+
+    def reserve_for(self, run: CreateRun) -> None:
+        """Have slots reserved for a new run as its batch is cut."""
+        self._creates.append(run)
+
+    def before_cut(self) -> None:
+        """Give free slots to the heads of the queue, then to new runs."""
+        self._assign_heads()
+        creates, self._creates = self._creates, []
+        for run in creates:
+            for target in run.targets:
+                if not target.skip_reason:
+                    target.session = self._reserve_new(target, run.job.settings.sticky)
+
+    def _reserve_new(self, target: NewTarget, _sticky: bool) -> Session | None:
+        route = self.routes[target.route]
+        if route.more or route.head() is not None:
+            return None
+        return self._take(route)
+
+    def _assign_heads(self) -> None:
+        served = [route for route in self.routes.values() if route.heap and route.sessions]
+        while served:
+            best = min(
+                (route for route in served if route.head() is not None),
+                key=lambda route: route.heap[0][:2],
+                default=None,
+            )
+            if best is None:
+                break
+            session = self._take(best)
+            if session is None:
+                served.remove(best)
+                continue
+            self._assign(heapq.heappop(best.heap)[2], session)
+        for route in self.routes.values():
+            if route.more and not route.refilling and len(route.heap) < HEAD // 2:
+                self.refill(route)
+
+    def _assign(self, live: LiveExecution, session: Session) -> None:
+        live.session = session
+        self._store.main.stage_first(
+            Assign(live, live.key, session.agent_key, session.epoch, self._clock.now_us(),
+                   self._committed)
+        )  # fmt: skip
+
+    def _take(self, route: Route) -> Session | None:
+        """Reserve a slot: most free slots first, then least recently used."""
+        best = None
+        for session in route.sessions:
+            if session.free > 0 and session.takes_work and (best is None or session > best):
+                best = session
+        if best is not None:
+            self._uses += 1
+            best.reserve(self._uses)
+        return best
+
+    def _committed(self, assign: Assign, error: Exception | None) -> None:
+        live = assign.live
+        session: Session = live.session
+        if error is None and assign.done:
+            live.phase, live.fence = Phase.ASSIGNED, assign.fence
+            self.assigned(live, session)
+            return
+        session.release()
+        live.session = None
+        if error is not None:
+            log.warning("an assignment was not stored: %s", error,
+                        extra={"action": "assign_failed", "execution": live.id_text})  # fmt: skip
+        if not live.ended:
+            self.offer(live)
+
+    def waiting_reason(self, live: LiveExecution | None, route_number: int) -> str:
+        """Why a ready execution waits: `labels`, `offline`, `slot` or `queue`."""
+        route = self.routes.get(route_number)
+        if route is None or not route.sessions:
+            return "offline" if route is not None and route.need.target else "labels"
+        if all(s.free <= 0 or not s.takes_work for s in route.sessions):
+            return "slot" if live is not None and route.head() is live else "queue"
+        return "queue"
+
+
+def _nothing(_route: Route) -> None:
+    return None
+
+
+def _drop(_live: LiveExecution, _session: Session) -> None:
+    return None

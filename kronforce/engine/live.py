@@ -1,0 +1,133 @@
+"""What memory knows of open runs and executions.
+
+The database is the truth; these objects are what the controller needs at hand
+for work that is near its turn or under way: the heads of the queue, what is
+assigned, what runs. Everything here can be loaded again from the store. They
+belong to the event loop; the committer's thread only reads what does not change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kronforce.core.ids import to_text
+
+if TYPE_CHECKING:
+    from kronforce.engine.session import Session
+    from kronforce.engine.snapshots import JobSnapshot
+    from kronforce.store.hot.commands import Start
+
+
+class LiveRun:
+    """A run that has not ended."""
+
+    __slots__ = (
+        "admission", "cancelled_by", "client_id", "created_at", "executions", "id", "id_text",
+        "job", "key", "nominal_at", "open_targets", "params", "principal", "principal_key",
+        "priority", "revision", "slot_key", "started_at", "state", "target_count", "trigger",
+    )  # fmt: skip
+
+    def __init__(self, *, key: int, id_: bytes, job: JobSnapshot, trigger: int, principal_key: int,
+                 principal: str, client_id: str, priority: int, created_at: int,
+                 nominal_at: int | None, params: bytes | None, target_count: int,
+                 open_targets: int, admission: int, slot_key: str, state: int, revision: int,
+                 started_at: int | None, cancelled_by: str):  # fmt: skip
+        self.key = key
+        self.id = id_
+        self.id_text = to_text(id_)
+        self.job = job
+        self.trigger = trigger
+        self.principal_key = principal_key
+        self.principal = principal
+        self.client_id = client_id
+        self.priority = priority
+        self.created_at = created_at
+        self.nominal_at = nominal_at
+        self.params = params
+        self.target_count = target_count
+        self.open_targets = open_targets
+        self.admission = admission
+        self.slot_key = slot_key
+        self.state = state
+        self.revision = revision
+        self.started_at = started_at
+        # Who asked for its cancellation; empty: nobody. No attempt follows once it is set.
+        self.cancelled_by = cancelled_by
+        self.executions: dict[int, LiveExecution] = {}
+
+
+class LiveExecution:
+    """An execution that has not ended."""
+
+    __slots__ = (
+        "agent_id", "agent_key", "agent_name", "attempt_number", "bound_agent_key",
+        "cancel_reason", "ended", "fence", "finishing", "id", "id_text", "key", "losses", "output",
+        "phase", "queue_deadline_at", "ready_since", "retry_of", "route", "run", "session", "start",
+        "start_cut", "started_at", "target_index",
+    )  # fmt: skip
+
+    def __init__(self, run: LiveRun, *, key: int, id_: bytes, target_index: int,
+                 attempt_number: int, retry_of: bytes | None, losses: int, phase: int, route: int,
+                 fence: int, queue_deadline_at: int | None,
+                 bound_agent_key: int | None = None):  # fmt: skip
+        self.run = run
+        self.key = key
+        self.id = id_
+        self.id_text = to_text(id_)
+        self.target_index = target_index
+        self.attempt_number = attempt_number
+        self.retry_of = retry_of
+        self.losses = losses
+        self.phase = phase
+        self.route = route
+        self.fence = fence
+        self.queue_deadline_at = queue_deadline_at
+        # The agent that its target names; None: any that can serve the route.
+        self.bound_agent_key = bound_agent_key
+        # The session that has it; None while its agent is away.
+        self.session: Session | None = None
+        self.agent_key: int | None = None
+        self.agent_id: bytes | None = None
+        self.agent_name = ""
+        self.ready_since = run.created_at
+        self.started_at: int | None = None
+        # A cancel that was asked for, by its reason word; empty: none.
+        self.cancel_reason = ""
+        # The start that is staged, and the cut before which it was.
+        self.start: Start | None = None
+        self.start_cut = -1
+        # A finish is staged: further reports are repeats.
+        self.finishing = False
+        self.ended = False
+        # Its streamed output, once there is any: engine/output.OutputState.
+        self.output: Any = None
+        run.executions[key] = self
+
+    @property
+    def retry_root(self) -> bytes:
+        """The first attempt's id, which every later one names."""
+        return self.retry_of or self.id
+
+
+class LiveTable:
+    """Every live execution, by id and by key, and every live run."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, LiveExecution] = {}
+        self.by_key: dict[int, LiveExecution] = {}
+        self.runs: dict[int, LiveRun] = {}
+
+    def add(self, live: LiveExecution) -> None:
+        self.by_id[live.id_text] = live
+        self.by_key[live.key] = live
+        self.runs[live.run.key] = live.run
+
+    def remove(self, live: LiveExecution) -> None:
+        """Forget it, and its run when nothing of it is left in memory."""
+        live.ended = True
+        self.by_id.pop(live.id_text, None)
+        self.by_key.pop(live.key, None)
+        run = live.run
+        run.executions.pop(live.key, None)
+        if not run.executions:
+            self.runs.pop(run.key, None)

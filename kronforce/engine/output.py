@@ -1,0 +1,303 @@
+"""Streamed output on its way in: repeats dropped, coalesced, stored, acknowledged, shown.
+
+Watchers see bytes as they arrive; the agent hears of them when they are stored
+and keeps them until then, so a crash loses nothing. An execution has one batch
+of rows under way at a time: what arrives meanwhile gathers and becomes larger
+rows. Credit comes back as bytes are stored, from one pool, so that memory is
+bounded however many tasks talk.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from kronforce.clock import Clock
+from kronforce.engine.capacity import Capacity
+from kronforce.engine.live import LiveExecution, LiveTable
+from kronforce.engine.watching import Hub
+from kronforce.failpoints import failpoint
+from kronforce.store.dialect import Row
+from kronforce.store.hot.output_apply import StoreOutput
+from kronforce.store.output_rows import STDERR, STDOUT, ProgressRow
+from kronforce.store.store import Store
+from kronforce.v1.agent_service_pb2 import ExecutionOutput, OutputProgress
+from kronforce.v1.execution_pb2 import OutputChunk
+
+log = logging.getLogger(__name__)
+
+# Bytes of output that may be between the agents' pipes and the disk, all together.
+POOL = 64 << 20
+# What one execution may have of it, at most and at least.
+WINDOW = 1 << 20
+LEAST_WINDOW = 16 << 10
+# What every execution may send before it hears from us.
+INITIAL_CREDIT = 64 << 10
+# A row holds at most this much, unless a single chunk is larger.
+ROW_BYTES = 64 << 10
+# A chunk larger than this is refused: the contract's limit.
+MAX_CHUNK = 1 << 20
+# After a failed write: how long until it is tried again, seconds.
+RETRY_SECS = 1.0
+
+_on_chunks = failpoint("engine.output.received")
+_on_stored = failpoint("engine.output.stored")
+
+
+class OutputState:
+    """One execution's output: what has come, what is stored, and what the cap has dropped."""
+
+    __slots__ = (
+        "bytes_pending", "dropped", "head_bytes", "in_flight", "kept_tail", "offsets", "pending",
+        "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "tail", "waiting", "window",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.offsets = {STDOUT: 0, STDERR: 0}
+        self.stored_sequence = 0
+        self.stored_offsets = {STDOUT: 0, STDERR: 0}
+        self.stored_bytes = 0
+        self.dropped = 0
+        self.pending: list[OutputChunk] = []
+        self.bytes_pending = 0
+        self.in_flight = False
+        # Bytes in the head, which is kept; then rows (sequence, length) of the tail.
+        self.head_bytes = 0
+        self.tail: deque[tuple[int, int]] = deque()
+        self.kept_tail = 0
+        self.window = INITIAL_CREDIT
+        # Called when more is stored.
+        self.waiting: list[Callable[[], None]] = []
+
+    @classmethod
+    def resumed(cls, row: ProgressRow, tail: Iterable[tuple[int, int]], head: int) -> OutputState:
+        """The state after a restart, from what is stored."""
+        state = cls()
+        state.sequence = state.stored_sequence = row.sequence
+        state.offsets = {STDOUT: row.stdout_bytes, STDERR: row.stderr_bytes}
+        state.stored_offsets = dict(state.offsets)
+        state.stored_bytes, state.dropped = row.stored_bytes, row.dropped_bytes
+        state.head_bytes = head
+        state.tail = deque(tail)
+        state.kept_tail = sum(length for _, length in state.tail)
+        return state
+
+    def is_stored_to(self, stdout: int, stderr: int) -> bool:
+        """Whether both streams are stored at least to these offsets."""
+        return self.stored_offsets[STDOUT] >= stdout and self.stored_offsets[STDERR] >= stderr
+
+
+class OutputIntake:
+    """Takes output in. `progress` tells the agent's output stream what to send it."""
+
+    def __init__(self, *, store: Store, clock: Clock, table: LiveTable, hub: Hub,
+                 capacity: Capacity):  # fmt: skip
+        self._store = store
+        self._clock = clock
+        self._table = table
+        self._hub = hub
+        self._capacity = capacity
+        self._talking = 0
+        self._held_back: list[LiveExecution] = []
+
+    def receive(
+        self, agent_key: int, message: ExecutionOutput, reply: Callable[[OutputProgress], None]
+    ) -> None:
+        """Take chunks of one execution; `reply` is called now or when they are stored."""
+        live = self._table.by_id.get(message.execution_id)
+        if live is None or live.fence != message.fence or live.agent_key != agent_key:
+            # Nobody waits for it: let the agent forget it.
+            last = message.chunks[-1].sequence if message.chunks else 0
+            reply(OutputProgress(execution_id=message.execution_id, stored_sequence=last,
+                                 credit_bytes=_size(message.chunks)))  # fmt: skip
+            return
+        _on_chunks()
+        state = self.state_of(live)
+        fresh = [chunk for chunk in _filled(state, message.chunks)]
+        if fresh:
+            state.pending += fresh
+            state.bytes_pending += _size(fresh)
+            self._hub.output(live, fresh)
+        self._flush(live, state, reply)
+
+    def state_of(self, live: LiveExecution) -> OutputState:
+        """The execution's state, made when its first output comes."""
+        if live.output is None:
+            live.output = OutputState()
+            self._talking += 1
+        state: OutputState = live.output
+        return state
+
+    def forget(self, live: LiveExecution) -> None:
+        """The execution has ended."""
+        if live.output is not None:
+            self._talking -= 1
+
+    def close_gap(self, live: LiveExecution, stdout: int, stderr: int) -> None:
+        """Output up to here will not come any more: say so, as a gap."""
+        state = self.state_of(live)
+        missing = []
+        for stream, end in ((STDOUT, stdout), (STDERR, stderr)):
+            if end > state.offsets[stream]:
+                missing.append(_gap(state, stream, end))
+        state.pending += missing
+        self._hub.output(live, missing)
+        self._flush(live, state, _no_reply)
+
+    def retry_held_back(self) -> None:
+        """Try again what a full disk or a store that was away kept from being written."""
+        if self._capacity.disk_short:
+            return
+        held, self._held_back = self._held_back, []
+        for live in held:
+            if live.output is not None:
+                self._flush(live, live.output, _no_reply)
+
+    def _flush(
+        self, live: LiveExecution, state: OutputState, reply: Callable[[OutputProgress], None]
+    ) -> None:
+        if state.in_flight:
+            return
+        if not state.pending:
+            if state.stored_sequence:
+                reply(self._progress(live, state, 0))
+            return
+        if self._capacity.disk_short:
+            self._held_back.append(live)
+            return
+        chunks, size = state.pending, state.bytes_pending
+        state.pending, state.bytes_pending, state.in_flight = [], 0, True
+        rows = _rows(live.key, chunks)
+        dropped = self._cap(live, state, rows)
+        last = chunks[-1].sequence
+        ends = dict(state.stored_offsets)
+        for row in rows:
+            ends[row[1]] = row[2] + row[3]
+        total = state.stored_bytes + sum(row[3] for row in rows if row[6] is not None)
+
+        def stored(_command: StoreOutput, error: Exception | None) -> None:
+            state.in_flight = False
+            if error is not None:
+                self._failed(live, state, chunks, size, error)
+                return
+            _on_stored()
+            state.stored_sequence, state.stored_offsets = max(last, state.stored_sequence), ends
+            state.stored_bytes = total
+            reply(self._progress(live, state, size))
+            waiting, state.waiting = state.waiting, []
+            for call in waiting:
+                call()
+            self._flush(live, state, reply)
+
+        progress = (live.key, max(last, state.stored_sequence), ends[STDOUT], ends[STDERR], total,
+                    state.dropped)  # fmt: skip
+        self._store.output.stage(StoreOutput(rows, dropped, progress, stored))
+
+    def _failed(self, live: LiveExecution, state: OutputState, chunks: list[OutputChunk],
+                size: int, error: Exception) -> None:  # fmt: skip
+        """Keep it and try again: the agent gets neither acknowledgement nor credit meanwhile."""
+        log.warning("output was not stored: %s", error,
+                    extra={"action": "output_held_back", "execution": live.id_text})  # fmt: skip
+        state.pending = chunks + state.pending
+        state.bytes_pending += size
+        self._held_back.append(live)
+
+    def _progress(self, live: LiveExecution, state: OutputState, stored: int) -> OutputProgress:
+        """Acknowledge, and give back the credit that was used, more or less of it."""
+        fair = max(LEAST_WINDOW, min(WINDOW, POOL // max(1, self._talking)))
+        credit = max(0, stored + fair - state.window)
+        state.window = fair if credit else state.window - stored
+        return OutputProgress(execution_id=live.id_text, stored_sequence=state.stored_sequence,
+                              credit_bytes=credit)  # fmt: skip
+
+    def _cap(self, live: LiveExecution, state: OutputState, rows: list[Row]) -> list[Row]:
+        """Past half of the cap rows are the tail; older ones of it are given up for newer."""
+        half = live.run.job.settings.output_cap_bytes // 2
+        dropped: list[Row] = []
+        for row in rows:
+            length = row[3] if row[6] is not None else 0
+            if state.head_bytes + length <= half and not state.tail:
+                state.head_bytes += length
+                continue
+            state.tail.append((row[4], length))
+            state.kept_tail += length
+            while state.kept_tail > half and len(state.tail) > 1:
+                sequence, freed = state.tail.popleft()
+                state.kept_tail -= freed
+                state.dropped += freed
+                dropped.append((live.key, sequence))
+        return dropped
+
+
+def _filled(state: OutputState, chunks: Iterable[OutputChunk]) -> Iterable[OutputChunk]:
+    """The chunks that are new, with a gap wherever an offset was left out."""
+    for chunk in chunks:
+        if chunk.sequence <= state.sequence and chunk.sequence:
+            continue
+        end = chunk.offset + (len(chunk.data) or chunk.gap_bytes)
+        known = state.offsets.get(chunk.stream)
+        if known is None or end <= known:
+            continue
+        if chunk.offset > known:
+            yield _gap(state, chunk.stream, chunk.offset, at=chunk)
+        elif chunk.offset < known:
+            chunk = OutputChunk(stream=chunk.stream, offset=known, sequence=chunk.sequence,
+                                data=chunk.data[known - chunk.offset :], at=chunk.at)  # fmt: skip
+        state.offsets[chunk.stream] = end
+        state.sequence = chunk.sequence = max(chunk.sequence, state.sequence + 1)
+        yield chunk
+
+
+def _gap(
+    state: OutputState, stream: int, end: int, at: OutputChunk | None = None
+) -> OutputChunk:
+    """An explicit gap from what is known to `end`. It shares the next chunk's place."""
+    known = state.offsets[stream]
+    state.offsets[stream] = end
+    gap = OutputChunk(stream=stream, offset=known, gap_bytes=end - known,  # type: ignore[arg-type]  # a number of the enum
+                      sequence=state.sequence + 1)  # fmt: skip
+    state.sequence += 1
+    if at is not None:
+        gap.at.CopyFrom(at.at)
+    return gap
+
+
+def _rows(key: int, chunks: list[OutputChunk]) -> list[Row]:
+    """Rows of up to 64 KiB: neighbours of one stream become one."""
+    rows: list[Row] = []
+    parts: list[bytes] = []
+    stream = start = length = sequence = at = 0
+
+    def close() -> None:
+        nonlocal parts, length
+        if parts:
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            rows.append((key, stream, start, length, sequence, at, data))
+        parts, length = [], 0
+
+    for chunk in chunks:
+        data = chunk.data
+        if not data:
+            close()
+            rows.append((key, chunk.stream, chunk.offset, chunk.gap_bytes, chunk.sequence,
+                         chunk.at.ToMicroseconds(), None))  # fmt: skip
+            continue
+        if parts and (chunk.stream != stream or length + len(data) > ROW_BYTES):
+            close()
+        if not parts:
+            stream, start, at = chunk.stream, chunk.offset, chunk.at.ToMicroseconds()
+        parts.append(data)
+        length += len(data)
+        sequence = chunk.sequence
+    close()
+    return rows
+
+
+def _size(chunks: Iterable[OutputChunk]) -> int:
+    return sum(len(chunk.data) for chunk in chunks)
+
+
+def _no_reply(_progress: OutputProgress) -> None:
+    return None

@@ -1,0 +1,136 @@
+"""One agent's session: its slots, what it holds, and the frames that go to it.
+
+One writer per stream sends whatever is queued as one frame, with no timer. A
+session belongs to one epoch of its agent; when it is closed nothing is sent
+any more, and what it held waits for the agent's return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from kronforce.core.ids import to_text
+from kronforce.core.targets import AgentView
+from kronforce.engine.live import LiveExecution
+from kronforce.v1 import agent_service_pb2 as pb
+
+# Messages that may wait for a slow agent before its session is closed: each assignment is
+# answered, so more than a few per slot means that nobody reads.
+MAX_QUEUED = 100_000
+
+# Messages in one frame: far below the message size limit of 4 MiB with ordinary tasks.
+FRAME = 1024
+
+
+class Session:
+    """What the controller knows of a connected agent."""
+
+    __slots__ = (
+        "_queue", "agent_draining", "agent_id", "agent_id_text", "agent_key",
+        "agent_name", "boot_id", "closed", "draining", "epoch", "free", "held", "last_heard",
+        "last_used", "mismatches", "output_wake", "session_id", "slots", "view", "wake",
+    )  # fmt: skip
+
+    def __init__(self, *, agent_key: int, agent_id: bytes, agent_name: str, epoch: int,
+                 session_id: str, boot_id: str, slots: int, draining: bool, view: AgentView,
+                 now: float):  # fmt: skip
+        self.agent_key = agent_key
+        self.agent_id = agent_id
+        self.agent_id_text = to_text(agent_id)
+        self.agent_name = agent_name
+        self.epoch = epoch
+        self.session_id = session_id
+        self.boot_id = boot_id
+        self.slots = slots
+        self.free = slots
+        # Drained by an admin, and by the agent itself (stopping, or its spool is nearly full).
+        self.draining = draining
+        self.agent_draining = False
+        self.view = view
+        self.held: dict[str, LiveExecution] = {}
+        self.last_heard = now
+        self.last_used = 0
+        self.mismatches = 0
+        self.closed = False
+        self.wake = asyncio.Event()
+        self._queue: list[pb.ControllerMessage] = []
+
+    def __gt__(self, other: Session) -> bool:
+        """Whether it is to be preferred: most free slots, then least recently used."""
+        return (self.free, -self.last_used) > (other.free, -other.last_used)
+
+    @property
+    def takes_work(self) -> bool:
+        return not (self.draining or self.agent_draining or self.closed)
+
+    def reserve(self, use: int) -> None:
+        """Take a slot; `use` counts assignments and only orders."""
+        self.free -= 1
+        self.last_used = use
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self.free += 1
+
+    def hold(self, live: LiveExecution) -> None:
+        """From now on the agent has it, or may."""
+        live.session = self
+        live.agent_key, live.agent_id = self.agent_key, self.agent_id
+        live.agent_name = self.agent_name
+        self.held[live.id_text] = live
+
+    def drop(self, live: LiveExecution) -> None:
+        """It has ended, or never started: its slot is free."""
+        if self.held.pop(live.id_text, None) is not None:
+            self.release()
+
+    def send(self, message: pb.ControllerMessage) -> None:
+        """Queue a message; it goes with the next frame."""
+        if self.closed:
+            return
+        if len(self._queue) >= MAX_QUEUED:
+            self.close()
+            return
+        self._queue.append(message)
+        self.wake.set()
+
+    def assign(self, live: LiveExecution) -> None:
+        """Queue the assignment of an execution that it holds."""
+        run = live.run
+        message = pb.ControllerMessage()
+        message.CopyFrom(run.job.assignment)
+        message.execution_id = live.id_text
+        message.fence = live.fence
+        a = message.assignment
+        a.run_id = run.id_text
+        a.trigger = run.trigger  # type: ignore[assignment]  # the enum's number, as stored
+        if live.attempt_number != 1:
+            a.attempt_number = live.attempt_number
+        if run.params is not None:
+            a.params.MergeFromString(run.params)
+        if run.nominal_at is not None:
+            a.nominal_at.FromMicroseconds(run.nominal_at)
+        self.send(message)
+
+    def acknowledge(self, execution_id: str, fence: int, kind: pb.AcknowledgeKind) -> None:
+        """Queue an acknowledgement."""
+        message = pb.ControllerMessage(execution_id=execution_id, fence=fence)
+        message.acknowledge.kind = kind
+        self.send(message)
+
+    async def next_frame(self) -> pb.ConnectResponse | None:
+        """Wait for messages and take them; None once the session is closed."""
+        while not self._queue:
+            if self.closed:
+                return None
+            self.wake.clear()
+            await self.wake.wait()
+        frame = pb.ConnectResponse()
+        frame.messages.extend(self._queue[:FRAME])
+        del self._queue[:FRAME]
+        return frame
+
+    def close(self) -> None:
+        """Send nothing more; whoever waits for a frame gets None."""
+        self.closed = True
+        self.wake.set()

@@ -1,0 +1,173 @@
+"""Jobs as the engine uses them: parsed once per version, kept while they are in use.
+
+A snapshot may be stale; the transaction that makes a run checks its revision
+and has it read again. Bounded: what was used longest ago goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from kronforce.core.access import Scope, system_scope
+from kronforce.core.ids import from_text, to_text
+from kronforce.core.job_settings import JobSettings, effective
+from kronforce.core.targets import (
+    AllAgents,
+    AnyAgent,
+    Local,
+    OneAgent,
+    Tagged,
+    Target,
+    route_key,
+)
+from kronforce.store import jobs as job_store
+from kronforce.store import open_work
+from kronforce.store.hot.commands import Limit
+from kronforce.store.jobs import JobRow
+from kronforce.store.store import Store
+from kronforce.v1.agent_service_pb2 import ControllerMessage
+from kronforce.v1.job_pb2 import Job
+
+# Snapshots kept: a few KiB each, so some tens of MiB at most.
+KEPT = 20_000
+
+# Task types that run processes as the agent's user.
+PROCESS_TASKS = frozenset({"shell"})
+
+_SYSTEM = system_scope("engine")
+
+
+class JobSnapshot:
+    """One version of one job. Immutable once made."""
+
+    __slots__ = (
+        "agent_ref", "assignment", "group", "id", "id_text", "job", "key", "name", "needs_trust",
+        "revision", "settings", "status", "target", "task_type", "trusted", "version",
+    )  # fmt: skip
+
+    def __init__(self, row: JobRow) -> None:
+        self.key = row.key
+        self.id = row.id
+        self.id_text = to_text(row.id)
+        self.name = row.name
+        self.group = row.group_name
+        self.version = row.version
+        self.revision = row.revision
+        self.trusted = row.trusted
+        self.status = row.status
+        self.job = Job.FromString(row.spec)
+        self.settings: JobSettings = effective(self.job)
+        self.task_type = self.settings.task_type
+        # An untrusted process task is never given to the agent that shares the controller's user.
+        self.needs_trust = self.task_type in PROCESS_TASKS and not row.trusted
+        self.target, self.agent_ref = _target_of(self.job)
+        self.assignment = self._template()
+
+    def _template(self) -> ControllerMessage:
+        """Everything of an assignment that all executions of this version share."""
+        message = ControllerMessage()
+        a = message.assignment
+        a.job_id, a.job_name, a.attempt_number = self.id_text, self.name, 1
+        a.task.CopyFrom(self.job.task)
+        a.run_as = self.job.run_as
+        if self.settings.timeout_secs:
+            a.timeout.seconds = self.settings.timeout_secs
+        a.kill_grace.seconds = self.settings.kill_grace_secs
+        return message
+
+    def route(self, target: Target) -> int:
+        """The route of one of its targets, as the store keeps it."""
+        kind = self.task_type + ("!untrusted" if self.needs_trust else "")
+        return int.from_bytes(route_key(target, kind, self.group), "big", signed=True)
+
+    def limit_of(self, slot_key: str) -> Limit:
+        """Its concurrency rule for one key."""
+        s = self.settings
+        return Limit(slot_key, s.max_concurrent, int(s.concurrency_policy), s.queue_limit)
+
+
+def _target_of(job: Job) -> tuple[Target | None, str]:
+    """The target, or None and the name or id of the agent that it names."""
+    match job.target.WhichOneof("kind"):
+        case "agent":
+            return None, job.target.agent.agent_id
+        case "tagged":
+            return Tagged(tag=job.target.tagged.tag), ""
+        case "any":
+            return AnyAgent(), ""
+        case "all":
+            return AllAgents(), ""
+        case _:
+            return Local(), ""
+
+
+class JobSnapshots:
+    """The cache: by reference for triggers, by (key, version) for what is open."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._current: OrderedDict[int, JobSnapshot] = OrderedDict()
+        self._by_name: dict[str, int] = {}
+        self._by_id: dict[bytes, int] = {}
+        self._versions: OrderedDict[tuple[int, int], JobSnapshot] = OrderedDict()
+
+    def cached(self, ref: str) -> JobSnapshot | None:
+        """The current definition of an id or name, if it is at hand."""
+        key = self._by_name.get(ref)
+        if key is None:
+            raw = from_text(ref)
+            key = self._by_id.get(raw) if raw is not None else None
+        return None if key is None else self._current.get(key)
+
+    async def load(self, scope: Scope, refs: Sequence[str]) -> None:
+        """Read what is not at hand, all of it with one call to the store."""
+        missing = sorted({ref for ref in refs if ref and self.cached(ref) is None})
+        if not missing:
+            return
+        found = await self._store.read(job_store.find_jobs, scope, missing)
+        for row in found.values():
+            self.keep(JobSnapshot(row))
+
+    def keep(self, snapshot: JobSnapshot) -> None:
+        """Make this the current definition."""
+        self._current[snapshot.key] = snapshot
+        self._current.move_to_end(snapshot.key)
+        self._by_name[snapshot.name] = snapshot.key
+        self._by_id[snapshot.id] = snapshot.key
+        self._versions[snapshot.key, snapshot.version] = snapshot
+        while len(self._current) > KEPT:
+            self.forget(next(iter(self._current)))
+        while len(self._versions) > KEPT:
+            self._versions.popitem(last=False)
+
+    def forget(self, job_key: int) -> None:
+        """The definition has changed: read it again when it is next needed."""
+        snapshot = self._current.pop(job_key, None)
+        if snapshot is not None:
+            self._by_name.pop(snapshot.name, None)
+            self._by_id.pop(snapshot.id, None)
+
+    async def of_versions(
+        self, wanted: Iterable[tuple[int, int]]
+    ) -> dict[tuple[int, int], JobSnapshot]:
+        """Snapshots of the versions that open runs name."""
+        result: dict[tuple[int, int], JobSnapshot] = {}
+        missing = []
+        for pair in set(wanted):
+            known = self._versions.get(pair)
+            if known is None:
+                missing.append(pair)
+            else:
+                result[pair] = known
+        if missing:
+            for row in await self._store.read(open_work.jobs_of_versions, missing):
+                snapshot = JobSnapshot(row)
+                result[snapshot.key, snapshot.version] = snapshot
+                self._versions[snapshot.key, snapshot.version] = snapshot
+        return result
+
+
+def one_agent(agent_id: bytes) -> Target:
+    """The target of an execution that is bound to an agent."""
+    return OneAgent(agent_id=agent_id)

@@ -1,0 +1,441 @@
+"""The one door: every run is made here, whoever asks for it.
+
+One transaction deduplicates, checks that the definition is current, admits,
+and inserts run, frozen targets, executions and events; where a slot is free on
+a connected agent the assignment is made in it too. What memory decides (scope,
+window, targets) comes before, what only the transaction can tell comes back on
+the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.json_format import MessageToDict
+
+from kronforce.clock import Clock
+from kronforce.core.access import Scope
+from kronforce.core.canonical import canonical_hash
+from kronforce.core.ids import IdSource, to_text
+from kronforce.core.targets import AllAgents, Local
+from kronforce.engine.capacity import Capacity
+from kronforce.engine.directory import Directory
+from kronforce.engine.dispatcher import Dispatcher
+from kronforce.engine.keys import KeySource
+from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
+from kronforce.engine.snapshots import JobSnapshot, JobSnapshots, one_agent
+from kronforce.engine.watching import Hub
+from kronforce.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    KronforceError,
+    NotFound,
+)
+from kronforce.failpoints import failpoint
+from kronforce.store.hot.commands import Created, CreateRun, NewTarget
+from kronforce.store.runs import run_of_request
+from kronforce.store.store import Store
+from kronforce.store.tables import Admission, Phase
+from kronforce.v1.job_service_pb2 import TriggerJobRequest
+from kronforce.v1.run_pb2 import Run
+
+SCHEDULER, API = 1, 2
+PENDING, SKIPPED = 1, 8
+SECOND = 1_000_000
+
+MAX_ITEMS = 1_000
+MAX_REQUEST_ID = 100
+MAX_CLIENT_ID = 100
+MAX_PARAMS_BYTES = 256 * 1024
+
+# How often a definition that changed while its trigger was under way is read again.
+STALE_RETRIES = 3
+
+_before_stage = failpoint("engine.trigger.before_stage")
+_after_commit = failpoint("engine.trigger.after_commit")
+
+
+class Caller(Protocol):
+    """Who triggers; `api.call.Principal` is one."""
+
+    @property
+    def key(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Triggered:
+    """A run that an item got. `run` is None for a replay, whose state is the store's to tell."""
+
+    run_id: str
+    execution_ids: tuple[str, ...]
+    replayed: bool
+    warnings: tuple[str, ...]
+    command: CreateRun | None
+
+    def message(self) -> Run | None:
+        """The run as it was committed; None for a replay."""
+        return None if self.command is None else run_message(self.command)
+
+
+Outcome = Triggered | KronforceError
+
+
+class Triggering:
+    """Makes runs."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: IdSource, keys: KeySource, table: LiveTable,
+        snapshots: JobSnapshots, directory: Directory, dispatcher: Dispatcher, hub: Hub,
+        capacity: Capacity,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._keys = keys
+        self._table = table
+        self._snapshots = snapshots
+        self._directory = directory
+        self._dispatcher = dispatcher
+        self._hub = hub
+        self._capacity = capacity
+        # Called with a new run that must replace the job's older ones.
+        self.replace_older: Callable[[CreateRun], None] = _nothing
+        # Called with every run that was made or skipped, after its commit.
+        self.created: Callable[[CreateRun], None] = _nothing
+
+    async def trigger(
+        self,
+        scope: Scope,
+        caller: Caller,
+        requests: Sequence[TriggerJobRequest],
+        *,
+        trigger: int = API,
+    ) -> list[Outcome]:
+        """Fire each item; an outcome for each, in order. An item's error stops no other."""
+        outcomes: list[Outcome | None] = [None] * len(requests)
+        todo = list(range(len(requests)))
+        for _ in range(STALE_RETRIES):
+            todo = await self._try(scope, caller, requests, trigger, outcomes, todo)
+            if not todo:
+                break
+        for index in todo:
+            outcomes[index] = _job_not_found(requests[index].job_id)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def _try(
+        self,
+        scope: Scope,
+        caller: Caller,
+        requests: Sequence[TriggerJobRequest],
+        trigger: int,
+        outcomes: list[Outcome | None],
+        todo: list[int],
+    ) -> list[int]:
+        """Fire the items of `todo`; those whose definition had changed are returned."""
+        await self._snapshots.load(scope, [requests[index].job_id for index in todo])
+        await self._refill_keys()
+        made: list[tuple[int, CreateRun]] = []
+        batch = _Batch()
+        for index in todo:
+            try:
+                run = self._prepare(scope, caller, requests[index], trigger)
+            except KronforceError as error:
+                outcomes[index] = error
+            else:
+                batch.add(run)
+                made.append((index, run))
+        if made:
+            _before_stage()
+            for _, run in made:
+                self.stage(run, batch.one_done)
+            await batch.wait()
+        stale = []
+        for index, run in made:
+            error = batch.errors.get(run.key)
+            if error is None and run.outcome is Created.STALE:
+                self._snapshots.forget(run.job.key)
+                stale.append(index)
+            else:
+                outcomes[index] = error or await self._outcome(scope, run)
+        return stale
+
+    async def _refill_keys(self) -> None:
+        if self._keys.wants_block:
+            await self._keys.fill()
+
+    def _prepare(
+        self, scope: Scope, caller: Caller, request: TriggerJobRequest, trigger: int
+    ) -> CreateRun:
+        """Everything that can be refused without the store."""
+        job = self._snapshots.cached(request.job_id)
+        if job is None or not scope.allows_group(job.group):
+            raise _job_not_found(request.job_id)
+        self._capacity.admit_trigger()
+        _check_request(request)
+        now = self._clock.now_us()
+        if not request.force:
+            _check_window(job, now)
+        run = self.new_run(job, trigger=trigger, now=now)
+        run.principal_key, run.principal = caller.key, caller.name
+        run.client_id = request.client_id
+        if request.HasField("params"):
+            run.params = _params_of(request)
+        if request.HasField("priority"):
+            run.priority = request.priority
+        if request.request_id:
+            run.request_id = request.request_id
+            run.request_hash = _hash_of(request, job)
+        return run
+
+    def new_run(self, job: JobSnapshot, *, trigger: int, now: int) -> CreateRun:
+        """A run of a job with its targets, not staged yet."""
+        run = CreateRun()
+        run.key, run.id = self._keys(), self._ids()
+        run.job, run.trigger, run.created_at = job, trigger, now
+        settings = job.settings
+        run.priority = settings.priority
+        if settings.max_concurrent:
+            run.limit = job.limit_of("")
+        if settings.queue_timeout_secs:
+            run.queue_deadline_at = now + settings.queue_timeout_secs * SECOND
+        run.targets = self._targets(job)
+        return run
+
+    def _targets(self, job: JobSnapshot) -> list[NewTarget]:
+        """Membership, resolved once and frozen."""
+        target = job.target
+        if target is None:
+            row = self._directory.find(job.agent_ref)
+            return [self._bound(job, 0, None if row is None else row.key)]
+        if isinstance(target, AllAgents):
+            keys = sorted(self._directory.rows)
+            return [self._bound(job, index, key) for index, key in enumerate(keys)] or [
+                self._bound(job, 0, None)
+            ]
+        route = self._dispatcher.route_for(job, target)
+        return [NewTarget(0, self._keys(), self._ids(), route, None)]
+
+    def _bound(self, job: JobSnapshot, index: int, agent_key: int | None) -> NewTarget:
+        """A target that is one agent, or a skipped one where there is none."""
+        agent_id = None if agent_key is None else self._directory.id_of(agent_key)
+        if agent_id is None:
+            target = NewTarget(index, self._keys(), self._ids(), 0, None)
+            target.skip_reason = "no_agent"
+            return target
+        route = self._dispatcher.route_for(job, one_agent(agent_id))
+        return NewTarget(index, self._keys(), self._ids(), route, agent_key)
+
+    def stage(self, run: CreateRun, then: Callable[[CreateRun, Exception | None], None]) -> None:
+        """Put a prepared run into the next batch; `then` is called after its commit."""
+
+        def committed(command: CreateRun, error: Exception | None) -> None:
+            self._committed(command, error)
+            then(command, error)
+
+        run.then = committed
+        self._dispatcher.reserve_for(run)
+        self._store.stage(run)
+
+    def _committed(self, run: CreateRun, error: Exception | None) -> None:
+        _after_commit()
+        stored = error is None and run.outcome in _MADE
+        if stored and run.outcome is not Created.SKIPPED:
+            self._adopt(run)
+        else:
+            for target in run.targets:
+                if target.session is not None:
+                    target.session.release()
+        if stored:
+            self.created(run)
+            if run.outcome is Created.WAITING and run.job.settings.concurrency_policy == 3:
+                self.replace_older(run)
+
+    def _adopt(self, run: CreateRun) -> None:
+        """From now on the run is live: assigned targets are sent, the others wait."""
+        live_run = _live_run(run)
+        waiting = run.outcome is Created.WAITING
+        for target in run.targets:
+            if target.skip_reason:
+                continue
+            live = _live_execution(live_run, run, target)
+            if waiting:
+                live.phase = Phase.CONCURRENCY
+                live.run.executions.pop(live.key)
+                if target.session is not None:
+                    target.session.release()
+                continue
+            self._table.add(live)
+            if target.session is not None and target.fence:
+                live.phase, live.session = Phase.ASSIGNED, target.session
+                self._dispatcher.assigned(live, target.session)
+            else:
+                if target.session is not None:
+                    target.session.release()
+                self._dispatcher.offer(live)
+        self._hub.run_created(live_run, waiting=waiting)
+
+    async def _outcome(self, scope: Scope, run: CreateRun) -> Outcome:
+        if run.outcome is Created.REUSED:
+            return AlreadyExists(
+                f"request_id {run.request_id!r} was used before with other content; "
+                "use a new one, or repeat the same request",
+                reason="REQUEST_ID_REUSED",
+            )
+        if run.outcome is Created.REPLAYED:
+            found = await self._store.read(run_of_request, run.resource_id)
+            return Triggered(run_id=to_text(run.resource_id), replayed=True, warnings=(),
+                             execution_ids=tuple(to_text(i) for i in found), command=None)  # fmt: skip
+        return Triggered(
+            run_id=to_text(run.id),
+            execution_ids=tuple(to_text(t.execution_id) for t in run.targets),
+            replayed=False,
+            warnings=self._warnings(run),
+            command=run,
+        )
+
+    def _warnings(self, run: CreateRun) -> tuple[str, ...]:
+        if run.outcome is Created.SKIPPED:
+            return (f"the run was skipped: {run.skip_reason}",)
+        found = []
+        for target in run.targets:
+            if target.skip_reason:
+                found.append("no such agent is enrolled: the target was skipped")
+            elif not self._dispatcher.routes[target.route].sessions:
+                found.append(_nobody(run.job))
+        return tuple(sorted(set(found)))
+
+
+_MADE = frozenset({Created.CREATED, Created.WAITING, Created.SKIPPED})
+
+
+class _Batch:
+    """Waits for all runs of one call."""
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.errors: dict[int, KronforceError] = {}
+
+    def add(self, _run: CreateRun) -> None:
+        self._open += 1
+
+    def one_done(self, run: CreateRun, error: Exception | None) -> None:
+        if error is not None:
+            self.errors[run.key] = _as_ours(error)
+        self._open -= 1
+        if self._open == 0 and not self._done.done():
+            self._done.set_result(None)
+
+    async def wait(self) -> None:
+        # Shielded: a caller that leaves must not cancel what other callbacks wait for.
+        await asyncio.shield(self._done)
+
+
+def _as_ours(error: Exception) -> KronforceError:
+    return error if isinstance(error, KronforceError) else KronforceError(str(error))
+
+
+def _nobody(job: JobSnapshot) -> str:
+    where = "the built-in agent" if isinstance(job.target, Local) else "an agent of its target"
+    return f"nobody can run it now: {where} with task type {job.task_type!r} is not connected"
+
+
+def _job_not_found(ref: str) -> NotFound:
+    return NotFound(f"no job {ref!r}; see `kronforce job list`", reason="JOB_NOT_FOUND", job=ref)
+
+
+def _check_request(request: TriggerJobRequest) -> None:
+    if len(request.request_id) > MAX_REQUEST_ID:
+        raise InvalidArgument.of(("request_id", f"at most {MAX_REQUEST_ID} characters"))
+    if len(request.client_id) > MAX_CLIENT_ID:
+        raise InvalidArgument.of(("client_id", f"at most {MAX_CLIENT_ID} characters"))
+    if request.HasField("priority") and not -1000 <= request.priority <= 1000:
+        raise InvalidArgument.of(("priority", "from -1000 to 1000"))
+
+
+def _check_window(job: JobSnapshot, now: int) -> None:
+    s = job.settings
+    for bound, early in ((s.starts_at, True), (s.expires_at, False)):
+        if bound is None:
+            continue
+        at = int(bound.timestamp() * SECOND)
+        if (now < at) if early else (now >= at):
+            word = "starts_at" if early else "expires_at"
+            raise FailedPrecondition(
+                f"job {job.name!r} is outside its window ({word} {bound.isoformat()}); "
+                "trigger it with force to run it all the same",
+                reason="OUTSIDE_WINDOW",
+            )
+
+
+def _params_of(request: TriggerJobRequest) -> bytes:
+    raw = request.params.SerializeToString(deterministic=True)
+    if len(raw) > MAX_PARAMS_BYTES:
+        raise InvalidArgument.of(("params", f"at most {MAX_PARAMS_BYTES} bytes"))
+    return raw
+
+
+def _hash_of(request: TriggerJobRequest, job: JobSnapshot) -> bytes:
+    content: dict[str, Any] = {"job": job.id_text, "force": request.force}
+    if request.HasField("params"):
+        content["params"] = MessageToDict(request.params)
+    if request.HasField("priority"):
+        content["priority"] = request.priority
+    return canonical_hash(content)
+
+
+def _live_run(run: CreateRun) -> LiveRun:
+    limit = run.limit
+    admission = Admission.UNLIMITED
+    if limit is not None:
+        admission = Admission.WAITING if run.outcome is Created.WAITING else Admission.ACTIVE
+    return LiveRun(
+        key=run.key, id_=run.id, job=run.job, trigger=run.trigger, principal_key=run.principal_key,
+        principal=run.principal, client_id=run.client_id, priority=run.priority,
+        created_at=run.created_at, nominal_at=run.fire_at, params=run.params,
+        target_count=len(run.targets), open_targets=sum(not t.skip_reason for t in run.targets),
+        admission=admission, slot_key=limit.key if limit is not None else "", state=PENDING,
+        revision=1, started_at=None, cancelled_by="",
+    )  # fmt: skip
+
+
+def _live_execution(live_run: LiveRun, run: CreateRun, target: NewTarget) -> LiveExecution:
+    return LiveExecution(
+        live_run, key=target.execution_key, id_=target.execution_id, target_index=target.index,
+        attempt_number=1, retry_of=None, losses=0, phase=Phase.READY, route=target.route,
+        fence=target.fence, queue_deadline_at=run.queue_deadline_at,
+        bound_agent_key=target.agent_key,
+    )  # fmt: skip
+
+
+def run_message(run: CreateRun) -> Run:
+    """The run as the transaction left it."""
+    job = run.job
+    skipped = run.outcome is Created.SKIPPED or all(t.skip_reason for t in run.targets)
+    message = Run(
+        id=to_text(run.id), job_id=job.id_text, job_name=job.name, group=job.group,
+        job_version=job.version, state=SKIPPED if skipped else PENDING, trigger=run.trigger,  # type: ignore[arg-type]  # numbers, as stored
+        triggered_by=run.principal, client_id=run.client_id, priority=run.priority, revision=1,
+        target_count=len(run.targets),
+        state_reason="concurrency" if run.outcome is Created.WAITING else run.skip_reason,
+    )  # fmt: skip
+    message.created_at.FromMicroseconds(run.created_at)
+    if skipped:
+        message.finished_at.FromMicroseconds(run.created_at)
+    if run.params is not None:
+        message.params.ParseFromString(run.params)
+    if run.fire_at is not None:
+        message.nominal_at.FromMicroseconds(run.fire_at)
+    return message
+
+
+def _nothing(_run: CreateRun) -> None:
+    return None
+
+

@@ -1,0 +1,216 @@
+"""Open work as the engine loads it: executions that have not ended, with their runs.
+
+Used at start, when the head of a route runs low, when a limit lets a run in,
+and when somebody names work that memory does not hold. Every query goes by a
+partial index, so that cost follows what is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from kronforce.store.database import Tx
+from kronforce.store.jobs import JobRow
+from kronforce.store.tables import Phase, executions, job_versions, jobs, run_targets, runs
+
+# Keys per `IN (…)`: far below both stores' limits for parameters.
+CHUNK = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenRow:
+    """An open execution with what the engine needs of its run."""
+
+    key: int
+    id: bytes
+    run_key: int
+    target_index: int
+    attempt_number: int
+    retry_of: bytes | None
+    phase: int
+    route: int
+    agent_key: int | None
+    bound_agent_key: int | None
+    fence: int
+    losses: int
+    due_at: int | None
+    queue_deadline_at: int | None
+    created_at: int
+    started_at: int | None
+    cancel_requested_at: int | None
+    run_id: bytes
+    job_key: int
+    job_version: int
+    trigger: int
+    principal_key: int
+    principal: str
+    client_id: str
+    params: bytes | None
+    nominal_at: int | None
+    priority: int
+    run_created_at: int
+    run_started_at: int | None
+    run_state: int
+    revision: int
+    target_count: int
+    open_targets: int
+    admission: int
+    slot_key: str
+    cancelled_by: str
+
+
+def _query() -> sa.Select[Any]:
+    e, r, t = executions.c, runs.c, run_targets.c
+    return (
+        sa.select(
+            e.key, e.id, e.run_key, e.target_index, e.attempt_number, e.retry_of, e.phase, e.route,
+            e.agent_key, t.agent_key.label("bound_agent_key"), e.fence, e.losses, e.due_at,
+            e.queue_deadline_at, e.created_at, e.started_at, e.cancel_requested_at,
+            r.id.label("run_id"), r.job_key, r.job_version, r.trigger, r.principal_key, r.principal,
+            r.client_id, r.params, r.nominal_at, r.priority, r.created_at.label("run_created_at"),
+            r.started_at.label("run_started_at"), r.state.label("run_state"), r.revision,
+            r.target_count, r.open_targets, r.admission, r.slot_key, r.cancelled_by,
+        )
+        .join(runs, r.key == e.run_key)
+        .join(run_targets, sa.and_(t.run_key == e.run_key, t.target_index == e.target_index))
+    )  # fmt: skip
+
+
+def _rows(tx: Tx, query: sa.Select[Any]) -> list[OpenRow]:
+    return [OpenRow(**row._asdict()) for row in tx.conn.execute(query)]
+
+
+def held(tx: Tx) -> list[OpenRow]:
+    """Everything that an agent has, or may have."""
+    return _rows(tx, _query().where(executions.c.phase.in_((Phase.ASSIGNED, Phase.RUNNING))))
+
+
+def held_by(tx: Tx, agent_key: int) -> list[OpenRow]:
+    """Everything that one agent has, or may have."""
+    return _rows(
+        tx,
+        _query().where(
+            executions.c.phase.in_((Phase.ASSIGNED, Phase.RUNNING)),
+            executions.c.agent_key == agent_key,
+        ),
+    )
+
+
+def ready_routes(tx: Tx) -> list[int]:
+    """The routes on which anything is ready."""
+    query = sa.select(executions.c.route).where(executions.c.phase == Phase.READY).distinct()
+    return list(tx.conn.execute(query).scalars())
+
+
+def ready_head(tx: Tx, route: int, limit: int) -> list[OpenRow]:
+    """The first of a route, by priority and age."""
+    return _rows(
+        tx,
+        _query()
+        .where(executions.c.phase == Phase.READY, executions.c.route == route)
+        .order_by(executions.c.priority.desc(), executions.c.key)
+        .limit(limit),
+    )
+
+
+def due_retries(tx: Tx, until: int, limit: int) -> list[OpenRow]:
+    """Attempts whose delay ends by then."""
+    return _rows(
+        tx,
+        _query()
+        .where(executions.c.phase == Phase.RETRY_WAIT, executions.c.due_at <= until)
+        .order_by(executions.c.due_at)
+        .limit(limit),
+    )
+
+
+def overdue(tx: Tx, now: int, limit: int) -> list[OpenRow]:
+    """What has waited longer than it may."""
+    return _rows(
+        tx,
+        _query()
+        .where(
+            executions.c.phase.in_((Phase.READY, Phase.CONCURRENCY)),
+            executions.c.queue_deadline_at <= now,
+        )
+        .order_by(executions.c.queue_deadline_at)
+        .limit(limit),
+    )
+
+
+def of_runs(tx: Tx, run_keys: Iterable[int]) -> list[OpenRow]:
+    """Everything open of these runs."""
+    found: list[OpenRow] = []
+    keys = list(run_keys)
+    for start in range(0, len(keys), CHUNK):
+        part = keys[start : start + CHUNK]
+        found += _rows(
+            tx,
+            _query().where(
+                executions.c.run_key.in_(part), executions.c.phase != Phase.ENDED
+            ),
+        )
+    return found
+
+
+def open_run_keys(tx: Tx, job_key: int, before: int | None = None) -> list[int]:
+    """The job's runs that have not ended, oldest first; `before` a run key, if given."""
+    query = sa.select(runs.c.key).where(runs.c.job_key == job_key, runs.c.finished_at.is_(None))
+    if before is not None:
+        query = query.where(runs.c.key < before)
+    return list(tx.conn.execute(query.order_by(runs.c.key)).scalars())
+
+
+def scheduled_not_started(tx: Tx) -> list[tuple[int, int]]:
+    """(job, run) of every scheduled run that has not started yet."""
+    e = executions.c
+    query = (
+        sa.select(runs.c.job_key, runs.c.key)
+        .join(executions, e.run_key == runs.c.key)
+        .where(runs.c.trigger == 1, runs.c.state == 1)
+        .where(e.phase.in_((Phase.READY, Phase.CONCURRENCY, Phase.ASSIGNED, Phase.RETRY_WAIT)))
+        .distinct()
+    )
+    return [(row.job_key, row.key) for row in tx.conn.execute(query)]
+
+
+def jobs_of_versions(tx: Tx, wanted: Sequence[tuple[int, int]]) -> list[JobRow]:
+    """Jobs, also deleted ones, as they were in those versions."""
+    found = []
+    for start in range(0, len(wanted), CHUNK):
+        part = wanted[start : start + CHUNK]
+        query = (
+            sa.select(
+                jobs.c.key, jobs.c.id, jobs.c.name, jobs.c.group_name, jobs.c.status,
+                job_versions.c.spec, job_versions.c.version, jobs.c.revision,
+                job_versions.c.trusted, jobs.c.created_at, jobs.c.updated_at, jobs.c.paused_until,
+                jobs.c.next_fire_at, jobs.c.next_nominal_at, jobs.c.deleted_at,
+            )
+            .join(job_versions, job_versions.c.job_key == jobs.c.key)
+            .where(sa.tuple_(job_versions.c.job_key, job_versions.c.version).in_(part))
+        )  # fmt: skip
+        found += [JobRow(**row._asdict(), tags=()) for row in tx.conn.execute(query)]
+    return found
+
+
+def request_cancel(tx: Tx, run_keys: Sequence[int], execution_keys: Sequence[int], by: str,
+                   now: int) -> None:  # fmt: skip
+    """Note that somebody wants these to end; who asked first stays on record."""
+    tx.conn.execute(
+        sa.update(runs)
+        .where(runs.c.key.in_(run_keys), runs.c.cancelled_by == "", runs.c.finished_at.is_(None))
+        .values(cancelled_by=by, revision=runs.c.revision + 1)
+    )
+    tx.conn.execute(
+        sa.update(executions)
+        .where(
+            executions.c.key.in_(execution_keys),
+            executions.c.phase != Phase.ENDED,
+            executions.c.cancel_requested_at.is_(None),
+        )
+        .values(cancel_requested_at=now, cancelled_by=by)
+    )
