@@ -189,9 +189,10 @@ class Attempt:
         grace = self._grace_secs if grace_secs is None else grace_secs
         if self.ending is None:
             self.ending = cause
-            members = self._around.family.members(self)
-            send(members, signal.SIGTERM)
-            send(members, signal.SIGCONT)  # a stopped process would not see the TERM
+            members = self._around.family.members(self) - {self.pid}
+            # The main process first: a shell would report its child's death as its own exit code.
+            send([self.pid, *members], signal.SIGTERM)
+            send([self.pid, *members], signal.SIGCONT)  # who is stopped does not see a TERM
         elif self._kill or self._around.clock.monotonic() + grace >= self._grace_deadline:
             return
         if self._grace:

@@ -26,6 +26,9 @@ START_TIMEOUT_SECS = 15.0
 """From starting the process to its socket: imports take 0.2 s, a loaded machine ten times that."""
 CONNECT_TIMEOUT_SECS = 10.0
 """From connect to Welcome: a launcher that answers no longer than this hangs."""
+ATTACH_TRIES = 5
+"""A launcher may be ending (idle, shut down) while we attach; the next try starts another."""
+ATTACH_RETRY_SECS = 0.2
 READY_LINE_LIMIT = 4096
 LOG_TAIL_CHARS = 2000
 """What of the log goes into an error: a traceback's end."""
@@ -36,6 +39,10 @@ ClosedSink = Callable[[Exception | None], None]
 
 class LauncherError(Exception):
     """The launcher could not be started or reached; the message says why and what to do."""
+
+
+class LauncherGoneError(LauncherError):
+    """The launcher ended just when we came; try again."""
 
 
 class LauncherVersionError(LauncherError):
@@ -74,6 +81,21 @@ class LauncherClient:
         What dead launchers left behind is killed first (see cleanup.kill_leftovers), in a thread.
         The first event is the Inventory; it may come before this returns. Raises LauncherError.
         """
+        for _ in range(ATTACH_TRIES - 1):
+            try:
+                return await cls._start_or_attach(data_dir, on_events, on_closed, options)
+            except LauncherGoneError:
+                await asyncio.sleep(ATTACH_RETRY_SECS)
+        return await cls._start_or_attach(data_dir, on_events, on_closed, options)
+
+    @classmethod
+    async def _start_or_attach(
+        cls,
+        data_dir: Path,
+        on_events: EventSink,
+        on_closed: ClosedSink | None,
+        options: LauncherOptions | None,
+    ) -> LauncherClient:
         await asyncio.to_thread(kill_leftovers, data_dir)
         alive = [paths for paths in files.known_launchers(data_dir) if files.is_alive(paths)]
         if alive:
@@ -90,7 +112,7 @@ class LauncherClient:
         try:
             sock = files.connect_socket(paths)
         except OSError as error:
-            raise LauncherError(f"no launcher answers on {paths.socket}: {error}") from error
+            raise LauncherGoneError(f"no launcher answers on {paths.socket}: {error}") from error
         loop = asyncio.get_running_loop()
         channel = _Channel(loop, on_events, on_closed)
         await loop.create_unix_connection(lambda: channel, sock=sock)
@@ -208,7 +230,7 @@ class _Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.set()
         if not self.welcome.done():
-            self.welcome.set_exception(LauncherError("the launcher closed the connection"))
+            self.welcome.set_exception(LauncherGoneError("the launcher closed the connection"))
         elif self._on_closed is not None:
             self._on_closed(exc)
 

@@ -171,6 +171,11 @@ def _explain(spawn: Spawn, error: OSError | ValueError) -> SpawnError:
     if number in (errno.EACCES, errno.EPERM):
         where = f"folder {spawn.cwd!r} and program {program!r}"
         return SpawnError(protocol.NOT_PERMITTED, f"the agent may not use {where}: {error}")
+    if number == errno.ENOEXEC:
+        return SpawnError(
+            protocol.BAD_COMMAND,
+            f"{program!r} is no program for this host; a script needs a first line like #!/bin/sh",
+        )
     if number == errno.E2BIG:
         return SpawnError(
             protocol.TOO_BIG,
