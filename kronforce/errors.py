@@ -7,8 +7,6 @@ Servicers and use cases raise these, one interceptor at the edge translates
 them. This module knows nothing of grpc.
 """
 
-# ruff: noqa: N818 - the classes are named after the status codes they stand for
-
 from __future__ import annotations
 
 from collections.abc import Iterable
