@@ -1,0 +1,218 @@
+# mypy: disable-error-code="override"
+# Servicers take our Call where the generated base names grpc's context.
+"""JobService: jobs are defined, listed, fired; groups are listed and made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from kronforce.api import references
+from kronforce.api.call import Call
+from kronforce.api.convert.instants import instant_us
+from kronforce.api.convert.job import fire_message, group_message, job_message
+from kronforce.api.convert.run import run_message
+from kronforce.api.in_order import in_order
+from kronforce.api.paging import Shape, next_token, read_page
+from kronforce.api.ports import Triggering, Watching
+from kronforce.api.status import to_status
+from kronforce.clock import Clock
+from kronforce.core.access import Scope
+from kronforce.engine.jobs import Jobs
+from kronforce.errors import InvalidArgument, KronforceError
+from kronforce.store import fires, groups, jobs, runs
+from kronforce.store.database import Tx
+from kronforce.store.fires import FireRow
+from kronforce.store.jobs import JobRow, LastRunRow
+from kronforce.store.paging import Page, PageRequest
+from kronforce.store.store import Store
+from kronforce.v1 import job_service_pb2 as pb
+from kronforce.v1 import job_service_pb2_grpc
+from kronforce.v1.group_pb2 import Group
+from kronforce.v1.job_pb2 import Job, JobStatus
+from kronforce.v1.run_pb2 import Run, RunUpdates
+
+MAX_ITEMS = 1_000
+
+# Requests of one TriggerJobsStream under way: enough to fill commits back to back.
+STREAM_AHEAD = 16
+
+_BY_NAME: Shape = (str,)
+_BY_INSTANT: Shape = (int,)
+
+
+class JobServicer(job_service_pb2_grpc.JobServiceServicer):
+    """Thin: use cases change, store functions read, `convert` renders."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, jobs: Jobs, triggering: Triggering, watching: Watching
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._jobs = jobs
+        self._triggering = triggering
+        self._watching = watching
+
+    async def CreateJob(self, request: pb.CreateJobRequest, call: Call) -> Job:
+        row = await self._jobs.create(
+            call.scope,
+            call.principal,
+            request.job,
+            request_id=request.request_id,
+            immediate=request.immediate,
+        )
+        return await self._shown(row)
+
+    async def GetJob(self, request: pb.GetJobRequest, call: Call) -> Job:
+        row, last = await self._store.read(_job, call.scope, request.job_id)
+        return job_message(row, last, self._clock.now_us())
+
+    async def ListJobs(self, request: pb.ListJobsRequest, call: Call) -> pb.ListJobsResponse:
+        if request.status not in JobStatus.values():
+            raise InvalidArgument.of(("status", "use scheduled, paused or unscheduled"))
+        page, last = await self._store.read(
+            _jobs, call.scope, request, read_page(request, _BY_NAME)
+        )
+        now = self._clock.now_us()
+        return pb.ListJobsResponse(
+            jobs=[job_message(row, last.get(row.key), now) for row in page.items],
+            next_page_token=next_token(request, page),
+            total=page.total,
+            total_exact=page.total_exact,
+        )
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, call: Call) -> Job:
+        row = await self._jobs.update(
+            call.scope, call.principal, request.job_id, request.job, request.update_mask.paths
+        )
+        return await self._shown(row)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, call: Call) -> pb.DeleteJobResponse:
+        cancelled = await self._jobs.delete(
+            call.scope, call.principal, request.job_id, request.etag
+        )
+        return pb.DeleteJobResponse(cancelled_runs=cancelled)
+
+    async def PauseJob(self, request: pb.PauseJobRequest, call: Call) -> Job:
+        until = instant_us(request.until) if request.HasField("until") else None
+        return await self._shown(
+            await self._jobs.pause(call.scope, call.principal, request.job_id, until)
+        )
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, call: Call) -> Job:
+        return await self._shown(
+            await self._jobs.resume(call.scope, call.principal, request.job_id)
+        )
+
+    async def TriggerJob(self, request: pb.TriggerJobRequest, call: Call) -> pb.TriggerJobResponse:
+        made = await self._trigger_one(request, call)
+        return pb.TriggerJobResponse(
+            run=made.message() or await self._run(call.scope, made.run_id),
+            execution_ids=made.execution_ids,
+            replayed=made.replayed,
+            warnings=made.warnings,
+        )
+
+    async def TriggerJobs(
+        self, request: pb.TriggerJobsRequest, call: Call
+    ) -> pb.TriggerJobsResponse:
+        if not 1 <= len(request.requests) <= MAX_ITEMS:
+            raise InvalidArgument.of(
+                ("requests", f"has {len(request.requests)} items; from 1 to {MAX_ITEMS:,}")
+            )
+        outcomes = await self._triggering.trigger(call.scope, call.principal, request.requests)
+        return pb.TriggerJobsResponse(results=[_result(outcome) for outcome in outcomes])
+
+    async def TriggerJobsStream(
+        self, requests: AsyncIterator[pb.TriggerJobsRequest], call: Call
+    ) -> AsyncGenerator[pb.TriggerJobsResponse, None]:
+        async def answer(request: pb.TriggerJobsRequest) -> pb.TriggerJobsResponse:
+            return await self.TriggerJobs(request, call)
+
+        async with aclosing(in_order(requests, answer, ahead=STREAM_AHEAD)) as responses:
+            async for response in responses:
+                yield response
+
+    async def RunJob(
+        self, request: pb.RunJobRequest, call: Call
+    ) -> AsyncGenerator[RunUpdates, None]:
+        made = await self._trigger_one(request.trigger, call)
+        call.log["run"] = made.run_id
+        watched = self._watching.watch_run(call.scope, made.run_id, request.include_output)
+        async with watched as frames:
+            async for frame in frames:
+                yield frame
+
+    async def ListFires(self, request: pb.ListFiresRequest, call: Call) -> pb.ListFiresResponse:
+        row, page = await self._store.read(
+            _fires, call.scope, request, read_page(request, _BY_INSTANT)
+        )
+        return pb.ListFiresResponse(
+            fires=[fire_message(fire, row.id) for fire in page.items],
+            next_page_token=next_token(request, page),
+        )
+
+    async def ListGroups(self, request: pb.ListGroupsRequest, call: Call) -> pb.ListGroupsResponse:
+        rows = await self._store.read(groups.list_groups, call.scope)
+        return pb.ListGroupsResponse(groups=[group_message(row) for row in rows])
+
+    async def CreateGroup(self, request: pb.CreateGroupRequest, call: Call) -> Group:
+        return group_message(await self._jobs.create_group(call.scope, request.name))
+
+    async def _trigger_one(self, request: pb.TriggerJobRequest, call: Call) -> Any:
+        if not request.job_id:
+            raise InvalidArgument.of(("job_id", "is required: a job's id or exact name"))
+        [outcome] = await self._triggering.trigger(call.scope, call.principal, [request])
+        if isinstance(outcome, KronforceError):
+            raise outcome
+        return outcome
+
+    async def _run(self, scope: Scope, run_id: str) -> Run:
+        row, counts = await self._store.read(_run, scope, run_id)
+        return run_message(row, counts)
+
+    async def _shown(self, row: JobRow) -> Job:
+        last = await self._store.read(jobs.last_runs, [row.key])
+        return job_message(row, last.get(row.key), self._clock.now_us())
+
+
+def _job(tx: Tx, scope: Scope, ref: str) -> tuple[JobRow, LastRunRow | None]:
+    row = references.job(tx, scope, ref)
+    return row, jobs.last_runs(tx, [row.key]).get(row.key)
+
+
+def _jobs(
+    tx: Tx, scope: Scope, request: pb.ListJobsRequest, page: PageRequest
+) -> tuple[Page[JobRow], dict[int, LastRunRow]]:
+    found = jobs.list_jobs(
+        tx,
+        scope,
+        group=request.group or None,
+        status=request.status or None,
+        search=request.search or None,
+        tag=request.tag or None,
+        page=page,
+    )
+    return found, jobs.last_runs(tx, [row.key for row in found.items])
+
+
+def _fires(
+    tx: Tx, scope: Scope, request: pb.ListFiresRequest, page: PageRequest
+) -> tuple[JobRow, Page[FireRow]]:
+    row = references.job(tx, scope, request.job_id)
+    since = instant_us(request.since) if request.HasField("since") else None
+    return row, fires.list_fires(tx, row.key, since=since, page=page)
+
+
+def _run(tx: Tx, scope: Scope, run_id: str) -> tuple[runs.RunRow, dict[int, int]]:
+    row = references.run(tx, scope, run_id)
+    return row, runs.target_counts(tx, [row.key]).get(row.key, {})
+
+
+def _result(outcome: Any) -> pb.TriggerResult:
+    if isinstance(outcome, KronforceError):
+        return pb.TriggerResult(error=to_status(outcome))
+    return pb.TriggerResult(
+        run_id=outcome.run_id, execution_ids=outcome.execution_ids, replayed=outcome.replayed
+    )

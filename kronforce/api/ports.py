@@ -1,0 +1,91 @@
+"""What the servicers need of the engine's loops, as they call it.
+
+The loops live in `engine/`; a servicer knows these few methods of them and
+nothing else, so that each servicer can be read, and tested, beside the use
+cases alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from kronforce.api.call import Principal
+from kronforce.core.access import Scope
+from kronforce.store.executions import ExecutionRow
+from kronforce.v1.agent_service_pb2 import (
+    ConnectRequest,
+    ConnectResponse,
+    StreamOutputRequest,
+    StreamOutputResponse,
+)
+from kronforce.v1.execution_service_pb2 import (
+    ReadOutputRequest,
+    ReadOutputResponse,
+    WatchRunsRequest,
+)
+from kronforce.v1.job_service_pb2 import TriggerJobRequest
+from kronforce.v1.run_pb2 import RunUpdates
+
+Updates = AbstractAsyncContextManager[AsyncIterator[RunUpdates]]
+
+
+class Triggering(Protocol):
+    """The one door: `engine.triggering.Triggering`."""
+
+    async def trigger(
+        self, scope: Scope, caller: Principal, requests: Sequence[TriggerJobRequest], /
+    ) -> Sequence[Any]:
+        """A `Triggered`, or the KronforceError that refused it, for each item in order."""
+        ...
+
+
+class Watching(Protocol):
+    """Who follows runs and output."""
+
+    def watch(self, scope: Scope, principal: Principal, request: WatchRunsRequest, /) -> Updates:
+        """Frames of what the request covers, while the context is open."""
+        ...
+
+    def watch_run(self, scope: Scope, run_id: str, include_output: bool, /) -> Updates:
+        """Frames of one run, to its end."""
+        ...
+
+    def read_output(
+        self, scope: Scope, request: ReadOutputRequest, /
+    ) -> AsyncIterator[ReadOutputResponse]:
+        """Frames of an execution's output."""
+        ...
+
+
+class Cancelling(Protocol):
+    """Who ends runs and executions."""
+
+    async def cancel_run(self, scope: Scope, run_id: str, by: str, reason: str, /) -> Any: ...
+
+    async def cancel_execution(
+        self, scope: Scope, execution_id: str, by: str, reason: str, /
+    ) -> Any: ...
+
+
+class Sessions(Protocol):
+    """Who holds the agents' streams."""
+
+    def connect(
+        self, principal: Principal, requests: AsyncIterator[ConnectRequest], /
+    ) -> AsyncIterator[ConnectResponse]: ...
+
+    def stream_output(
+        self, principal: Principal, requests: AsyncIterator[StreamOutputRequest], /
+    ) -> AsyncIterator[StreamOutputResponse]: ...
+
+    def live(self, agent_key: int, /) -> tuple[bool, int]:
+        """Whether it is online, and how many executions it holds."""
+        ...
+
+
+class Waiting(Protocol):
+    """Who knows why ready work waits: `queue`, `slot`, `labels` or `offline`."""
+
+    def waiting_reason(self, execution: ExecutionRow, /) -> str: ...
