@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -29,6 +28,7 @@ from kronforce.api.in_flight import InFlight
 from kronforce.api.services import Endpoint
 from kronforce.config import CannotStart, is_loopback
 from kronforce.errors import Unavailable
+from kronforce.security.tls import Tls
 
 # Calls under way when a stop begins get this long; streams are ended at once.
 STOP_GRACE_SECS = 3.0
@@ -57,16 +57,11 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_channelz", 1),
 )
 
+# Every address of this machine, and the one that a client on it calls.
+_REACHED_AS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+
 REFLECTION_V1 = "grpc.reflection.v1"
 REFLECTION_V1ALPHA = "grpc.reflection.v1alpha"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tls:
-    """PEM files as they were read."""
-
-    certificate: bytes
-    key: bytes
 
 
 class Server:
@@ -90,6 +85,12 @@ class Server:
         self._server.add_generic_rpc_handlers(generic_handlers(endpoints, chain))
         self._add_foreign(chain)
         self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens, for a client on this host; the port is known once it has started."""
+        host = self._bind.rpartition(":")[0]
+        return f"{_REACHED_AS.get(host, host)}:{self.port}"
 
     async def start(self) -> None:
         """Listen. Raises CannotStart if the port cannot be had."""
