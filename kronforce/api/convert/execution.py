@@ -6,9 +6,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from kronforce.api.convert.instants import stamp, stamp_or_none
 from kronforce.api.convert.sentences import sentence
+from kronforce.api.output_head import Heads
 from kronforce.core.ids import to_text
 from kronforce.store.executions import ExecutionRow
-from kronforce.store.output import OutputHead
 from kronforce.v1.execution_pb2 import DISPATCH_STATE_NONE, Dispatch, Execution
 from kronforce.v1.run_pb2 import Trigger
 
@@ -51,12 +51,14 @@ def execution_message(row: ExecutionRow, reason: str) -> Execution:
     return message
 
 
-def add_heads(message: Execution, stdout: OutputHead, stderr: OutputHead) -> None:
+def add_heads(message: Execution, heads: Heads) -> None:
     """The first bytes of both streams, as text."""
-    message.stdout = stdout.data.decode(errors="replace")
-    message.stderr = stderr.data.decode(errors="replace")
-    message.stdout_truncated = stdout.truncated
-    message.stderr_truncated = stderr.truncated
+    message.stdout = heads.stdout.data.decode(errors="replace")
+    message.stderr = heads.stderr.data.decode(errors="replace")
+    message.stdout_truncated = heads.stdout.truncated
+    message.stderr_truncated = heads.stderr.truncated
+    message.stdout_bytes = heads.stdout_bytes
+    message.stderr_bytes = heads.stderr_bytes
 
 
 def struct_or_none(data: bytes | None) -> Struct | None:
