@@ -1,0 +1,132 @@
+# mypy: disable-error-code="override"
+# Servicers take our Call where the generated base names grpc's context.
+"""AgentService: agents enrol and hold their streams; people list, drain and remove them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import NoReturn
+
+from kronforce.api import references
+from kronforce.api.call import Call
+from kronforce.api.convert.agent import agent_message
+from kronforce.api.convert.instants import stamp
+from kronforce.api.paging import Shape, next_token, read_page
+from kronforce.api.ports import Sessions
+from kronforce.core import ids
+from kronforce.engine.agents import Agents
+from kronforce.errors import InvalidArgument, PermissionDenied, Unimplemented
+from kronforce.store import agents as stored
+from kronforce.store.agents import AgentRow
+from kronforce.store.store import Store
+from kronforce.v1 import agent_service_pb2 as pb
+from kronforce.v1 import agent_service_pb2_grpc
+from kronforce.v1.agent_pb2 import Agent, AgentState
+
+# Told to agents that poll; those with a stream hear it in `welcome`.
+HEARTBEAT_SECS = 10
+
+_BY_NAME: Shape = (str,)
+
+
+class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
+    """Thin: use cases change, the engine's sessions serve, `convert` renders."""
+
+    def __init__(self, *, store: Store, agents: Agents, sessions: Sessions) -> None:
+        self._store = store
+        self._agents = agents
+        self._sessions = sessions
+
+    async def Connect(
+        self, requests: AsyncIterator[pb.ConnectRequest], call: Call
+    ) -> AsyncGenerator[pb.ConnectResponse, None]:
+        _require_credential(call)
+        async for frame in self._sessions.connect(call.principal, requests):
+            yield frame
+
+    async def StreamOutput(
+        self, requests: AsyncIterator[pb.StreamOutputRequest], call: Call
+    ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
+        _require_credential(call)
+        async for frame in self._sessions.stream_output(call.principal, requests):
+            yield frame
+
+    async def RegisterAgent(
+        self, request: pb.RegisterAgentRequest, call: Call
+    ) -> pb.RegisterAgentResponse:
+        made = await self._agents.register(call.scope, call.principal, request)
+        call.log["agent"] = made.agent.name
+        return pb.RegisterAgentResponse(
+            agent_id=ids.to_text(made.agent.id),
+            credential="" if made.credential is None else made.credential.reveal(),
+            heartbeat_interval_secs=HEARTBEAT_SECS,
+        )
+
+    async def CreateJoinToken(
+        self, request: pb.CreateJoinTokenRequest, call: Call
+    ) -> pb.CreateJoinTokenResponse:
+        made = await self._agents.create_join_token(call.principal, request)
+        return pb.CreateJoinTokenResponse(
+            token=made.token.reveal(), expires_at=stamp(made.expires_at)
+        )
+
+    async def GetAgent(self, request: pb.GetAgentRequest, call: Call) -> Agent:
+        return self._shown(await self._store.read(references.agent, request.agent_id))
+
+    async def ListAgents(self, request: pb.ListAgentsRequest, call: Call) -> pb.ListAgentsResponse:
+        if request.state not in AgentState.values():
+            raise InvalidArgument.of(("state", "use online, offline or draining"))
+        page = await self._store.read(
+            stored.list_agents, page=read_page(request, _BY_NAME), state=request.state or None
+        )
+        return pb.ListAgentsResponse(
+            agents=[self._shown(row) for row in page.items],
+            next_page_token=next_token(request, page),
+            total=page.total,
+            total_exact=page.total_exact,
+        )
+
+    async def DrainAgent(self, request: pb.DrainAgentRequest, call: Call) -> Agent:
+        draining = request.draining if request.HasField("draining") else True
+        return self._shown(await self._agents.drain(request.agent_id, draining=draining))
+
+    async def DeleteAgent(
+        self, request: pb.DeleteAgentRequest, call: Call
+    ) -> pb.DeleteAgentResponse:
+        await self._agents.delete(call.principal, request.agent_id)
+        return pb.DeleteAgentResponse()
+
+    async def PullAssignment(
+        self, request: pb.PullAssignmentRequest, call: Call
+    ) -> pb.PullAssignmentResponse:
+        _later("PullAssignment")
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, call: Call) -> pb.HeartbeatResponse:
+        _later("Heartbeat")
+
+    async def AppendOutput(
+        self, request: pb.AppendOutputRequest, call: Call
+    ) -> pb.AppendOutputResponse:
+        _later("AppendOutput")
+
+    async def FinishExecution(
+        self, request: pb.FinishExecutionRequest, call: Call
+    ) -> pb.FinishExecutionResponse:
+        _later("FinishExecution")
+
+    def _shown(self, row: AgentRow) -> Agent:
+        return agent_message(row, self._sessions.live(row.key)[1])
+
+
+def _require_credential(call: Call) -> None:
+    if call.principal.kind != "agent":
+        raise PermissionDenied(
+            "an agent's stream needs the agent's own credential (kfa_…), not a key: enrol it "
+            "first, with a join token or with this key",
+            permission="agents.serve",
+            role=call.scope.role,
+        )
+
+
+def _later(method: str) -> NoReturn:
+    raise Unimplemented(f"{method} comes with the HTTP agents; use Connect")
