@@ -1,4 +1,4 @@
-"""Named numbers that only rise, and that every transaction may read.
+"""Named numbers that every transaction may read.
 
 Raising one locks its row until the end of the transaction: whoever raises it
 first is alone with what the number guards.
@@ -24,15 +24,11 @@ def raise_by(tx: Tx, name: str, by: int = 1) -> int:
     return int(tx.conn.execute(statement).scalar_one())
 
 
-def raise_to(tx: Tx, name: str, value: int) -> None:
-    """Raise the counter to at least this value."""
+def set_to(tx: Tx, name: str, value: int) -> None:
+    """Set the number, made where it is missing."""
     insert = dialect.insert_into(counters, sqlite=tx.sqlite).values(name=name, value=value)
     tx.conn.execute(
-        insert.on_conflict_do_update(
-            index_elements=[counters.c.name],
-            set_={"value": value},
-            where=counters.c.value < value,
-        )
+        insert.on_conflict_do_update(index_elements=[counters.c.name], set_={"value": value})
     )
 
 

@@ -6,9 +6,9 @@ range row with the reason, which neighbours of the same reason extend.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -48,14 +48,13 @@ class FireRow:
     fired_at: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skip:
-    """`count` instants from the first to the last that make no run."""
+class Skip(NamedTuple):
+    """`instants` named instants from the first to the last, which make no run."""
 
     job_key: int
     first: int
     last: int
-    count: int
+    instants: int
     reason: str
     now: int
 
@@ -78,9 +77,9 @@ def list_fires(
     )
 
 
-def record_skips(tx: Tx, skips: Sequence[Skip]) -> None:
-    """Note skipped instants; what is noted already is not counted again."""
-    waiting = sorted(skips, key=lambda skip: (skip.job_key, skip.first))
+def record_skips(tx: Tx, skips: Iterable[tuple[int, int, int, int, str, int]]) -> None:
+    """Note skipped instants, each a `Skip`; what is noted already is not counted again."""
+    waiting = sorted(Skip(*skip) for skip in skips)
     while waiting:
         # One range per job at a time: the next one of that job may extend it.
         firsts = {skip.job_key: skip for skip in reversed(waiting)}
@@ -95,10 +94,10 @@ def _record(tx: Tx, skips: Sequence[Skip]) -> None:
         row = before.get(skip.job_key)
         if row is None or row.run_key is not None or row.reason != skip.reason:
             new.append(
-                (skip.job_key, skip.first, skip.last, skip.count, skip.reason, False, skip.now)
+                (skip.job_key, skip.first, skip.last, skip.instants, skip.reason, False, skip.now)
             )
         elif row.until < skip.last:
-            extended.append((skip.job_key, row.nominal_at, skip.last, skip.count, skip.now))
+            extended.append((skip.job_key, row.nominal_at, skip.last, skip.instants, skip.now))
     tx.run(_EXTEND, extended)
     tx.run(_INSERT, new)
 

@@ -1,0 +1,214 @@
+"""Bringing a database to this version's schema, and being its only controller.
+
+SQLite files are migrated at start, after a copy beside them. A PostgreSQL
+database is made at start when it is empty; changing one that holds data is an
+operator's decision (`kronforce db migrate`). A schema that this version does
+not know is never touched. What a migration does is one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from kronforce.store import tables
+from kronforce.store.database import Database, Tx, reading, writing
+
+_FOLDER = Path(__file__).parent / "migrations"
+
+# The first that has 64-bit transaction ids, by which events are followed.
+_POSTGRESQL_OLDEST = 13
+
+# Any number that nothing else in the database uses for its own locks.
+_MIGRATION_LOCK = 0x6B72_6F6E_0001
+_CONTROLLER_LOCK = 0x6B72_6F6E_0002
+
+# A killed controller's connection may take a moment to be noticed.
+CONTROLLER_LOCK_WAIT_MS = 5_000
+
+
+class SchemaError(Exception):
+    """The database cannot be used as it is; the message says what to do."""
+
+
+class ControllerRunningError(Exception):
+    """Another controller uses this database."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _History:
+    folder: str
+    version_table: str
+    metadata: sa.MetaData
+
+
+_MAIN = _History(folder="main", version_table="schema_version", metadata=tables.metadata)
+_OUTPUT = _History(
+    folder="output", version_table="output_schema_version", metadata=tables.output_metadata
+)
+
+
+def migrate(database: Database, *, force: bool = False) -> None:
+    """Make the schema what this version needs.
+
+    Raises SchemaError where that is not possible, or, on PostgreSQL without
+    `force`, where a database that holds data would have to change.
+    """
+    for engine, history in ((database.main, _MAIN), (database.output, _OUTPUT)):
+        _migrate(engine, history, force or database.sqlite)
+
+
+def is_current(database: Database) -> bool:
+    """Whether nothing is to be migrated."""
+    pairs = ((database.main, _MAIN), (database.output, _OUTPUT))
+    return all(_current(engine, history) == _newest(history) for engine, history in pairs)
+
+
+def _migrate(engine: sa.Engine, history: _History, allowed: bool) -> None:
+    current, newest = _current(engine, history), _newest(history)
+    if current == newest:
+        return
+    _check(engine, history, current, newest, allowed)
+    if current is not None and engine.dialect.name == "sqlite":
+        _copy(engine, current)
+    with writing(engine) as tx:
+        if not tx.sqlite:
+            tx.conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        config = _config(history)
+        config.attributes["connection"] = tx.conn
+        command.upgrade(config, "head")
+
+
+def _check(
+    engine: sa.Engine, history: _History, current: str | None, newest: str, allowed: bool
+) -> None:
+    with reading(engine) as tx:
+        _check_server(tx)
+        if current is None:
+            _check_empty(tx, history)
+        elif not _is_known(history, current):
+            raise SchemaError(
+                f"{_where(engine)} was last used by a newer version of Kronforce (its schema is "
+                f"{current}, this version knows up to {newest}); start that version, or restore "
+                "the copy that was made before the upgrade"
+            )
+        elif not allowed:
+            raise SchemaError(
+                f"{_where(engine)} has schema {current} and this version needs {newest}; make a "
+                "backup, then run: kronforce db migrate"
+            )
+
+
+def _check_server(tx: Tx) -> None:
+    if tx.sqlite:
+        return
+    version = int(tx.conn.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
+    if version < _POSTGRESQL_OLDEST:
+        raise SchemaError(
+            f"this server is PostgreSQL {version}; Kronforce needs {_POSTGRESQL_OLDEST} or newer"
+        )
+
+
+def _check_empty(tx: Tx, history: _History) -> None:
+    taken = sorted(set(sa.inspect(tx.conn).get_table_names()) & set(history.metadata.tables))
+    if taken:
+        raise SchemaError(
+            f"{_where(tx.conn.engine)} holds tables of other software ({', '.join(taken)}); "
+            "name another file or database"
+        )
+
+
+def _current(engine: sa.Engine, history: _History) -> str | None:
+    with reading(engine) as tx:
+        options = {"version_table": history.version_table}
+        return MigrationContext.configure(tx.conn, opts=options).get_current_revision()
+
+
+def _newest(history: _History) -> str:
+    head = ScriptDirectory.from_config(_config(history)).get_current_head()
+    assert head is not None
+    return head
+
+
+def _is_known(history: _History, revision: str) -> bool:
+    try:
+        return ScriptDirectory.from_config(_config(history)).get_revision(revision) is not None
+    except CommandError:
+        return False
+
+
+def _config(history: _History) -> Config:
+    config = Config()
+    # Config reads % as the beginning of a reference.
+    folder = str(_FOLDER).replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    config.set_main_option("version_locations", f"{folder}/{history.folder}")
+    config.set_main_option("path_separator", "newline")
+    config.attributes["version_table"] = history.version_table
+    return config
+
+
+def _copy(engine: sa.Engine, revision: str) -> None:
+    """Keep the file as it was, as `NAME.before-upgrade-from-REVISION` beside it."""
+    path = Path(str(engine.url.database))
+    kept = path.with_name(f"{path.name}.before-upgrade-from-{revision}")
+    partial = kept.with_name(kept.name + ".partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("VACUUM INTO ?", (str(partial),))
+    partial.replace(kept)
+
+
+def _where(engine: sa.Engine) -> str:
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    return engine.url.render_as_string(hide_password=True)
+
+
+class ControllerLock:
+    """Says that this process is the database's one controller, as long as it is held."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def is_held(self) -> bool:
+        """Whether the server still knows our connection; False: stop at once."""
+        try:
+            self._connection.exec_driver_sql("SELECT 1")
+        except sa.exc.DBAPIError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let another controller start."""
+        self._connection.close()
+
+
+def take_controller_lock(engine: sa.Engine) -> ControllerLock | None:
+    """Become the only controller on a PostgreSQL database. Raises ControllerRunningError.
+
+    None on SQLite, where a lock file in the data folder does this.
+    """
+    if engine.dialect.name == "sqlite":
+        return None
+    connection = engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+    # Out of the pool: the lock is the connection's, which must stay open and ours.
+    connection.detach()
+    try:
+        connection.exec_driver_sql(f"SET lock_timeout = {CONTROLLER_LOCK_WAIT_MS}")
+        connection.execute(sa.select(sa.func.pg_advisory_lock(_CONTROLLER_LOCK)))
+        connection.exec_driver_sql("SET lock_timeout = 0")
+    except sa.exc.OperationalError as error:
+        connection.close()
+        raise ControllerRunningError(
+            f"another controller uses {_where(engine)}; stop it first"
+        ) from error
+    return ControllerLock(connection)
