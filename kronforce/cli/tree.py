@@ -57,7 +57,7 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
 
 ALONE: Verbs = {
     "up": ("kronforce.cli.up:up", "start a controller and an agent on this host"),
-    "controller": ("kronforce.cli.up:controller", "start a controller alone"),
+    "controller": ("kronforce.cli.controller_process:controller", "start a controller alone"),
     "status": ("kronforce.cli.status:status", "agents, what waits longest, disk"),
     "last": ("kronforce.cli.run:last", "the newest run, explained"),
     "login": ("kronforce.cli.login:login", "remember an address and a key"),

@@ -1,0 +1,47 @@
+"""What `kronforce up` says of itself; each line is printed when it has become true."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kronforce import __version__
+from kronforce.config import default_data_dir
+
+
+def read_endpoint(folder: Path) -> dict[str, Any] | None:
+    """What the controller of this folder says of itself; None before it listens."""
+    try:
+        content = json.loads((folder / "endpoint.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def head(folder: Path, endpoint: Mapping[str, Any], environ: Mapping[str, str]) -> list[str]:
+    """Version, data, address and key, once the controller listens."""
+    address = endpoint["address"]
+    how = "" if endpoint.get("tls") else "-plaintext "
+    lines = [
+        f"kronforce {__version__}   data {short(folder)}",
+        f"  gRPC     {address}   (reflection on: grpcurl {how}{address} list)",
+    ]
+    if (folder / "admin.key").exists():
+        lines.append(f"  key      {short(folder / 'admin.key')}   ({_key_hint(folder, environ)})")
+    return lines
+
+
+def _key_hint(folder: Path, environ: Mapping[str, str]) -> str:
+    named = environ.get("KRONFORCE_DATA_DIR")
+    looked_at = Path(named).absolute() if named else default_data_dir(environ)
+    if looked_at == folder:
+        return "the kronforce command on this host finds it by itself"
+    return f"for the kronforce command: export KRONFORCE_DATA_DIR={folder}"
+
+
+def short(path: Path) -> str:
+    """The path with ~ for the home folder."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -1,0 +1,100 @@
+"""The flags of `up` and `controller`: one for each setting of the server side.
+
+Their values travel to child processes by environment and not as arguments,
+which everybody on the host can read.
+"""
+
+# ruff: noqa: PLC0415 - what a command does not need is not imported at its start
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from kronforce.cli.failure import CommandError
+
+if TYPE_CHECKING:
+    from kronforce.config import Config
+
+_SWITCH = Parameter(negative=())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ServerFlags:
+    """Settings of the server side. Each is also an environment variable and a line of --config.
+
+    Parameters
+    ----------
+    config
+        A TOML file with these settings; flags and environment win over it.
+    data_dir
+        Where keys, output and everything else that is written goes.
+    db
+        A SQLite file or a postgresql:// URL.
+    grpc_bind
+        Where gRPC listens, host:port.
+    bind
+        Where the HTTP gateway listens, host:port.
+    bootstrap_admin_key
+        The first admin key; better by environment or file than here.
+    agent_name
+        What the agent of this host is called.
+    agent_tags
+        Its tags, with commas between them.
+    tls_cert
+        The certificate (with its chain), PEM.
+    tls_key
+        Its key, PEM.
+    insecure
+        Listen beyond this machine without TLS.
+    log_level
+        debug, info, warning or error.
+    disk_reserve
+        Below this much free disk triggers are refused, for example 256MiB.
+    max_pending
+        How many runs may wait.
+    retention_days
+        How long finished runs are kept.
+    trust_operators
+        Let operators' shell jobs run as this user; otherwise only admins'.
+    """
+
+    config: Path | None = None
+    data_dir: Path | None = None
+    db: str | None = None
+    grpc_bind: str | None = None
+    bind: str | None = None
+    bootstrap_admin_key: str | None = None
+    agent_name: str | None = None
+    agent_tags: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: Annotated[bool | None, _SWITCH] = None
+    log_level: str | None = None
+    disk_reserve: str | None = None
+    max_pending: int | None = None
+    retention_days: int | None = None
+    trust_operators: Annotated[bool | None, _SWITCH] = None
+
+    def given(self) -> dict[str, object]:
+        """What was said on the line, by setting name."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def load(self, environ: Mapping[str, str]) -> Config:
+        """Everything settled. Raises CommandError."""
+        from kronforce.config import CannotStart, load
+
+        try:
+            return load(self.given(), environ)
+        except CannotStart as error:
+            raise CommandError(str(error)) from error
+
+    def environment(self) -> dict[str, str]:
+        """The same for a child process."""
+        return {f"KRONFORCE_{name.upper()}": str(value) for name, value in self.given().items()}

@@ -1,0 +1,250 @@
+"""`kronforce up`: a controller and the agent of this host, each a process of its own.
+
+What is printed is true when it is printed: the address once the controller
+listens, the agent once its session is up. Ctrl-C stops tasks, agent and
+controller in this order. A controller that dies ends the command; an agent
+that dies is started again.
+"""
+
+# ruff: noqa: PLC0415 - what a command does not need is not imported at its start
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from kronforce.cli import banner
+from kronforce.cli.children import Child, start
+from kronforce.cli.exit_codes import Exit
+from kronforce.cli.server_flags import ServerFlags
+from kronforce.cli.session import Session, current
+
+if TYPE_CHECKING:
+    from kronforce.config import Config
+    from kronforce_client import AsyncClient
+
+# A start with a migration and a copy of the database takes a while; normally it is below 1 s.
+START_LIMIT_SECS = 120.0
+POLL_SECS = 0.02
+# Then the line says that the agent is still on its way.
+AGENT_LIMIT_SECS = 10.0
+# Together below 5 s, which is how long Ctrl-C may take.
+STOP_AGENT_SECS = 3.5
+STOP_CONTROLLER_SECS = 1.3
+# Between an agent's end and its next start.
+RESTART_PAUSE_SECS = 1.0
+# The hint comes after the first result, or after this, whichever is first.
+HINT_AFTER_SECS = 15.0
+
+_FOR_CONTROLLER_ALONE = ("KRONFORCE_DB", "KRONFORCE_BOOTSTRAP_ADMIN_KEY", "KRONFORCE_CONFIG")
+
+
+def up(
+    flags: ServerFlags | None = None,
+    *,
+    seed: Annotated[bool, Parameter(negative=())] = False,
+    slots: int | None = None,
+) -> int:
+    """Start a controller and an agent on this host; Ctrl-C stops everything.
+
+    Parameters
+    ----------
+    flags
+        Settings of the server side.
+    seed
+        Make two example jobs if they are not there, and show their results.
+    slots
+        How many executions the agent runs at a time; by default 4 per CPU, at least 16.
+    """
+    flags = flags or ServerFlags()
+    session = current()
+    environ = {**session.settings.environ, **flags.environment()}
+    config = flags.load(session.settings.environ)
+    # Warnings alone, unless somebody asked: the banner is for people.
+    environ.setdefault("KRONFORCE_LOG_LEVEL", "warning")
+    return asyncio.run(_Up(session, config, environ, seed=seed, slots=slots).run())
+
+
+class _Up:
+    """One run of the command."""
+
+    def __init__(
+        self,
+        session: Session,
+        config: Config,
+        environ: Mapping[str, str],
+        *,
+        seed: bool,
+        slots: int | None,
+    ) -> None:
+        self._session = session
+        self._config = config
+        self._environ = dict(environ)
+        self._seed = seed
+        self._slots = slots
+        self._stop = asyncio.Event()
+        self._agent: Child | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        self._listen_to_signals()
+        controller = start("controller", ["controller", "--built-in-agent"], self._environ)
+        try:
+            endpoint = await self._until_serving(controller)
+            if endpoint is None:
+                # It has said itself why it does not run.
+                return await controller.ended if controller.ended.done() else Exit.FINE
+            _say(*banner.head(self._config.data_dir, endpoint, self._session.settings.environ))
+            return await self._serve(controller, str(endpoint["address"]))
+        finally:
+            await self._end(controller)
+
+    def _listen_to_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if not self._stop.is_set():
+            _say("", "stopping tasks, agent and controller")
+        self._stop.set()
+
+    async def _until_serving(self, controller: Child) -> dict[str, Any] | None:
+        """What the controller says of itself once it listens; None if it ended or we shall."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_LIMIT_SECS
+        while loop.time() < deadline and not self._stop.is_set():
+            found = banner.read_endpoint(self._config.data_dir)
+            if found is not None and found.get("pid") == controller.pid:
+                return found
+            done, _ = await asyncio.wait({controller.ended}, timeout=POLL_SECS)
+            if done:
+                return None
+        return None
+
+    async def _serve(self, controller: Child, address: str) -> int:
+        self._agent = self._start_agent(address)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._cancel_tasks)
+            client = self._client(stack)
+            self._in_background(self._keep_agent(address))
+            if client is not None:
+                self._in_background(self._greet(client))
+            stopped = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({stopped, controller.ended}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+        if self._stop.is_set():
+            return Exit.FINE
+        code = await controller.ended
+        self._session.warn(f"the controller ended by itself (exit {code}); its log is above")
+        return Exit.ERROR
+
+    def _client(self, stack: AsyncExitStack) -> AsyncClient | None:
+        """A client with the admin key of this host, if that is still where it was put."""
+        from kronforce_client import AsyncClient
+        from kronforce_client.discovery import on_this_host
+
+        found = on_this_host({"KRONFORCE_DATA_DIR": str(self._config.data_dir)})
+        if found is None or not found.key:
+            self._session.warn(
+                f"no admin key in {self._config.data_dir}: cannot look after jobs and agents here"
+            )
+            return None
+        client = AsyncClient(connection=found)
+        stack.push_async_callback(client.close)
+        return client
+
+    def _start_agent(self, address: str) -> Child:
+        config = self._config
+        arguments = ["agent", "run", "--address", address, "--name", config.agent_name]
+        arguments += ["--data-dir", str(config.data_dir), "--stop-tasks"]
+        if self._slots is not None:
+            arguments += ["--slots", str(self._slots)]
+        hidden = {*_FOR_CONTROLLER_ALONE, "KRONFORCE_AGENT_TAGS"}
+        environ = {name: value for name, value in self._environ.items() if name not in hidden}
+        return start("agent", arguments, environ)
+
+    async def _keep_agent(self, address: str) -> None:
+        """Start the agent again whenever it ends before we do."""
+        while self._agent is not None:
+            code = await asyncio.shield(self._agent.ended)
+            self._session.warn(f"the agent ended (exit {code}); starting it again")
+            await asyncio.sleep(RESTART_PAUSE_SECS)
+            self._agent = self._start_agent(address)
+
+    async def _greet(self, client: AsyncClient) -> None:
+        """What can be told once the agent is there; then results, if there are seeds."""
+        from kronforce_client import ClientError
+
+        try:
+            await self._print_agent(client)
+            if self._config.trust_operators:
+                _say("  trust    operators' shell jobs run as this user (--trust-operators)")
+            if self._seed:
+                await self._print_seeds(client)
+            else:
+                _hint("kronforce job init")
+        except ClientError as error:
+            self._session.warn(f"cannot ask the controller: {error}")
+
+    async def _print_agent(self, client: AsyncClient) -> None:
+        from kronforce.v1.agent_pb2 import AgentState
+
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + AGENT_LIMIT_SECS
+        while loop.time() < deadline:
+            agent = await client.agents.get(self._config.agent_name)
+            if agent.state == AgentState.AGENT_STATE_ONLINE:
+                _say(f"  agent    {agent.name}, {agent.slots} slots")
+                return
+            await asyncio.sleep(POLL_SECS)
+        _say(f"  agent    {self._config.agent_name} is not connected yet")
+
+    async def _print_seeds(self, client: AsyncClient) -> None:
+        from kronforce.cli import seeds
+
+        await seeds.seed(client)
+        _say(f"  seeded   {seeds.SUMMARY}")
+        first = asyncio.Event()
+
+        def show(text: str) -> None:
+            _say(text)
+            first.set()
+
+        for job in seeds.JOBS:
+            now = self._session.clock.now
+            self._in_background(seeds.print_results(client, str(job["name"]), show, now))
+        await self._session.clock.wait(first, HINT_AFTER_SECS)
+        _hint("kronforce job run hello --follow")
+
+    async def _end(self, controller: Child) -> None:
+        """Tasks (the agent's to end) and agent first, then the controller, which stores it all."""
+        if self._agent is not None and not await self._agent.stop(STOP_AGENT_SECS):
+            self._session.warn("the agent did not end in time and was killed")
+        if not await controller.stop(STOP_CONTROLLER_SECS):
+            self._session.warn("the controller did not end in time and was killed")
+        if self._stop.is_set():
+            _say(f"stopped; start again with: kronforce up{' --seed' if self._seed else ''}")
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)
+
+
+def _hint(command: str) -> None:
+    _say(f"Try:  {command}")
