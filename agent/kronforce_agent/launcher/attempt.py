@@ -10,14 +10,12 @@ changes nothing. Everything here runs on the launcher's loop and never blocks.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from kronforce_agent.launcher.backlog import Backlog
 from kronforce_agent.launcher.clock import Clock
-from kronforce_agent.launcher.family import Family
-from kronforce_agent.launcher.killing import TreeKill, send
+from kronforce_agent.launcher.killer import Killer
 from kronforce_agent.launcher.masking import MaskSet
 from kronforce_agent.launcher.pipes import Pipes
 from kronforce_agent.launcher.poller import Poller
@@ -40,8 +38,6 @@ DRAIN_BYTES = 1024 * 1024
 """Read without credit at the end, per stream: a full pipe (64 KiB, at most 1 MiB) always fits."""
 STARVED_SECS = 30.0
 """Without credit for this long, output goes to the spool instead of slowing the task."""
-GRACE_POLL_SECS = 0.05
-"""How often a tree whose main process has obeyed TERM is looked at before the grace is over."""
 
 TIMED_OUT = "timed_out"
 CANCELLED = "cancelled"
@@ -55,7 +51,7 @@ class Surroundings:
     clock: Clock
     poller: Poller
     timers: Timers
-    family: Family
+    killer: Killer
     on_output: Callable[[Attempt], None]
     """There may be something to send; called after reads."""
     on_ended: Callable[[Attempt], None]
@@ -89,7 +85,8 @@ class Attempt:
         self._grace_secs = spawn.kill_grace_secs
         self._started_at = around.clock.micros()
         self._status: int | None = None
-        self._kill: TreeKill | None = None
+        self._killing = False
+        self._leftovers = 0
         self._tree_gone = False
         self._spooling = False
         self._online = online
@@ -189,16 +186,13 @@ class Attempt:
         grace = self._grace_secs if grace_secs is None else grace_secs
         if self.ending is None:
             self.ending = cause
-            members = self._around.family.members(self) - {self.pid}
-            # The main process first: a shell would report its child's death as its own exit code.
-            send([self.pid, *members], signal.SIGTERM)
-            send([self.pid, *members], signal.SIGCONT)  # who is stopped does not see a TERM
-        elif self._kill or self._around.clock.monotonic() + grace >= self._grace_deadline:
+            self._around.killer.terminate(self)
+        elif self._killing or self._around.clock.monotonic() + grace >= self._grace_deadline:
             return
         if self._grace:
             self._grace.cancel()
         self._grace_deadline = self._around.clock.monotonic() + grace
-        self._grace = self._later(grace, self._kill_tree)
+        self._grace = self._later(grace, self.kill_tree)
 
     def main_exited(self, status: int) -> None:
         """waitpid has reaped the main process."""
@@ -207,38 +201,23 @@ class Attempt:
             self._timeout.cancel()
         if self.ending is None or self._tree_gone:
             self._begin_drain()
-        elif self._kill is None:
-            self._look_during_grace()
+        elif not self._killing:
+            self._around.killer.watch(self)
 
-    def _look_during_grace(self) -> None:
-        if self._kill is not None:
-            return
-        if self._around.family.members(self):
-            self._later(GRACE_POLL_SECS, self._look_during_grace)
-        else:
-            self._kill_tree()  # finds nobody, and looks again until that is certain
+    def kill_tree(self) -> None:
+        """The grace is over, or everybody has obeyed: make sure that nothing is left."""
+        if not self._killing and self.exit is None:
+            self._killing = True
+            self._around.killer.kill(self)
 
-    def _kill_tree(self) -> None:
-        if self._kill is not None or self.exit is not None:
-            return
+    def tree_gone(self, survivors: int) -> None:
+        """The killer finds nothing more of this attempt, or nothing that dies."""
+        self._tree_gone = True
+        self._leftovers = survivors
         if self._grace:
             self._grace.cancel()
-        find = self._find_members
-        self._kill = TreeKill(find=find, started=self._around.clock.monotonic())
-        self._step_kill()
-
-    def _find_members(self) -> set[int]:
-        return self._around.family.members(self)
-
-    def _step_kill(self) -> None:
-        assert self._kill is not None
-        again = self._kill.step(self._around.clock.monotonic())
-        if again is not None:
-            self._around.timers.at(again, self._step_kill)
-        if (self._kill.empty_once or again is None) and not self._tree_gone:
-            self._tree_gone = True
-            if self._status is not None:
-                self._begin_drain()
+        if self._status is not None:
+            self._begin_drain()
 
     def _begin_drain(self) -> None:
         """Empty the pipes; as long as someone else holds them open, go on watching."""
@@ -280,7 +259,7 @@ class Attempt:
             started_at_micros=self._started_at,
             ended_at_micros=self._around.clock.micros(),
             output_cut=cut,
-            leftovers=self._kill.survivors if self._kill else 0,
+            leftovers=self._leftovers,
         )
 
     def _later(self, seconds: float, call: Callable[[], None]) -> Timer:

@@ -10,7 +10,8 @@ than it. Nothing here kills: it says who should be.
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from kronforce_agent.launcher import tree
 from kronforce_agent.launcher.tree import Process, Snapshot
@@ -29,6 +30,7 @@ class Member(Protocol):
     def leave_background(self) -> bool: ...
 
 
+M = TypeVar("M", bound=Member)
 Identity = tuple[int, int]
 """pid and start time: a pid alone may be someone else's by now."""
 
@@ -60,16 +62,26 @@ class Family:
         else:
             self._ended_sessions.add(attempt.pid)
 
-    def members(self, attempt: Member) -> set[int]:
-        """Living processes of an open attempt, as of now."""
+    def members(self, group: Collection[M]) -> dict[M, set[int]]:
+        """By attempt, its living processes as of now; one scan however many attempts there are."""
         processes = tree.snapshot()
-        roots = set()
-        if self._mains.get(attempt.pid, attempt) is attempt:
-            roots = tree.in_session(attempt.pid, processes)
-        if self._open.get(attempt.execution_id, attempt) is attempt:  # not its successor's
-            marked = (s for s in self._strays(processes) if self._mark(s) == attempt.execution_id)
-            roots |= {stray.pid for stray in marked}
-        return self._living(roots, processes, attempt)
+        finder = _OwnerFinder(
+            processes,
+            sessions={a.pid: a for a in group if self._mains.get(a.pid, a) is a},
+            marks={a.execution_id: a for a in group if self._is_open(a)},
+            mains=self._mains,
+            mark_of=self._mark,
+        )
+        found: dict[M, set[int]] = {attempt: set() for attempt in group}
+        for process in processes.values():
+            owner = finder.owner(process)
+            if owner is not None and not process.zombie:
+                found[owner].add(process.pid)
+        return found
+
+    def _is_open(self, attempt: Member) -> bool:
+        """False where a newer attempt of the same execution carries the mark by now."""
+        return self._open.get(attempt.execution_id, attempt) is attempt
 
     def unwanted(self) -> tuple[set[Identity], bool]:
         """Strays to kill now, with whether others remain that are to be looked at again."""
@@ -78,15 +90,6 @@ class Family:
         doomed = {(s.pid, s.start_ticks) for s in strays if self._is_unwanted(s)}
         self._ended_sessions.clear()
         return doomed, len(doomed) < len(strays)
-
-    def _living(self, roots: set[int], processes: Snapshot, attempt: Member) -> set[int]:
-        others = {pid for pid, owner in self._mains.items() if owner is not attempt}
-        below = tree.descendants(roots - others, processes)
-        return {pid for pid in below if not processes[pid].zombie} - {os.getpid()}
-
-    def _strays(self, processes: Snapshot) -> list[Process]:
-        own = os.getpid()
-        return [p for p in processes.values() if p.ppid == own and p.pid not in self._mains]
 
     def _stray_children(self) -> list[Process]:
         pids = [pid for pid in tree.own_children() if pid not in self._mains]
@@ -125,6 +128,50 @@ class Family:
         self._marks = {known: mark for known, mark in self._marks.items() if known in alive}
         if self._background:
             self._background &= {mark for mark in map(self._mark, strays) if mark is not None}
+
+
+class _OwnerFinder(Generic[M]):
+    """Says for each process of a snapshot which attempt of a group it belongs to."""
+
+    def __init__(
+        self,
+        processes: Snapshot,
+        *,
+        sessions: Mapping[int, M],
+        marks: Mapping[str, M],
+        mains: Mapping[int, Member],
+        mark_of: Callable[[Process], str | None],
+    ) -> None:
+        self._processes = processes
+        self._sessions = sessions
+        self._marks = marks
+        self._mains = mains
+        self._mark_of = mark_of
+        self._launcher = os.getpid()
+        self._known: dict[int, M | None] = {self._launcher: None}
+
+    def owner(self, process: Process) -> M | None:
+        """Climb to the first ancestor that is known, then write down what was learnt."""
+        climbed: list[int] = []
+        at: Process | None = process
+        owner = None
+        while at is not None:
+            if at.pid in self._known:
+                owner = self._known[at.pid]
+                break
+            climbed.append(at.pid)
+            owner = self._by_itself(at)
+            if owner is not None or at.pid in self._mains:
+                break
+            at = self._processes.get(at.ppid)
+        self._known.update(dict.fromkeys(climbed, owner))
+        return owner
+
+    def _by_itself(self, process: Process) -> M | None:
+        owner = self._sessions.get(process.sid) or self._sessions.get(process.pgid)
+        if owner is None and process.ppid == self._launcher and process.pid not in self._mains:
+            owner = self._marks.get(self._mark_of(process) or "")
+        return owner
 
 
 class SubtreeFinder:

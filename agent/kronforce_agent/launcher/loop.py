@@ -19,7 +19,8 @@ from kronforce_agent.launcher.attempt import CANCELLED, SUPERSEDED, Attempt, Sur
 from kronforce_agent.launcher.backlog import LAUNCHER_MEMORY, Backlog
 from kronforce_agent.launcher.clock import Clock
 from kronforce_agent.launcher.family import Family, SubtreeFinder
-from kronforce_agent.launcher.killing import TreeKill, kill_until_quiet
+from kronforce_agent.launcher.killer import Killer
+from kronforce_agent.launcher.killing import kill_until_quiet
 from kronforce_agent.launcher.link import Link, peer_is_us
 from kronforce_agent.launcher.masking import MaskSet
 from kronforce_agent.launcher.poller import Poller
@@ -71,11 +72,12 @@ class Launcher:
         self._family = Family()
         self._memory = MemoryBudget(LAUNCHER_MEMORY)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._killer = Killer(self._family, self._timers, clock)
         self._around = Surroundings(
             clock=clock,
             poller=self._poller,
             timers=self._timers,
-            family=self._family,
+            killer=self._killer,
             on_output=self._pump,
             on_ended=self._attempt_ended,
         )
@@ -123,6 +125,7 @@ class Launcher:
         self._reap()
         self._timers.run_due(self._clock.monotonic())
         self._start_waiting()
+        self._killer.work()
         if self._look_for_strays:
             self._kill_strays()
         self._send_everything()
@@ -429,8 +432,7 @@ class Launcher:
         self._look_for_strays = False
         doomed, others = self._family.unwanted()
         if doomed:
-            kill = TreeKill(find=SubtreeFinder(doomed), started=self._clock.monotonic())
-            self._step_kill(kill)
+            self._killer.kill_strays(SubtreeFinder(doomed))
         if (doomed or others) and self._stray_timer is None:
             due = self._clock.monotonic() + STRAY_CHECK_SECS
             self._stray_timer = self._timers.at(due, self._strays_due)
@@ -438,13 +440,6 @@ class Launcher:
     def _strays_due(self) -> None:
         self._stray_timer = None
         self._look_for_strays = True
-
-    def _step_kill(self, kill: TreeKill) -> None:
-        again = kill.step(self._clock.monotonic())
-        if again is not None:
-            self._timers.at(again, lambda: self._step_kill(kill))
-        elif kill.survivors:
-            log.error("%d stray processes survive SIGKILL", kill.survivors)
 
     def _kill_rest(self) -> None:
         """At the end there is no later turn: stay until what must go is gone."""

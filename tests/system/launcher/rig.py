@@ -168,6 +168,11 @@ async def gone(token: str, secs: float = WAIT_SECS) -> None:
     await until(lambda: not alive(token), secs)
 
 
+async def ended(pid: int) -> None:
+    """Until this process is dead and reaped."""
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+
+
 async def until(look: Callable[[], Any], secs: float = WAIT_SECS) -> None:
     """Until something outside the event loop has become true."""
     async with asyncio.timeout(secs):

@@ -129,6 +129,7 @@ async def test_a_bomb_that_goes_on_forking_ends_with_its_task(rig: Rig, token: s
 async def test_background_work_is_left_alone_where_the_job_allows_it(rig: Rig, token: str) -> None:
     task = rig.spawn(SETSID.format(token) + " echo done", leave_background=True)
     await rig.complete(task)
+    await until(lambda: alive(f"sleep\0{token}"))
 
     await rig.run("true")
     await rig.run("true")
@@ -142,6 +143,7 @@ async def test_background_work_is_left_alone_where_the_job_allows_it(rig: Rig, t
 async def test_another_tasks_daemon_is_not_taken_for_a_leftover(rig: Rig, token: str) -> None:
     owner = rig.spawn(WIPED.format(token) + f" {SETSID.format(token)} echo ready; sleep {token}")
     await rig.wait(lambda: rig.output(owner) or None)
+    await until(lambda: len(alive(f"sleep\0{token}")) == 3)
 
     for _ in range(5):
         await rig.run("true")
@@ -183,6 +185,17 @@ async def test_cancelling_what_is_over_or_unknown_changes_nothing(rig: Rig) -> N
     held = await rig.fresh_inventory()
     assert held[task].exit is not None
     assert (held[task].exit.exit_code, held[task].exit.cancelled) == (4, False)
+
+
+async def test_a_hundred_trees_end_together(rig: Rig, token: str) -> None:
+    tasks = [rig.spawn(f"{SETSID.format(token)} sleep {token}; :") for _ in range(100)]
+    for number, task in enumerate(tasks):
+        await rig.started(task)
+        rig.client.cancel(task, number + 1, grace_secs=0)
+
+    for task in tasks:
+        assert (await rig.exited(task)).cancelled
+    await gone(token)
 
 
 async def test_a_shutdown_ends_all_tasks_and_the_launcher(rig: Rig, token: str) -> None:

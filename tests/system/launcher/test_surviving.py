@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from kronforce_agent.launcher import cgroup, cleanup, loop, paths, protocol
 from kronforce_agent.launcher.client import LauncherClient, LauncherError
 from kronforce_agent.launcher.protocol import EXITED, RUNNING
-from tests.system.launcher.rig import ENV, Rig, alive, gone, launcher_pids, memory_of, until
+from tests.system.launcher.rig import ENV, Rig, alive, ended, gone, launcher_pids, memory_of, until
 
 NUMBERS = "seq 1 60000; sleep 0.2; seq 60001 120000"
 NUMBERS_SHA = hashlib.sha256(b"".join(b"%d\n" % n for n in range(1, 120001))).hexdigest()
@@ -32,15 +33,19 @@ async def test_a_task_outlives_its_agent_and_its_output_is_whole(rig: Rig) -> No
     held = await rig.inventory()
     assert held[task].state in (RUNNING, EXITED)
     rig.client.credit(task, held[task].fence, 1 << 30)
-    await rig.wait(lambda: True if len(rig.output(task)) == len_of_numbers() else None)
+    await rig.wait(lambda: complete(rig, task) or None)
 
     assert hashlib.sha256(rig.output(task)).hexdigest() == NUMBERS_SHA
     end = held[task].exit or await rig.exited(task)
     assert end.exit_code == 0
 
 
-def len_of_numbers() -> int:
-    return sum(len(str(n)) + 1 for n in range(1, 120001))
+def more_than(rig: Rig, task: str, seen: int) -> bool | None:
+    return len(rig.chunks(task)) > seen or complete(rig, task) or None
+
+
+def complete(rig: Rig, task: str) -> bool:
+    return len(rig.output(task)) == sum(len(b"%d\n" % n) for n in range(1, 120001))
 
 
 async def test_what_was_sent_but_not_acknowledged_is_sent_again(rig: Rig) -> None:
@@ -96,16 +101,16 @@ async def test_a_new_connection_closes_the_old_one(rig: Rig, tmp_path: Path) -> 
 
 async def test_a_timeout_counts_without_an_agent(rig: Rig, token: str) -> None:
     task = rig.spawn(f"sleep {token}", timeout_secs=0.3)
-    await rig.started(task)
+    main = (await rig.started(task)).pid
     rig.client.close()
     await rig.closed.wait()
-    await gone(token)
+    await ended(main)
 
     await rig.start()
 
     held = await rig.inventory()
-    assert held[task].exit is not None
-    assert held[task].exit.timed_out
+    end = held[task].exit or await rig.exited(task)
+    assert end.timed_out
 
 
 async def test_without_credit_a_task_waits_and_nothing_is_lost(rig: Rig) -> None:
@@ -126,12 +131,11 @@ async def test_a_flood_without_an_agent_is_spooled_up_to_the_limit(offline_rig: 
     rig = await offline_rig.start(spool_max=4 << 20)
     limit = 4 << 20
     task = rig.spawn("sleep 0.2; seq 1 3000000; echo end", credit=0)
-    await rig.started(task)
-    pid = rig.client.pid
+    main, pid = (await rig.started(task)).pid, rig.client.pid
     rig.client.close()
     await rig.closed.wait()
     spool = rig.data_dir / "spool"
-    await until(lambda: not alive("seq\x001\x003000000") and not alive("sleep 0.2; seq"))
+    await ended(main)
     assert sum(file.stat().st_size for file in spool.rglob("*.out")) <= limit
     assert memory_of(pid) < 80 << 20
 
@@ -139,7 +143,8 @@ async def test_a_flood_without_an_agent_is_spooled_up_to_the_limit(offline_rig: 
 
     held = (await rig.inventory())[task]
     rig.client.credit(task, held.fence, 1 << 40)
-    await rig.wait(lambda: True if covered(rig, task) == held.stdout_end else None)
+    end = held.exit or await rig.exited(task)
+    await rig.wait(lambda: True if covered(rig, task) == end.stdout_end else None)
     gaps = [chunk for chunk in rig.chunks(task) if chunk.gap]
     assert len(gaps) == 1
     text = rig.output(task)
@@ -155,10 +160,10 @@ def covered(rig: Rig, task: str) -> int:
 async def test_a_full_spool_is_told_to_the_agent(offline_rig: Rig) -> None:
     rig = await offline_rig.start(spool_max=2 << 20)
     task = rig.spawn("sleep 0.1; seq 1 2000000", credit=0)
-    await rig.started(task)
+    main = (await rig.started(task)).pid
     rig.client.close()
     await rig.closed.wait()
-    await until(lambda: not alive("seq\x001\x002000000") and not alive("sleep 0.1; seq"))
+    await ended(main)
 
     await rig.start()
     assert rig.client.spool_full_at_start
@@ -168,9 +173,6 @@ async def test_a_full_spool_is_told_to_the_agent(offline_rig: Rig) -> None:
         lambda: next((e for e in rig.events if isinstance(e, protocol.SpoolState)), None)
     )
     assert not state.full
-    held = (await rig.fresh_inventory())[task]
-    rig.client.ack_exit(task, 1)
-    await rig.wait(lambda: True if covered(rig, task) == held.stdout_end else None)
 
 
 @pytest.mark.parametrize("with_cgroup", [True, False], ids=["cgroup", "without cgroup"])
@@ -186,8 +188,7 @@ async def test_after_the_launchers_death_nothing_survives(
         await rig.started(rig.spawn(command))
     await until(lambda: len(alive(f"sleep\0{token}")) == 6)
     starts = paths.LauncherPaths(data_dir=rig.data_dir, boot_id=rig.client.boot_id).starts
-    if not with_cgroup:
-        starts.write_text(_without_cgroup(starts.read_text()))
+    own_cgroup = None if with_cgroup else _deny_cgroup(starts)
     os.kill(rig.client.pid, signal.SIGKILL)
     await rig.closed.wait()
 
@@ -196,11 +197,16 @@ async def test_after_the_launchers_death_nothing_survives(
     assert killed >= 6
     assert alive(f"sleep\0{token}") == []
     assert not list((rig.data_dir / "launchers").iterdir())
+    if own_cgroup:
+        Path(own_cgroup).rmdir()  # noqa: ASYNC240
 
 
-def _without_cgroup(text: str) -> str:
-    head, _, rest = text.partition("\n")
-    return json.dumps({**json.loads(head), "cgroup": ""}) + "\n" + rest
+def _deny_cgroup(starts: Path) -> str:
+    """Make the file say that this launcher had no cgroup. Returns the one that it has."""
+    head, _, rest = starts.read_text().partition("\n")
+    record = json.loads(head)
+    starts.write_text(json.dumps({**record, "cgroup": ""}) + "\n" + rest)
+    return str(record["cgroup"])
 
 
 async def test_leftovers_of_another_boot_are_files_only(tmp_path: Path) -> None:
@@ -286,11 +292,11 @@ async def test_output_survives_agents_that_come_and_go(rig: Rig) -> None:
         await rig.closed.wait()
         await rig.start()
         rig.client.credit(task, 1, 20_000 + 7919 * number)
-        seen = len(rig.chunks(task))
-        await rig.wait(lambda seen=seen: True if len(rig.chunks(task)) > seen else None)
+        more = partial(more_than, rig, task, len(rig.chunks(task)))
+        await rig.wait(more)
     rig.client.credit(task, 1, 1 << 30)
 
-    await rig.wait(lambda: True if len(rig.output(task)) == len_of_numbers() else None)
+    await rig.wait(lambda: complete(rig, task) or None)
 
     assert hashlib.sha256(rig.output(task)).hexdigest() == NUMBERS_SHA
 
