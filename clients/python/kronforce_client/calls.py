@@ -12,7 +12,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 # Task processes may be forked by the program that uses this client; see grpc/grpc#43055.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -119,13 +119,15 @@ class Caller:
             call.cancel()
 
     async def _frames(self, call: grpc.aio.UnaryStreamCall[Any, R]) -> AsyncIterator[R]:
+        # Not call.read(): once the status is there it forgets messages that were not read yet.
+        messages = aiter(call)
         try:
             while True:
                 async with asyncio.timeout(SILENCE_SECS):
-                    frame = await call.read()
-                if frame is grpc.aio.EOF:
+                    frame = await anext(messages, None)
+                if frame is None:
                     break
-                yield cast("R", frame)
+                yield frame
         except TimeoutError:
             raise self.unreachable(f"nothing came for {SILENCE_SECS:.0f} s") from None
         except asyncio.CancelledError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -52,12 +53,26 @@ class Portal:
         portal.stop()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result; interrupted, it is cancelled and waited for."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """The coroutine's result; interrupted, it is cancelled and its end is waited for."""
+        outcome: Future[T] = Future()
+        begun: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            task = self._loop.create_task(work)
+            task.add_done_callback(lambda ended: _pass_on(ended, outcome))
+            begun.append(task)
+
+        def end() -> None:
+            begun[0].cancel()
+
+        self._loop.call_soon_threadsafe(begin)
         try:
-            return future.result()
+            return outcome.result()
         except BaseException:
-            future.cancel()
+            if not outcome.done():
+                # What it used (a stream, say) may only be touched again once it has let go.
+                self._loop.call_soon_threadsafe(end)
+                wait([outcome])
             raise
 
     def stop(self) -> None:
@@ -66,6 +81,16 @@ class Portal:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _pass_on(task: asyncio.Task[T], outcome: Future[T]) -> None:
+    if task.cancelled():
+        outcome.cancel()
+        outcome.set_running_or_notify_cancel()
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())
 
 
 class Iteration(Generic[T]):
