@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -54,8 +55,11 @@ def main() -> int:
             print(f"--- processes\n{left(folder)}", file=sys.stderr)
             raise
         finally:
-            for pid in left(folder):
-                os.kill(pid, signal.SIGKILL)
+            # More than once: a parent that is not dead yet may start its child again.
+            while processes := left(folder):
+                for pid in processes:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
     print("smoke test of the wheel: fine")
     return 0
 
