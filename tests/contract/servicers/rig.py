@@ -1,0 +1,233 @@
+"""The servicers with their use cases on a real store, called through the chain as a key would.
+
+What belongs to no caller (the scheduler's timer, agents' streams) is not
+running: who is told of a change is written down in `told`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from kronforce.api.agent_servicer import AgentServicer
+from kronforce.api.chain import Chain
+from kronforce.api.event_servicer import EventServicer
+from kronforce.api.execution_servicer import ExecutionServicer
+from kronforce.api.identity import Identity
+from kronforce.api.in_flight import InFlight
+from kronforce.api.job_servicer import JobServicer
+from kronforce.api.local import LocalTransport
+from kronforce.api.reasons import Reasons
+from kronforce.api.services import Service, endpoints_of
+from kronforce.api.status import CallFailed
+from kronforce.api.throttle import Throttle
+from kronforce.clock import ManualClock
+from kronforce.core.ids import IdSource
+from kronforce.engine.agents import Agents
+from kronforce.engine.capacity import Capacity
+from kronforce.engine.directory import Directory
+from kronforce.engine.dispatcher import Dispatcher
+from kronforce.engine.jobs import Jobs
+from kronforce.engine.keys import KeySource
+from kronforce.engine.live import LiveTable
+from kronforce.engine.snapshots import JobSnapshots
+from kronforce.engine.triggering import Triggering
+from kronforce.engine.watching import Hub
+from kronforce.security import keys
+from kronforce.store import keys as stored_keys
+from kronforce.store.database import Database
+from kronforce.store.store import Store
+from kronforce.telemetry.calls import CallCounts
+from kronforce.v1 import (
+    agent_service_pb2,
+    api_key_pb2,
+    event_service_pb2,
+    execution_service_pb2,
+    job_service_pb2,
+)
+
+SERVICES = {
+    "JobService": job_service_pb2,
+    "ExecutionService": execution_service_pb2,
+    "EventService": event_service_pb2,
+    "AgentService": agent_service_pb2,
+}
+
+
+@dataclass
+class Told:
+    """What the use cases said to the loops, after their commits."""
+
+    changed: list[Any] = field(default_factory=list)
+    drained: list[tuple[int, bool]] = field(default_factory=list)
+    closed: list[int] = field(default_factory=list)
+
+
+class _Scheduler:
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def changed(self, job: Any) -> None:
+        self._told.changed.append(job)
+
+
+class _Nobody:
+    """No agent is connected."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def live(self, _agent_key: int) -> tuple[bool, int]:
+        return False, 0
+
+    def on_drain(self, agent_key: int, draining: bool) -> None:
+        self._told.drained.append((agent_key, draining))
+
+    def close_agent(self, agent_key: int) -> None:
+        self._told.closed.append(agent_key)
+
+    def connect(self, _principal: Any, _requests: Any) -> Any:
+        raise AssertionError("no test here holds a stream")
+
+    stream_output = connect
+
+    def waiting_reason(self, _row: Any) -> str:
+        return "labels"
+
+
+class Rig:
+    """Call with `await rig.call("JobService.GetJob", request, key="admin")`."""
+
+    def __init__(self, *, transport: LocalTransport, clock: ManualClock, store: Store, told: Told):
+        self._transport = transport
+        self.clock = clock
+        self.store = store
+        self.told = told
+        self.secrets: dict[str, str] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database: Database, clock: ManualClock) -> AsyncIterator[Rig]:
+        store = Store(database, clock)
+        new_id = IdSource(clock, random.Random(7))
+        told = Told()
+        nobody: Any = _Nobody(told)
+        table, directory, hub = LiveTable(), Directory(), Hub()
+        snapshots = JobSnapshots(store)
+        row_keys = KeySource(store)
+        triggering = Triggering(
+            store=store,
+            clock=clock,
+            ids=new_id,
+            keys=row_keys,
+            table=table,
+            snapshots=snapshots,
+            directory=directory,
+            dispatcher=Dispatcher(store, clock),
+            hub=hub,
+            capacity=Capacity(folder=Path(), disk_reserve=0, max_pending=1_000, pending=lambda: 0),
+        )
+        jobs = Jobs(
+            store=store,
+            clock=clock,
+            new_id=new_id,
+            scheduler=_Scheduler(told),
+            snapshots=snapshots,
+            triggering=triggering,
+            cancelling=nobody,
+            trust_operators=False,
+        )
+        agents = Agents(
+            store=store, clock=clock, new_id=new_id, directory=directory, sessions=nobody
+        )
+        servicers = {
+            "JobService": JobServicer(
+                store=store, clock=clock, jobs=jobs, triggering=triggering, watching=nobody
+            ),
+            "ExecutionService": ExecutionServicer(
+                store=store,
+                watching=nobody,
+                cancelling=nobody,
+                reasons=Reasons(waiting=nobody, sessions=nobody),
+            ),
+            "EventService": EventServicer(store=store, clock=clock),
+            "AgentService": AgentServicer(store=store, agents=agents, sessions=nobody),
+        }
+        identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
+        chain = Chain(
+            identity=identity, in_flight=InFlight(clock), counts=CallCounts(), clock=clock
+        )
+        endpoints = endpoints_of(
+            [
+                Service(descriptor=SERVICES[name].DESCRIPTOR.services_by_name[name], servicer=one)
+                for name, one in servicers.items()
+            ],
+            loopback=True,
+        )
+        await store.start()
+        try:
+            await row_keys.fill()
+            rig = cls(
+                transport=LocalTransport(endpoints, chain), clock=clock, store=store, told=told
+            )
+            await rig.add_key("admin", api_key_pb2.ROLE_ADMIN, new_id())
+            await rig.add_key("operator", api_key_pb2.ROLE_OPERATOR, new_id())
+            await rig.add_key("viewer", api_key_pb2.ROLE_VIEWER, new_id())
+            await rig.add_key("enroller", api_key_pb2.ROLE_AGENT, new_id())
+            await rig.add_key("web", api_key_pb2.ROLE_OPERATOR, new_id(), groups=["web"])
+            yield rig
+        finally:
+            await store.stop()
+
+    async def add_key(
+        self, name: str, role: int, key_id: bytes, *, groups: Sequence[str] = ()
+    ) -> None:
+        """A key that tests call with by its name."""
+        secret = keys.new_api_key()
+        await self.store.write(
+            stored_keys.insert_key,
+            id=key_id,
+            name=name,
+            role=role,
+            prefix=keys.shown_prefix(secret),
+            hash=keys.hash_of(secret.reveal()),
+            allowed_groups=groups,
+            allowed_networks=(),
+            created_at=self.clock.now_us(),
+            expires_at=None,
+        )
+        self.secrets[name] = secret.reveal()
+
+    async def call(self, method: str, request: Message, *, key: str = "admin") -> Any:
+        """The reply; raises CallFailed. `key` is a name of `secrets`, or empty for none."""
+        return await self._transport.unary(_method(method), request, metadata=self._metadata(key))
+
+    def follow(self, method: str, request: Message, *, key: str = "admin") -> Any:
+        """The replies of a server stream, as a context."""
+        return self._transport.server_stream(_method(method), request, metadata=self._metadata(key))
+
+    def bidi(self, method: str, requests: Any, *, key: str = "admin") -> Any:
+        """The replies of a stream in both directions, as a context."""
+        return self._transport.bidi(_method(method), requests, metadata=self._metadata(key))
+
+    async def refused(self, method: str, request: Message, *, key: str = "admin") -> CallFailed:
+        """The refusal of a call that must not succeed."""
+        with pytest.raises(CallFailed) as refused:
+            await self.call(method, request, key=key)
+        return refused.value
+
+    def _metadata(self, key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.secrets[key]}"} if key else {}
+
+
+def _method(name: str) -> Any:
+    service, method = name.split(".")
+    descriptor = SERVICES[service].DESCRIPTOR.services_by_name[service]
+    return descriptor.methods_by_name[method]
