@@ -20,6 +20,9 @@ from kronforce.store.tables import inline_output, output_chunks, output_progress
 # Rows looked at for one read: at 64 KiB a row more than any frame carries.
 READ_ROWS = 1_024
 
+# Reads for one head: a task that prints a few bytes at a time has many small rows.
+HEAD_READS = 16
+
 _chunks = output_chunks.c
 
 
@@ -116,13 +119,20 @@ def sequence_before(tx: Tx, execution_key: int, offsets: Mapping[int, int]) -> i
 
 def head(tx: Tx, execution_key: int, stream: int, limit: int) -> OutputHead:
     """The first `limit` bytes of a stream, up to its first gap."""
-    rows = read_stream(tx, execution_key, stream, 0, limit + 1)
-    data = bytearray()
-    for row in rows:
-        if row.data is None or row.start != len(data):
-            return OutputHead(data=bytes(data[:limit]), truncated=True)
-        data += row.data
-    return OutputHead(data=bytes(data[:limit]), truncated=len(data) > limit)
+    of_stream = _of(execution_key).where(_chunks.stream == stream)
+    data, last = bytearray(), 0
+    for _ in range(HEAD_READS):
+        rows = _read(tx, of_stream.where(_chunks.sequence > last), limit + 1 - len(data), over=True)
+        if not rows:
+            return OutputHead(data=bytes(data), truncated=False)
+        for row in rows:
+            if row.data is None or row.start != len(data):
+                return OutputHead(data=bytes(data[:limit]), truncated=True)
+            data += row.data
+        if len(data) > limit:
+            break
+        last = rows[-1].sequence
+    return OutputHead(data=bytes(data[:limit]), truncated=True)
 
 
 def stored_rows(tx: Tx, execution_key: int, after_sequence: int, limit: int) -> list[StoredRow]:
@@ -187,13 +197,14 @@ def _stored() -> sa.ColumnElement[int]:
     return sa.case((_chunks.data.is_(None), 0), else_=_chunks.length)
 
 
-def _read(tx: Tx, query: sa.Select[Any], limit_bytes: int) -> list[ChunkRow]:
+def _read(tx: Tx, query: sa.Select[Any], limit_bytes: int, *, over: bool = False) -> list[ChunkRow]:
+    """Rows in order, up to the limit, or with `over` up to the row that reaches beyond it."""
     query = query.order_by(_chunks.sequence)
     # First how much there is: a client of PostgreSQL gets every row that it asks for.
     sizes = query.with_only_columns(_chunks.sequence, _stored()).limit(READ_ROWS)
     last, total = None, 0
     for sequence, stored in tx.conn.execute(sizes):
-        if last is not None and total + stored > limit_bytes:
+        if last is not None and total + (0 if over else stored) > limit_bytes:
             break
         last, total = sequence, total + stored
     if last is None:

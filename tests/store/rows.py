@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
 
 from kronforce.core.access import Role, Scope, system_scope
 from kronforce.store import agents, jobs, tables
-from kronforce.store.database import Tx
+from kronforce.store.database import Database, Tx, writing
 from kronforce.store.paging import PageRequest
 
 NOW = 1_800_000_000 * 1_000_000
@@ -158,6 +161,27 @@ def make_execution(tx: Tx, run: Any, **values: Any) -> sa.Row[Any]:
     }
     statement = sa.insert(tables.executions).values(**given | values)
     return tx.conn.execute(statement.returning(*tables.executions.c)).one()
+
+
+def at_once(
+    fn: Callable[[Tx], Any], stores: Sequence[Database], expected: type[Exception]
+) -> list[Exception]:
+    """Run `fn` in a transaction of each store at the same time; what was raised, if expected."""
+    raised: list[Exception] = []
+    start = threading.Barrier(len(stores))
+
+    def call(store: Database) -> None:
+        start.wait()
+        try:
+            with writing(store.main) as tx:
+                fn(tx)
+        except expected as error:
+            raised.append(error)
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        for future in [pool.submit(call, store) for store in stores]:
+            future.result()
+    return raised
 
 
 def all_pages(fetch: Any, size: int) -> list[Any]:

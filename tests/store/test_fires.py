@@ -1,0 +1,102 @@
+"""The ledger of fires, on both stores."""
+
+import sqlalchemy as sa
+
+from kronforce.store import fires, tables
+from kronforce.store.fires import Skip
+from tests.store.rows import FIRST, NOW, SECOND, all_pages
+
+
+def skip(job_key, first, last=None, *, instants=1, reason="overlap", now=NOW):
+    last = first if last is None else last
+    return Skip(job_key, NOW + first * SECOND, NOW + last * SECOND, instants, reason, now)
+
+
+def fired(tx, job_key, second):
+    at = NOW + second * SECOND
+    tx.conn.execute(
+        sa.insert(tables.fires).values(
+            job_key=job_key, nominal_at=at, until=at, count=1, reason="", run_key=1, run_id=b"r",
+            caught_up=False, fired_at=at,
+        )
+    )  # fmt: skip
+
+
+def ledger(tx, job_key):
+    """Oldest first: seconds from and to, how many, why."""
+    rows = fires.list_fires(tx, job_key, page=FIRST).items[::-1]
+    return [
+        ((row.nominal_at - NOW) // SECOND, (row.until - NOW) // SECOND, row.count, row.reason)
+        for row in rows
+    ]
+
+
+def test_neighbours_of_the_same_reason_share_a_row(tx):
+    fires.record_skips(tx, [skip(1, 0)])
+    fires.record_skips(tx, [skip(1, 1, now=NOW + 5)])
+    fires.record_skips(tx, [skip(1, 2, 9, instants=8)])
+
+    assert ledger(tx, 1) == [(0, 9, 10, "overlap")]
+    [row] = fires.list_fires(tx, 1, page=FIRST).items
+    assert (row.run_id, row.fired_at, row.caught_up) == (None, NOW, False)
+
+
+def test_another_reason_a_fire_or_another_job_begins_a_new_row(tx):
+    fires.record_skips(tx, [skip(1, 0), skip(2, 0)])
+    fires.record_skips(tx, [skip(1, 1, reason="window")])
+    fired(tx, 1, 2)
+    fires.record_skips(tx, [skip(1, 3, reason="window"), skip(2, 3)])
+
+    assert ledger(tx, 1) == [
+        (0, 0, 1, "overlap"), (1, 1, 1, "window"), (2, 2, 1, ""), (3, 3, 1, "window"),
+    ]  # fmt: skip
+    assert ledger(tx, 2) == [(0, 3, 2, "overlap")]
+
+
+def test_skips_of_one_job_in_one_call_extend_each_other_in_order(tx):
+    fires.record_skips(tx, [skip(1, 2), skip(1, 0), skip(1, 1, reason="window"), skip(1, 3)])
+
+    assert ledger(tx, 1) == [(0, 0, 1, "overlap"), (1, 1, 1, "window"), (2, 3, 2, "overlap")]
+
+
+def test_a_range_before_a_fire_is_noted_although_the_fire_came_first(tx):
+    fired(tx, 1, 5)
+    fires.record_skips(tx, [skip(1, 0, 4, instants=5, reason="misfire")])
+
+    assert ledger(tx, 1) == [(0, 4, 5, "misfire"), (5, 5, 1, "")]
+
+
+def test_what_is_noted_already_is_not_counted_again(tx):
+    fires.record_skips(tx, [skip(1, 0, 9, instants=10)])
+    fires.record_skips(tx, [skip(1, 0, 9, instants=10), skip(1, 9)])
+    fired(tx, 2, 0)
+    fires.record_skips(tx, [skip(2, 0)])
+
+    assert ledger(tx, 1) == [(0, 9, 10, "overlap")]
+    assert ledger(tx, 2) == [(0, 0, 1, "")]
+
+
+def test_many_jobs_are_noted_in_one_call(tx, monkeypatch):
+    monkeypatch.setattr(fires, "_LOOKUP", 2)
+    for second in range(2):
+        fires.record_skips(tx, [skip(job_key, second) for job_key in range(1, 6)])
+
+    assert [ledger(tx, job_key) for job_key in range(1, 6)] == [[(0, 1, 2, "overlap")]] * 5
+
+
+def test_the_ledger_is_listed_newest_first_page_by_page(tx):
+    for second in range(5):
+        fired(tx, 1, second)
+    fired(tx, 2, 9)
+
+    rows = all_pages(lambda page: fires.list_fires(tx, 1, page=page), 2)
+    recent = fires.list_fires(tx, 1, since=NOW + 3 * SECOND, page=FIRST)
+
+    assert [(row.nominal_at - NOW) // SECOND for row in rows] == [4, 3, 2, 1, 0]
+    assert (rows[0].run_id, recent.total) == (b"r", 2)
+
+
+def test_a_range_that_reaches_into_the_wanted_time_is_shown(tx):
+    fires.record_skips(tx, [skip(1, 0, 9, instants=10)])
+
+    assert fires.list_fires(tx, 1, since=NOW + 5 * SECOND, page=FIRST).total == 1
