@@ -60,6 +60,11 @@ class Outbox:
         return b"".join(parts)
 
 
+def frame_of(message: bytes) -> bytes:
+    """One message as a frame of its own."""
+    return b"".join((_TAG, varint(len(message)), message))
+
+
 def varint(number: int) -> bytes:
     """A length as protobuf writes it."""
     if number < 0x80:

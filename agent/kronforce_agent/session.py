@@ -22,7 +22,7 @@ from kronforce.v1 import agent_service_pb2 as pb
 from kronforce_agent.channel import cancelling
 from kronforce_agent.clock import Clock, timestamp
 from kronforce_agent.failpoints import failpoint
-from kronforce_agent.outbox import Outbox
+from kronforce_agent.outbox import Outbox, frame_of
 from kronforce_agent.output import OutputRouter
 from kronforce_agent.supervisor import Supervisor
 
@@ -112,10 +112,10 @@ class Session:
 
     async def _serve(self, call: StreamCall) -> None:
         _before_hello()
-        self._outbox.open()
-        self._outbox.put(self._hello())
-        await call.write(self._outbox.take_frame())
+        await call.write(frame_of(self._hello()))
         welcome, rest = await self._welcome(call)
+        # Not before: what ended since the inventory is among the results that follow now.
+        self._outbox.open()
         self._router.start_session(welcome.initial_credit_bytes)
         self._supervisor.session_started(draining=welcome.draining)
         self._supervisor.on_messages(rest)

@@ -154,6 +154,7 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
         self.output_streams = 0
         self.most_unacked = 0
         self.registrations: list[pb.RegisterAgentRequest] = []
+        self._results: dict[tuple[str, int], pb.Result] = {}
         self._numbers = itertools.count(1)
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -277,10 +278,20 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
             key = (message.execution_id, message.fence)
             for chunk in message.result.output:
                 self.output_of(key).store(chunk)
-            if self.acknowledge_results:
-                answers.append(acknowledge(key))
+            self._results[key] = message.result
+            self._take_results(answers)
         elif kind == "heartbeat" and self.heartbeats:
             answers.append(pb.ControllerMessage(heartbeat=pb.ControllerHeartbeat()))
+
+    def _take_results(self, answers: list[pb.ControllerMessage]) -> None:
+        """Acknowledge results whose output is stored to its end, as a real controller does."""
+        if not self.acknowledge_results:
+            return
+        for key, result in list(self._results.items()):
+            ends = self.output_of(key).ends
+            if ends[1] >= result.stdout_bytes and ends[2] >= result.stderr_bytes:
+                answers.append(acknowledge(key))
+                del self._results[key]
 
     async def StreamOutput(
         self, requests: AsyncIterator[pb.StreamOutputRequest], context: Any
@@ -293,7 +304,11 @@ class FakeController(agent_service_pb2_grpc.AgentServiceServicer):
             async for frame in requests:
                 named = named or frame.session_id
                 assert named == self.sessions[-1].id
+                answers: list[pb.ControllerMessage] = []
                 progress = [p for output in frame.outputs if (p := self._store(output))]
+                self._take_results(answers)
+                if answers:
+                    self.sessions[-1].send(*answers)
                 self.condition.changed()
                 if progress:
                     yield pb.StreamOutputResponse(progress=progress)
