@@ -1,0 +1,149 @@
+"""`key create`, `list`, `revoke`, `whoami`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from kronforce.cli.session import Session, current
+from kronforce.cli.show import Column, facts, is_data, show_list, show_row
+from kronforce.cli.times import absolute, relative
+from kronforce.v1.api_key_pb2 import ApiKey, Role
+
+Switch = Annotated[bool, Parameter(negative=())]
+Many = Annotated[list[str] | None, Parameter(negative=())]
+
+
+def create(
+    name: str,
+    /,
+    *,
+    role: Literal["viewer", "operator", "admin", "agent"],
+    group: Many = None,
+    network: Many = None,
+    expires_in_days: float | None = None,
+) -> None:
+    """Make a key. Its secret is shown now and never again.
+
+    Parameters
+    ----------
+    name
+        A label for people; unique.
+    role
+        What it may do.
+    group
+        Only the jobs of this group; may be repeated.
+    network
+        Only from this network, such as 10.0.0.0/8; may be repeated.
+    expires_in_days
+        When it stops working. Default: never.
+    """
+    session = current()
+    expires = None
+    if expires_in_days is not None:
+        expires = session.clock.now() + timedelta(days=expires_in_days)
+    with session.client() as client:
+        made = client.keys.create(
+            name,
+            Role.Value(f"ROLE_{role.upper()}"),
+            allowed_groups=group or [],
+            allowed_networks=network or [],
+            expires_at=expires,
+        )
+    if is_data(session):
+        show_row(session, made, name=lambda reply: str(reply.secret))
+        return
+    print(made.secret)
+    session.say(f"key {made.key.name}, {role}; it is not shown again")
+
+
+def list_keys(*, limit: int = 100) -> None:
+    """All keys, newest first; never a secret.
+
+    Parameters
+    ----------
+    limit
+        At most this many, up to 1,000.
+    """
+    session = current()
+    with session.client() as client:
+        page = client.keys.page(page_size=limit)
+    show_list(session, page.keys, _columns(session), name=lambda key: str(key.name), reply=page)
+
+
+def revoke(name: str, /, *, yes: Switch = False) -> None:
+    """End a key for good: its calls are refused and its streams end at once.
+
+    Parameters
+    ----------
+    name
+        The key's name or id.
+    yes
+        Do not ask.
+    """
+    session = current()
+    if not yes:
+        session.ask(f'Revoke key "{name}" for good?', "--yes")
+    with session.client() as client:
+        key = client.keys.revoke(name)
+    if is_data(session):
+        show_row(session, key, name=lambda row: str(row.name))
+        return
+    print(f"{key.name} revoked")
+
+
+def whoami() -> None:
+    """Whose key this is, and what it may do."""
+    session = current()
+    with session.client() as client:
+        reply = client.keys.whoami()
+    if is_data(session):
+        show_row(session, reply, name=lambda row: str(row.key.name))
+        return
+    key = reply.key
+    facts(
+        session,
+        [
+            ("server", client.connection.address),
+            ("from", client.connection.source),
+            ("key", f"{key.name} ({key.prefix}…)" if key.prefix else key.name),
+            ("role", role_word(key)),
+            ("groups", ", ".join(key.allowed_groups)),
+            ("expires", _instant(session, key, "expires_at")),
+            ("may", ", ".join(reply.permissions)),
+        ],
+    )
+
+
+def role_word(key: ApiKey) -> str:
+    """`viewer`, `operator`, `admin`, `agent`."""
+    return Role.Name(key.role).removeprefix("ROLE_").lower()
+
+
+def _instant(session: Session, key: ApiKey, name: str) -> str:
+    if not key.HasField(name):  # type: ignore[arg-type]  # one of its instants
+        return ""
+    return absolute(getattr(key, name), utc=session.settings.utc)
+
+
+def _columns(session: Session) -> list[Column]:
+    now = session.clock.now()
+
+    def used(key: ApiKey) -> str:
+        return relative(key.last_used_at, now) if key.HasField("last_used_at") else "never"
+
+    def standing(key: ApiKey) -> str:
+        return "revoked" if key.HasField("revoked_at") else "valid"
+
+    return [
+        Column(title="NAME", text=lambda key: str(key.name)),
+        Column(title="ROLE", text=role_word),
+        Column(title="PREFIX", text=lambda key: str(key.prefix)),
+        Column(title="GROUPS", text=lambda key: ",".join(key.allowed_groups)),
+        Column(title="USED", text=used, plain=lambda key: _instant(session, key, "last_used_at")),
+        Column(title="STANDING", text=standing),
+        Column(title="EXPIRES", text=lambda key: _instant(session, key, "expires_at")),
+        Column(title="ID", text=lambda key: str(key.id), wide=True),
+    ]
