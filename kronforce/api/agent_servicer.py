@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from kronforce.api import references
 from kronforce.api.call import Call
+from kronforce.api.closing import closing
 from kronforce.api.convert.agent import agent_message
 from kronforce.api.convert.instants import stamp
 from kronforce.api.paging import Shape, next_token, read_page
@@ -41,15 +42,17 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         self, requests: AsyncIterator[pb.ConnectRequest], call: Call
     ) -> AsyncGenerator[pb.ConnectResponse, None]:
         _require_credential(call)
-        async for frame in self._sessions.connect(call.principal, requests):
-            yield frame
+        async with closing(self._sessions.connect(call.principal, requests)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def StreamOutput(
         self, requests: AsyncIterator[pb.StreamOutputRequest], call: Call
     ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
         _require_credential(call)
-        async for frame in self._sessions.stream_output(call.principal, requests):
-            yield frame
+        async with closing(self._sessions.stream_output(call.principal, requests)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def RegisterAgent(
         self, request: pb.RegisterAgentRequest, call: Call

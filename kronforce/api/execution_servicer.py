@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from kronforce.api import references
 from kronforce.api.call import Call
+from kronforce.api.closing import closing
 from kronforce.api.convert.execution import add_heads, execution_message
 from kronforce.api.convert.instants import instant_us
 from kronforce.api.convert.run import add_parts, run_message
@@ -108,8 +109,9 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def ReadOutput(
         self, request: pb.ReadOutputRequest, call: Call
     ) -> AsyncGenerator[pb.ReadOutputResponse, None]:
-        async for frame in self._watching.read_output(call.scope, request):
-            yield frame
+        async with closing(self._watching.read_output(call.scope, request)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def _run(self, scope: Scope, run_id: str) -> Run:
         found = await self._store.read(_run, scope, run_id)

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from kronforce.api.call import Principal
 from kronforce.core.access import Scope
-from kronforce.store.executions import ExecutionRow
 from kronforce.v1.agent_service_pb2 import (
     ConnectRequest,
     ConnectResponse,
@@ -83,9 +82,3 @@ class Sessions(Protocol):
     def live(self, agent_key: int, /) -> tuple[bool, int]:
         """Whether it is online, and how many executions it holds."""
         ...
-
-
-class Waiting(Protocol):
-    """Who knows why ready work waits: `queue`, `slot`, `labels` or `offline`."""
-
-    def waiting_reason(self, execution: ExecutionRow, /) -> str: ...

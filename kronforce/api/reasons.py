@@ -6,24 +6,42 @@ rows. What is stored wins, except over what is plainly newer (a cancel).
 
 from __future__ import annotations
 
-from kronforce.api.ports import Sessions, Waiting
+from collections.abc import Iterable
+
+from kronforce.api.ports import Sessions
 from kronforce.core.lifecycle import Reason
+from kronforce.core.targets import can_serve, is_member
+from kronforce.engine.directory import Directory, view_of
+from kronforce.engine.dispatcher import Dispatcher, Need
+from kronforce.engine.live import LiveTable
+from kronforce.store.agents import AgentRow
 from kronforce.store.executions import ExecutionRow
 from kronforce.store.tables import Phase
 
+_NOBODY = frozenset({Reason.LABELS, Reason.OFFLINE})
+
 
 class Reasons:
-    """Asks the dispatcher about what waits, and the sessions about what runs."""
+    """Asks the dispatcher and the directory about what waits, the sessions about what runs."""
 
-    def __init__(self, *, waiting: Waiting, sessions: Sessions) -> None:
-        self._waiting = waiting
+    def __init__(
+        self,
+        *,
+        dispatcher: Dispatcher,
+        directory: Directory,
+        table: LiveTable,
+        sessions: Sessions,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._directory = directory
+        self._table = table
         self._sessions = sessions
 
     def of(self, row: ExecutionRow) -> str:
         """The reason to show."""
         match row.phase:
             case Phase.READY:
-                return row.state_reason or self._waiting.waiting_reason(row)
+                return row.state_reason or self._of_ready(row)
             case Phase.CONCURRENCY:
                 return Reason.CONCURRENCY
             case Phase.RETRY_WAIT:
@@ -35,7 +53,33 @@ class Reasons:
             case _:
                 return row.state_reason
 
+    def _of_ready(self, row: ExecutionRow) -> str:
+        route = self._dispatcher.routes.get(row.route)
+        if route is None:
+            return Reason.QUEUE
+        live = self._table.by_key.get(row.key)
+        reason = self._dispatcher.waiting_reason(live, row.route)
+        if reason in _NOBODY:
+            # Nobody who is here can: is there somebody who is away?
+            return nobody_reason(route.need, self._directory.rows.values())
+        return reason
+
     def _of_running(self, row: ExecutionRow) -> str:
         if row.agent_key is not None and not self._sessions.live(row.agent_key)[0]:
             return Reason.AGENT_UNREACHABLE
         return Reason.CANCELLING if row.cancel_requested_at is not None else row.state_reason
+
+
+def nobody_reason(need: Need, enrolled: Iterable[AgentRow]) -> Reason:
+    """`offline` if an enrolled agent fits, as far as is known; `labels` if none does."""
+    return Reason.OFFLINE if any(_fits(need, row) for row in enrolled) else Reason.LABELS
+
+
+def _fits(need: Need, row: AgentRow) -> bool:
+    if need.needs_trust and row.built_in:
+        return False
+    view = view_of(row)
+    if not row.task_types:
+        # It never connected: what it can run is not known yet.
+        return is_member(need.target, view)
+    return can_serve(need.target, need.task_type, need.group, view)

@@ -7,7 +7,6 @@ waits for a definition that is wrong in itself.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -21,13 +20,12 @@ from kronforce.core.ids import IdSource
 from kronforce.core.job_mask import read_mask
 from kronforce.core.job_rules import normalise_job, validate_job
 from kronforce.core.job_settings import effective
-from kronforce.core.lifecycle import State
+from kronforce.core.lifecycle import Reason, State
 from kronforce.core.names import group_name_problem
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine import job_changes
 from kronforce.engine.job_changes import Author, Change, RequestClaim
 from kronforce.errors import (
-    AlreadyTerminal,
     InvalidArgument,
     KronforceError,
     OutsideWindow,
@@ -45,8 +43,8 @@ from kronforce.v1.job_service_pb2 import TriggerJobRequest
 REQUEST_ID_MAX = 100
 
 # Waiting runs of a deleted job that are cancelled at a time: enough to share commits, few
-# enough to leave the batch to others.
-CANCEL_AT_ONCE = 64
+# enough to leave room in them for others.
+CANCEL_AT_ONCE = 500
 
 # Ids of requests to create share a table with those to trigger, and must never meet them.
 _SPACE = "\x1fjobs:"
@@ -79,7 +77,9 @@ class Triggering(Protocol):
 class Cancelling(Protocol):
     """Who ends runs."""
 
-    async def cancel_run(self, scope: Scope, run_id: str, by: str, reason: str) -> Any: ...
+    async def cancel_keys(
+        self, run_keys: Sequence[int], *, by: str, reason: Reason, message: str
+    ) -> None: ...
 
 
 class Jobs:
@@ -213,22 +213,17 @@ class Jobs:
             found = await self._store.read(
                 list_runs, scope, job_key=row.key, state=State.PENDING, page=page
             )
-            done = await asyncio.gather(
-                *(self._cancel(scope, author, run.id) for run in found.items)
-            )
-            cancelled += sum(done)
+            if found.items:
+                await self._cancelling.cancel_keys(
+                    [run.key for run in found.items],
+                    by=author.name,
+                    reason=Reason.CANCELLED,
+                    message="its job was deleted",
+                )
+            cancelled += len(found.items)
             more = found.next_after is not None
             page = PageRequest(size=CANCEL_AT_ONCE, after=found.next_after) if more else None
         return cancelled
-
-    async def _cancel(self, scope: Scope, author: Author, run_id: bytes) -> bool:
-        try:
-            await self._cancelling.cancel_run(
-                scope, ids.to_text(run_id), author.name, "its job was deleted"
-            )
-        except AlreadyTerminal:
-            return False
-        return True
 
 
 def _check_definition(job: Job) -> None:

@@ -98,9 +98,6 @@ class _Nobody:
 
     stream_output = connect
 
-    def waiting_reason(self, _row: Any) -> str:
-        return "labels"
-
 
 class Rig:
     """Call with `await rig.call("JobService.GetJob", request, key="admin")`."""
@@ -120,6 +117,7 @@ class Rig:
         told = Told()
         nobody: Any = _Nobody(told)
         table, directory, hub = LiveTable(), Directory(), Hub()
+        dispatcher = Dispatcher(store, clock)
         snapshots = JobSnapshots(store)
         row_keys = KeySource(store)
         triggering = Triggering(
@@ -130,7 +128,7 @@ class Rig:
             table=table,
             snapshots=snapshots,
             directory=directory,
-            dispatcher=Dispatcher(store, clock),
+            dispatcher=dispatcher,
             hub=hub,
             capacity=Capacity(folder=Path(), disk_reserve=0, max_pending=1_000, pending=lambda: 0),
         )
@@ -155,7 +153,9 @@ class Rig:
                 store=store,
                 watching=nobody,
                 cancelling=nobody,
-                reasons=Reasons(waiting=nobody, sessions=nobody),
+                reasons=Reasons(
+                    dispatcher=dispatcher, directory=directory, table=table, sessions=nobody
+                ),
             ),
             "EventService": EventServicer(store=store, clock=clock),
             "AgentService": AgentServicer(store=store, agents=agents, sessions=nobody),
