@@ -33,7 +33,6 @@ PR_SET_CHILD_SUBREAPER = 36
 UMASK = 0o077
 BACKLOG = 8
 """Connections that may wait: there is one agent, and its successor."""
-FIRST_INHERITED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,6 @@ def detach() -> None:
     """Leave the starting process behind; the session it made stays ours."""
     if os.fork() != 0:
         os._exit(0)
-    os.closerange(FIRST_INHERITED, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
     os.umask(UMASK)
 

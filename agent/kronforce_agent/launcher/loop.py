@@ -24,7 +24,7 @@ from kronforce_agent.launcher.killing import kill_until_quiet
 from kronforce_agent.launcher.link import Link, peer_is_us
 from kronforce_agent.launcher.masking import MaskSet
 from kronforce_agent.launcher.poller import Poller
-from kronforce_agent.launcher.process import SpawnError, start_process
+from kronforce_agent.launcher.process import SpawnError, Starter
 from kronforce_agent.launcher.sections import MemoryBudget
 from kronforce_agent.launcher.spool import Spool
 from kronforce_agent.launcher.starts import Start, StartsFile
@@ -42,6 +42,10 @@ STRAY_CHECK_SECS = 1.0
 """How often strays that could not be killed yet are looked at again."""
 MAX_ATTEMPTS = 10_000
 """Held at once, ended but unacknowledged ones included; an inventory stays below 10 MB."""
+MAX_FAILURES = 20
+"""Turns that may fail one after the other before the launcher gives up, with a traceback."""
+ACCEPT_RETRY_SECS = 1.0
+"""When there is no descriptor left for a new connection."""
 MAX_MASK_SETS = 64
 """Remembered beside those in use; the agent sends a set again when a spawn is refused for it."""
 
@@ -71,7 +75,7 @@ class Launcher:
         self._timers = Timers()
         self._family = Family()
         self._memory = MemoryBudget(LAUNCHER_MEMORY)
-        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._starter = Starter()
         self._killer = Killer(self._family, self._timers, clock)
         self._around = Surroundings(
             clock=clock,
@@ -92,6 +96,7 @@ class Launcher:
         self._stray_timer: Timer | None = None
         self._shutting_down = False
         self._done = False
+        self._failures = 0
         self._idle_since = clock.monotonic()
         self._signals: set[int] = set()
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -109,15 +114,26 @@ class Launcher:
 
     def run(self) -> None:
         """Until idle for IDLE_SECS, or shut down."""
-        self._poller.watch(self._listener.fileno(), self._accept)
+        self._listen()
         self._poller.watch(self._wakeup.fileno(), self._woken)
         self._watch_idle()
         while not self._done:
-            self.turn()
+            self._guarded_turn()
         self._kill_rest()
         if self._link is not None:
             self._link.close()
         self._poller.close()
+
+    def _guarded_turn(self) -> None:
+        """Whatever goes wrong in one turn, the others' tasks go on; a loop of failures does not."""
+        try:
+            self.turn()
+            self._failures = 0
+        except Exception:
+            self._failures += 1
+            if self._failures >= MAX_FAILURES:
+                raise
+            log.exception("a turn of the loop failed")
 
     def turn(self) -> None:
         """Wait for something to do, and do it."""
@@ -170,8 +186,19 @@ class Launcher:
 
     # ---- the agent's connection ----------------------------------------------------------------
 
+    def _listen(self) -> None:
+        self._poller.watch(self._listener.fileno(), self._accept)
+
     def _accept(self) -> None:
-        sock, _ = self._listener.accept()
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.warning("a connection cannot be accepted: %s", error)
+            self._poller.unwatch(self._listener.fileno())
+            self._timers.at(self._clock.monotonic() + ACCEPT_RETRY_SECS, self._listen)
+            return
         if not peer_is_us(sock):
             log.warning("a connection by another user was refused")
             sock.close()
@@ -323,7 +350,7 @@ class Launcher:
 
     def _on_credit(self, command: protocol.Credit) -> None:
         attempt = self._find(command.execution_id, command.fence)
-        if attempt is not None:
+        if attempt is not None and (attempt.exit is None or attempt.backlog.has_unsent):
             attempt.grant(command.amount)
             self._pump(attempt)
 
@@ -367,7 +394,7 @@ class Launcher:
         if spawn.mask_set and masks is None:
             raise SpawnError(protocol.UNKNOWN_MASKS, f"no mask set {spawn.mask_set!r} is known")
         start_ticks = self._clock.boot_ticks()
-        process = start_process(spawn, self._null)
+        process = self._starter.start(spawn)
         backlog = Backlog(spawn.execution_id, spawn.fence, self._spool, self._memory)
         attempt = Attempt(
             spawn, process, start_ticks, backlog, masks, self._around, online=self._link is not None

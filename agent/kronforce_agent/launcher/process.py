@@ -12,8 +12,11 @@ import errno
 import functools
 import os
 import pwd
+import resource
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from kronforce_agent.launcher import protocol
@@ -23,6 +26,8 @@ from kronforce_agent.launcher.tree import MARK
 SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NO_ROOM_ERRORS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+Limited = Callable[[], AbstractContextManager[None]]
 
 
 class SpawnError(Exception):
@@ -43,8 +48,33 @@ class StartedProcess:
     stderr: int
 
 
-def start_process(spawn: Spawn, null: int) -> StartedProcess:
-    """Start it; `null` is /dev/null, open for reading. Raises SpawnError, and then left nothing."""
+class Starter:
+    """Starts processes with what they inherit: /dev/null, and the usual limit of open files.
+
+    The launcher itself needs two descriptors per attempt, so it raises its soft limit to the hard
+    one, and puts the old one back for the moment of each start.
+    """
+
+    def __init__(self) -> None:
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._raised = (self._usual[1], self._usual[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._raised)
+
+    def start(self, spawn: Spawn) -> StartedProcess:
+        """Start it. Raises SpawnError, and then nothing of it is left."""
+        return _start_process(spawn, self._null, self._with_usual_limit)
+
+    @contextmanager
+    def _with_usual_limit(self) -> Iterator[None]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._usual)
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._raised)
+
+
+def _start_process(spawn: Spawn, null: int, limited: Limited) -> StartedProcess:
     env = {**(spawn.env or {}), MARK: spawn.execution_id}
     pipes: list[int] = []
     try:
@@ -52,7 +82,8 @@ def start_process(spawn: Spawn, null: int) -> StartedProcess:
         pipes += os.pipe()
         pipes += os.pipe()
         out, out_end, err, err_end = pipes
-        pid = _start(spawn, argv, env, (null, out_end, err_end))
+        with limited():
+            pid = _start(spawn, argv, env, (null, out_end, err_end))
     except (OSError, ValueError) as error:
         _close(pipes)
         raise _explain(spawn, error) from error
@@ -60,7 +91,8 @@ def start_process(spawn: Spawn, null: int) -> StartedProcess:
         _close(pipes)
         raise
     finally:
-        os.chdir("/")  # a launcher that stays in a task's folder would keep its disk busy
+        if spawn.cwd:
+            os.chdir("/")  # a launcher that stays in a task's folder would keep its disk busy
     _close((out_end, err_end))
     os.set_blocking(out, False)
     os.set_blocking(err, False)
@@ -70,7 +102,8 @@ def start_process(spawn: Spawn, null: int) -> StartedProcess:
 def _resolve(spawn: Spawn, env: dict[str, str]) -> list[str]:
     """The program by its full path, and its arguments. Moves to the task's folder."""
     try:
-        os.chdir(spawn.cwd or "/")
+        if spawn.cwd:
+            os.chdir(spawn.cwd)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SpawnError(
             protocol.MISSING_FOLDER, f"there is no folder {spawn.cwd!r} on this host"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import resource
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -78,6 +79,15 @@ async def test_a_signal_leaves_the_exit_code_unset(rig: Rig) -> None:
     end = await rig.run("kill -SEGV $$")
 
     assert (end.exit_code, end.signal) == (None, 11)
+
+
+async def test_a_task_keeps_the_usual_limit_of_open_files(rig: Rig) -> None:
+    task = rig.spawn("ulimit -Sn; ulimit -Hn")
+
+    await rig.complete(task)
+
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert tuple(map(int, rig.output(task).split())) == usual
 
 
 async def test_exit_codes_keep_their_value(rig: Rig) -> None:

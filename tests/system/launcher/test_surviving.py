@@ -322,20 +322,42 @@ def test_a_cgroup_is_found_or_done_without() -> None:
     assert folder is None or (folder / "cgroup.procs").exists()
 
 
-async def test_an_idle_launcher_without_an_agent_ends_itself(tmp_path: Path) -> None:
-    """The same loop, with its own clock's idle time cut short."""
+def impatient_launcher(data_dir: Path, constant: str) -> list[str]:
+    """A command that runs the same launcher with one of its waits cut short."""
     script = (
         f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"
-        "from kronforce_agent.launcher import boot, loop\n"
+        "from kronforce_agent.launcher import attempt, boot, loop\n"
         "from pathlib import Path\n"
-        "loop.IDLE_SECS = 0.2\n"
-        f"boot.serve(boot.Settings(data_dir=Path({str(tmp_path)!r}), spool_max_bytes=1 << 20))\n"
+        f"{constant} = 0.2\n"
+        f"boot.serve(boot.Settings(data_dir=Path({str(data_dir)!r}), spool_max_bytes=1 << 26))\n"
     )
+    return [sys.executable, "-c", script]
 
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, stdout=subprocess.DEVNULL, env=ENV
-    )
+
+async def test_an_idle_launcher_without_an_agent_ends_itself(tmp_path: Path) -> None:
+    command = impatient_launcher(tmp_path, "loop.IDLE_SECS")
+
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, env=ENV)
 
     assert await asyncio.wait_for(process.wait(), 20) == 0
     assert loop.IDLE_SECS == 60
     assert not list((tmp_path / "launchers").iterdir())
+
+
+async def test_a_task_that_starves_for_credit_goes_on_into_the_spool(tmp_path: Path) -> None:
+    command = impatient_launcher(tmp_path, "attempt.STARVED_SECS")
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, env=ENV)
+    await until(lambda: list(tmp_path.glob("launchers/*.starts")))
+    rig = await Rig(tmp_path).start()
+    rig.auto_credit = False
+
+    task = rig.spawn("seq 1 500000; echo end", credit=1000)
+    end = await rig.exited(task)
+
+    assert end.exit_code == 0
+    assert list(tmp_path.glob("spool/*/*.out"))  # noqa: ASYNC240
+    rig.client.credit(task, 1, 1 << 30)
+    await rig.wait(lambda: True if covered(rig, task) == end.stdout_end else None)
+    assert rig.output(task).endswith(b"\n500000\nend\n")
+    await rig.shut_down()
+    assert await asyncio.wait_for(process.wait(), 20) == 0
