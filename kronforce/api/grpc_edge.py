@@ -92,8 +92,6 @@ def _streaming(endpoint: Endpoint, chain: Chain) -> Any:
 
     async def behaviour(request: Any, context: Context) -> None:
         call = make_call(rule, context, monotonic)
-        if rule.client_streaming:
-            request = aiter(request)
         try:
             async with aclosing(chain.stream(rule, handler, request, call)) as replies:
                 await _write_all(replies, call, context)

@@ -6,8 +6,9 @@ descriptors, so that the chain is tested for methods whose use case does not mat
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,9 @@ def _stream(transport: Transport, method: MethodDescriptor, request: Any, option
         yield request
 
     return transport.bidi(method, requests(), timeout=10, **options)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until it holds; the caller bounds it with a timeout."""
+    while not condition():  # noqa: ASYNC110 - what is waited for belongs to no event of ours
+        await asyncio.sleep(0)

@@ -98,7 +98,9 @@ async def test_health_is_public_and_channelz_is_for_admins(served: Served) -> No
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     operator = await served.key(api_key_pb2.ROLE_OPERATOR)
     with pytest.raises(grpc.aio.AioRpcError) as denied:
-        await channelz.GetServers(channelz_pb2.GetServersRequest(), metadata=tuple(operator.items()))
+        await channelz.GetServers(
+            channelz_pb2.GetServersRequest(), metadata=tuple(operator.items())
+        )
     assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
     admin = await served.key()
     reply = await channelz.GetServers(
@@ -180,7 +182,7 @@ def _edit(file: descriptor_pb2.FileDescriptorProto, edit: str) -> None:
 )
 def test_a_method_without_a_whole_access_rule_keeps_the_server_from_starting(edit: str) -> None:
     assert methods_of([changed("nothing")], loopback=True)
-    with pytest.raises(MissingRule, match="/kronforce.v1.KeyService/WhoAmI"):
+    with pytest.raises(MissingRule, match=r"/kronforce\.v1\.KeyService/WhoAmI"):
         methods_of([changed(edit)], loopback=True)
 
 
