@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kronforce.clock import Clock
-from kronforce.core.targets import Target, can_serve
+from kronforce.core.lifecycle import Reason
+from kronforce.core.targets import AgentView, Target, can_serve
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.session import Session
 from kronforce.engine.snapshots import JobSnapshot
@@ -39,10 +40,14 @@ class Need:
     needs_trust: bool
 
     def met_by(self, session: Session) -> bool:
+        """Whether this connected agent may run such work."""
+        return self.may_be_met_by(session.view)
+
+    def may_be_met_by(self, view: AgentView) -> bool:
         """Whether this agent may ever run such work."""
-        if self.needs_trust and session.view.local:
+        if self.needs_trust and view.local:
             return False
-        return can_serve(self.target, self.task_type, self.group, session.view)
+        return can_serve(self.target, self.task_type, self.group, view)
 
 
 class Route:
@@ -67,7 +72,7 @@ class Route:
             live = self.heap[0][2]
             if not live.ended and live.session is None and live.phase in _WAITING:
                 return live
-            heapq.heappop(self.heap)
+            heapq.heappop(self.heap)[2].queued = False
         return None
 
 
@@ -91,9 +96,9 @@ class Dispatcher:
 
     # Routes and sessions.
 
-    def route_for(self, snapshot: JobSnapshot, target: Target) -> int:
-        """The route of a target; its need is remembered."""
-        number = snapshot.route(target)
+    def route_for(self, snapshot: JobSnapshot, target: Target, number: int | None = None) -> int:
+        """The route of a target (or its stored number); its need is remembered."""
+        number = snapshot.route(target) if number is None else number
         if number not in self.routes:
             need = Need(
                 target=target, task_type=snapshot.task_type, group=snapshot.group,
@@ -135,7 +140,14 @@ class Dispatcher:
             route.more = True
             return
         heapq.heappush(route.heap, (-live.run.priority, live.key, live))
+        live.queued = True
         self._store.main.wake()
+
+    def requeue(self, live: LiveExecution) -> None:
+        """The same for one that was read from the store, unless it is in the queue already."""
+        if not live.queued:
+            heapq.heappush(self.routes[live.route].heap, (-live.run.priority, live.key, live))
+            live.queued = True
 
     def _goes_before_the_last(self, route: Route, live: LiveExecution) -> bool:
         """Whether it must not be left to the store, where it would be read too late."""
@@ -174,7 +186,9 @@ class Dispatcher:
             if session is None:
                 served.remove(best)
                 continue
-            self._assign(heapq.heappop(best.heap)[2], session)
+            live = heapq.heappop(best.heap)[2]
+            live.queued = False
+            self._assign(live, session)
         for route in self.routes.values():
             if route.more and not route.refilling and len(route.heap) < HEAD // 2:
                 self.refill(route)
@@ -212,14 +226,18 @@ class Dispatcher:
         if not live.ended:
             self.offer(live)
 
-    def waiting_reason(self, live: LiveExecution | None, route_number: int) -> str:
+    def waiting_reason(
+        self, live: LiveExecution | None, number: int, enrolled: Iterable[AgentView]
+    ) -> str:
         """Why a ready execution waits: `labels`, `offline`, `slot` or `queue`."""
-        route = self.routes.get(route_number)
-        if route is None or not route.sessions:
-            return "offline" if route is not None and route.need.target else "labels"
-        if all(s.free <= 0 or not s.takes_work for s in route.sessions):
-            return "slot" if live is not None and route.head() is live else "queue"
-        return "queue"
+        route = self.routes.get(number)
+        if route is None:
+            return Reason.QUEUE
+        if not route.sessions:
+            known = any(route.need.may_be_met_by(view) for view in enrolled)
+            return Reason.OFFLINE if known else Reason.LABELS
+        busy = all(s.free <= 0 or not s.takes_work for s in route.sessions)
+        return Reason.SLOT if busy and live is not None and route.head() is live else Reason.QUEUE
 
 
 def _nothing(_route: Route) -> None:

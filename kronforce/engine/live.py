@@ -8,6 +8,7 @@ belong to the event loop; the committer's thread only reads what does not change
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kronforce.core.ids import to_text
@@ -60,10 +61,10 @@ class LiveExecution:
     """An execution that has not ended."""
 
     __slots__ = (
-        "agent_id", "agent_key", "agent_name", "attempt_number", "bound_agent_key",
-        "cancel_reason", "ended", "fence", "finishing", "id", "id_text", "key", "losses", "output",
-        "phase", "queue_deadline_at", "ready_since", "retry_of", "route", "run", "session", "start",
-        "start_cut", "started_at", "target_index",
+        "agent_id", "agent_key", "agent_name", "assigned_at", "attempt_number", "bound_agent_key",
+        "cancel_reason", "dones", "ended", "fence", "finishing", "id", "id_text", "key", "losses",
+        "output", "phase", "queue_deadline_at", "queued", "retry_of", "revoked", "route", "run",
+        "session", "start", "start_cut", "started_at", "target_index",
     )  # fmt: skip
 
     def __init__(self, run: LiveRun, *, key: int, id_: bytes, target_index: int,
@@ -89,15 +90,22 @@ class LiveExecution:
         self.agent_key: int | None = None
         self.agent_id: bytes | None = None
         self.agent_name = ""
-        self.ready_since = run.created_at
+        # On the monotonic clock; None: not since this controller started.
+        self.assigned_at: float | None = None
         self.started_at: int | None = None
         # A cancel that was asked for, by its reason word; empty: none.
         self.cancel_reason = ""
         # The start that is staged, and the cut before which it was.
         self.start: Start | None = None
         self.start_cut = -1
+        # It is in its route's heap.
+        self.queued = False
+        # The agent was asked to give it back, since it did not answer.
+        self.revoked = False
         # A finish is staged: further reports are repeats.
         self.finishing = False
+        # Called when its end is stored: who reported it is told then, however often it reported.
+        self.dones: list[Callable[[], None]] = []
         self.ended = False
         # Its streamed output, once there is any: engine/output.OutputState.
         self.output: Any = None

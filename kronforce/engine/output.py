@@ -20,12 +20,14 @@ from kronforce.engine.watching import Hub
 from kronforce.failpoints import failpoint
 from kronforce.store.dialect import Row
 from kronforce.store.hot.output_apply import StoreOutput
-from kronforce.store.output_rows import STDERR, STDOUT, ProgressRow
+from kronforce.store.output import ProgressRow
 from kronforce.store.store import Store
 from kronforce.v1.agent_service_pb2 import ExecutionOutput, OutputProgress
 from kronforce.v1.execution_pb2 import OutputChunk
 
 log = logging.getLogger(__name__)
+
+STDOUT, STDERR = 1, 2
 
 # Bytes of output that may be between the agents' pipes and the disk, all together.
 POOL = 64 << 20
@@ -50,7 +52,8 @@ class OutputState:
 
     __slots__ = (
         "bytes_pending", "dropped", "head_bytes", "in_flight", "kept_tail", "offsets", "pending",
-        "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "tail", "waiting", "window",
+        "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "tail",
+        "waiting", "window",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -115,7 +118,7 @@ class OutputIntake:
             return
         _on_chunks()
         state = self.state_of(live)
-        fresh = [chunk for chunk in _filled(state, message.chunks)]
+        fresh = list(_filled(state, message.chunks))
         if fresh:
             state.pending += fresh
             state.bytes_pending += _size(fresh)
@@ -233,7 +236,8 @@ class OutputIntake:
 
 def _filled(state: OutputState, chunks: Iterable[OutputChunk]) -> Iterable[OutputChunk]:
     """The chunks that are new, with a gap wherever an offset was left out."""
-    for chunk in chunks:
+    for sent in chunks:
+        chunk = sent
         if chunk.sequence <= state.sequence and chunk.sequence:
             continue
         end = chunk.offset + (len(chunk.data) or chunk.gap_bytes)
@@ -250,9 +254,7 @@ def _filled(state: OutputState, chunks: Iterable[OutputChunk]) -> Iterable[Outpu
         yield chunk
 
 
-def _gap(
-    state: OutputState, stream: int, end: int, at: OutputChunk | None = None
-) -> OutputChunk:
+def _gap(state: OutputState, stream: int, end: int, at: OutputChunk | None = None) -> OutputChunk:
     """An explicit gap from what is known to `end`. It shares the next chunk's place."""
     known = state.offsets[stream]
     state.offsets[stream] = end

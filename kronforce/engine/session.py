@@ -27,8 +27,8 @@ class Session:
 
     __slots__ = (
         "_queue", "agent_draining", "agent_id", "agent_id_text", "agent_key",
-        "agent_name", "boot_id", "closed", "draining", "epoch", "free", "held", "last_heard",
-        "last_used", "mismatches", "output_wake", "session_id", "slots", "view", "wake",
+        "agent_name", "asked", "boot_id", "closed", "draining", "epoch", "free", "held",
+        "last_heard", "last_used", "mismatches", "session_id", "slots", "view", "wake",
     )  # fmt: skip
 
     def __init__(self, *, agent_key: int, agent_id: bytes, agent_name: str, epoch: int,
@@ -51,6 +51,8 @@ class Session:
         self.last_heard = now
         self.last_used = 0
         self.mismatches = 0
+        # What it held when it was asked for an inventory, by execution id.
+        self.asked: frozenset[str] = frozenset()
         self.closed = False
         self.wake = asyncio.Event()
         self._queue: list[pb.ControllerMessage] = []
@@ -112,7 +114,9 @@ class Session:
             a.nominal_at.FromMicroseconds(run.nominal_at)
         self.send(message)
 
-    def acknowledge(self, execution_id: str, fence: int, kind: pb.AcknowledgeKind) -> None:
+    def acknowledge(
+        self, execution_id: str, fence: int, kind: pb.AcknowledgeKind.ValueType
+    ) -> None:
         """Queue an acknowledgement."""
         message = pb.ControllerMessage(execution_id=execution_id, fence=fence)
         message.acknowledge.kind = kind

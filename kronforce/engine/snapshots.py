@@ -120,6 +120,11 @@ class JobSnapshots:
             key = self._by_id.get(raw) if raw is not None else None
         return None if key is None else self._current.get(key)
 
+    def cached_key(self, row: JobRow) -> JobSnapshot | None:
+        """The snapshot of exactly this revision, if it is at hand."""
+        snapshot = self._current.get(row.key)
+        return snapshot if snapshot is not None and snapshot.revision == row.revision else None
+
     async def load(self, scope: Scope, refs: Sequence[str]) -> None:
         """Read what is not at hand, all of it with one call to the store."""
         missing = sorted({ref for ref in refs if ref and self.cached(ref) is None})

@@ -37,7 +37,7 @@ from kronforce.errors import (
 )
 from kronforce.failpoints import failpoint
 from kronforce.store.hot.commands import Created, CreateRun, NewTarget
-from kronforce.store.runs import run_of_request
+from kronforce.store.open_work import execution_ids_of
 from kronforce.store.store import Store
 from kronforce.store.tables import Admission, Phase
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
@@ -139,7 +139,7 @@ class Triggering:
     ) -> list[int]:
         """Fire the items of `todo`; those whose definition had changed are returned."""
         await self._snapshots.load(scope, [requests[index].job_id for index in todo])
-        await self._refill_keys()
+        await self.refill_keys()
         made: list[tuple[int, CreateRun]] = []
         batch = _Batch()
         for index in todo:
@@ -157,15 +157,16 @@ class Triggering:
             await batch.wait()
         stale = []
         for index, run in made:
-            error = batch.errors.get(run.key)
-            if error is None and run.outcome is Created.STALE:
+            failed = batch.errors.get(run.key)
+            if failed is None and run.outcome is Created.STALE:
                 self._snapshots.forget(run.job.key)
                 stale.append(index)
             else:
-                outcomes[index] = error or await self._outcome(scope, run)
+                outcomes[index] = failed or await self._outcome(scope, run)
         return stale
 
-    async def _refill_keys(self) -> None:
+    async def refill_keys(self) -> None:
+        """Fetch row keys where few are left; before many runs are made at once."""
         if self._keys.wants_block:
             await self._keys.fill()
 
@@ -288,9 +289,14 @@ class Triggering:
                 reason="REQUEST_ID_REUSED",
             )
         if run.outcome is Created.REPLAYED:
-            found = await self._store.read(run_of_request, run.resource_id)
-            return Triggered(run_id=to_text(run.resource_id), replayed=True, warnings=(),
-                             execution_ids=tuple(to_text(i) for i in found), command=None)  # fmt: skip
+            found = await self._store.read(execution_ids_of, run.resource_id)
+            return Triggered(
+                run_id=to_text(run.resource_id),
+                execution_ids=tuple(to_text(raw) for raw in found),
+                replayed=True,
+                warnings=(),
+                command=None,
+            )
         return Triggered(
             run_id=to_text(run.id),
             execution_ids=tuple(to_text(t.execution_id) for t in run.targets),
@@ -437,5 +443,3 @@ def run_message(run: CreateRun) -> Run:
 
 def _nothing(_run: CreateRun) -> None:
     return None
-
-

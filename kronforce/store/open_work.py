@@ -14,11 +14,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from kronforce.store.database import Tx
-from kronforce.store.jobs import JobRow
-from kronforce.store.tables import Phase, executions, job_versions, jobs, run_targets, runs
+from kronforce.store.jobs import JobRow, jobs_by_keys
+from kronforce.store.tables import (
+    Phase,
+    executions,
+    job_versions,
+    jobs,
+    run_targets,
+    runs,
+    slots,
+)
+from kronforce.v1.job_pb2 import Job
 
 # Keys per `IN (…)`: far below both stores' limits for parameters.
 CHUNK = 500
+
+# `JobStatus` of the contract.
+UNSCHEDULED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,9 +162,7 @@ def of_runs(tx: Tx, run_keys: Iterable[int]) -> list[OpenRow]:
         part = keys[start : start + CHUNK]
         found += _rows(
             tx,
-            _query().where(
-                executions.c.run_key.in_(part), executions.c.phase != Phase.ENDED
-            ),
+            _query().where(executions.c.run_key.in_(part), executions.c.phase != Phase.ENDED),
         )
     return found
 
@@ -197,6 +207,14 @@ def jobs_of_versions(tx: Tx, wanted: Sequence[tuple[int, int]]) -> list[JobRow]:
     return found
 
 
+def idle_scheduled(tx: Tx) -> list[JobRow]:
+    """Jobs that will fire by themselves, but not before something ends: intervals, mostly."""
+    query = sa.select(jobs.c.key).where(
+        jobs.c.deleted_at.is_(None), jobs.c.next_fire_at.is_(None), jobs.c.status != UNSCHEDULED
+    )
+    return jobs_by_keys(tx, tx.conn.execute(query).scalars().all())
+
+
 def request_cancel(tx: Tx, run_keys: Sequence[int], execution_keys: Sequence[int], by: str,
                    now: int) -> None:  # fmt: skip
     """Note that somebody wants these to end; who asked first stays on record."""
@@ -214,3 +232,65 @@ def request_cancel(tx: Tx, run_keys: Sequence[int], execution_keys: Sequence[int
         )
         .values(cancel_requested_at=now, cancelled_by=by)
     )
+
+
+def execution_ids_of(tx: Tx, run_id: bytes) -> list[bytes]:
+    """The ids of a run's first attempts, in order of its targets."""
+    query = (
+        sa.select(executions.c.id)
+        .join(runs, runs.c.key == executions.c.run_key)
+        .where(runs.c.id == run_id, executions.c.attempt_number == 1)
+        .order_by(executions.c.target_index)
+    )
+    return [bytes(raw) for raw in tx.conn.execute(query).scalars()]
+
+
+def count_waiting(tx: Tx) -> int:
+    """Executions that wait for an agent or a limit."""
+    e = executions.c
+    query = sa.select(sa.func.count()).select_from(executions)
+    ready = tx.conn.execute(query.where(e.phase == Phase.READY)).scalar() or 0
+    limited = sa.select(sa.func.coalesce(sa.func.sum(slots.c.waiting), 0)).select_from(slots)
+    return int(ready) + int(tx.conn.execute(limited).scalar() or 0)
+
+
+def recount_slots(tx: Tx) -> list[tuple[int, str, int, int]]:
+    """Put every job's slots right; (job, key, active, waiting) of those that were wrong."""
+    counted = (
+        sa.select(
+            runs.c.job_key, runs.c.slot_key,
+            sa.func.count().filter(runs.c.admission == 1).label("active"),
+            sa.func.count().filter(runs.c.admission == 2).label("waiting"),
+            sa.func.count().filter(sa.and_(runs.c.admission == 2, runs.c.trigger == 1))
+            .label("scheduled"),
+        )
+        .where(runs.c.finished_at.is_(None), runs.c.admission.in_((1, 2)))
+        .where(runs.c.job_key.in_(sa.select(slots.c.job_key)))
+        .group_by(runs.c.job_key, runs.c.slot_key)
+    )  # fmt: skip
+    actual = {
+        (row.job_key, row.slot_key): (row.active, row.waiting, row.scheduled)
+        for row in tx.conn.execute(counted)
+    }
+    wrong = []
+    for row in tx.conn.execute(sa.select(slots).with_for_update()).all():
+        right = actual.get((row.job_key, row.slot_key), (0, 0, 0))
+        if (row.active, row.waiting, row.scheduled_waiting) != right:
+            wrong.append((row.job_key, row.slot_key, row.active, row.waiting))
+            tx.conn.execute(
+                sa.update(slots)
+                .where(slots.c.job_key == row.job_key, slots.c.slot_key == row.slot_key)
+                .values(active=right[0], waiting=right[1], scheduled_waiting=right[2])
+            )
+    return wrong
+
+
+def jobs_with_history_limit(tx: Tx) -> list[tuple[int, int]]:
+    """(job, runs to keep) of jobs that say how many."""
+    query = sa.select(jobs.c.key, jobs.c.spec).where(jobs.c.deleted_at.is_(None))
+    found = []
+    for row in tx.conn.execute(query):
+        keep = Job.FromString(row.spec).max_run_history
+        if keep:
+            found.append((row.key, keep))
+    return found

@@ -84,7 +84,7 @@ class Store:
         """Batches committed so far; what `wait_commit` compares with."""
         return self.main.commits
 
-    async def wait_commit(self, after: int, timeout: float) -> int:
+    async def wait_commit(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - the clock's
         """Wait until more than `after` batches are committed, or the time is over; the count."""
         if self.main.commits <= after:
             await self._clock.wait(self._commit_seen, timeout)

@@ -25,25 +25,14 @@ FENCE = "fence"
 
 def apply(tx: Tx, batch: Sequence[Any]) -> None:
     """Write every command of the batch. Raises to have it rolled back and split."""
-    creates: list[CreateRun] = []
-    finishes: list[Finish] = []
-    starts: list[Start] = []
-    assigns: list[Assign] = []
+    sorted_: dict[type, list[Any]] = {CreateRun: [], Finish: [], Start: [], Assign: []}
     for command in batch:
-        kind = type(command)
-        if kind is CreateRun:
-            creates.append(command)
-        elif kind is Finish:
-            finishes.append(command)
-        elif kind is Start:
-            if not command.void:
-                starts.append(command)
-        elif kind is Assign:
-            assigns.append(command)
-        elif kind is Call:
+        if type(command) is Call:
             command.run(tx)
         else:
-            raise TypeError(f"not a command: {command!r}")
+            sorted_[type(command)].append(command)
+    creates, finishes, assigns = sorted_[CreateRun], sorted_[Finish], sorted_[Assign]
+    starts = [start for start in sorted_[Start] if not start.void]
     _reset(creates, finishes)
     events: list[Row] = []
     if creates:
@@ -58,7 +47,7 @@ def apply(tx: Tx, batch: Sequence[Any]) -> None:
     changes.save(tx)
     admissions = _admit(tx, changes.ended_runs(), creates)
     if creates:
-        creating.write_fires(tx, creates)
+        creating.write_fires(tx, creates, events)
     _assign(tx, creates, assigns)
     if creates:
         creating.write_runs(tx, creates, admissions, events)

@@ -103,15 +103,17 @@ class NewTarget:
 class Advance:
     """A job's timing moves on; `expected` is the stored `next_fire_at` that was acted on."""
 
-    __slots__ = ("expected", "job_key", "next_fire_at", "next_nominal_at", "status")
+    __slots__ = ("ends", "expected", "job_key", "next_fire_at", "next_nominal_at", "status")
 
     def __init__(self, job_key: int, expected: int, next_fire_at: int | None,
-                 next_nominal_at: int | None, status: int):  # fmt: skip
+                 next_nominal_at: int | None, status: int, *, ends: bool):  # fmt: skip
         self.job_key = job_key
         self.expected = expected
         self.next_fire_at = next_fire_at
         self.next_nominal_at = next_nominal_at
         self.status = status
+        # Whether the job has just fired for the last time, which an event tells.
+        self.ends = ends
 
 
 class CreateRun:

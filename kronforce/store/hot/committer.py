@@ -180,7 +180,7 @@ class Committer:
                 self._apply(Tx(conn), batch)
                 _before_commit()
             _after_commit()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every caller is told, and the thread must live
             if _is_lost(error):
                 self._disconnect()
             return error

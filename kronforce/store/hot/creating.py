@@ -12,7 +12,7 @@ from kronforce.store.fires import record_skips
 from kronforce.store.hot import statements as st
 from kronforce.store.hot.admission import Slots
 from kronforce.store.hot.commands import Created, CreateRun, NewTarget
-from kronforce.store.hot.events import skipped_event, triggered_event
+from kronforce.store.hot.events import skipped_event, triggered_event, unscheduled_event
 from kronforce.store.hot.finishing import PENDING, SplitBatch
 from kronforce.store.tables import Admission, Phase, jobs, requests
 
@@ -88,7 +88,7 @@ def admit(creates: Sequence[CreateRun], slots: Slots) -> dict[int, int]:
     }
 
 
-def write_fires(tx: Tx, creates: Sequence[CreateRun]) -> None:
+def write_fires(tx: Tx, creates: Sequence[CreateRun], events: list[Row]) -> None:
     """The ledger: a row per fired instant; skipped ones extend their range."""
     fired = [run for run in creates if run.fire_at is not None and run.outcome not in _GONE]
     rows = [
@@ -116,6 +116,11 @@ def write_fires(tx: Tx, creates: Sequence[CreateRun]) -> None:
             if (a := run.advance) is not None and run.outcome is not Created.STALE
         ],
     )
+    events += [
+        unscheduled_event(run)
+        for run in creates
+        if run.advance is not None and run.advance.ends and run.outcome is not Created.STALE
+    ]
 
 
 def write_runs(

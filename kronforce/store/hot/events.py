@@ -39,6 +39,15 @@ def skipped_event(run: CreateRun, target: NewTarget) -> Row:
     )  # fmt: skip
 
 
+def unscheduled_event(run: CreateRun) -> Row:
+    """`job.unscheduled`: the schedule has come to its end."""
+    job = run.job
+    return (
+        "job.unscheduled", INFO, run.created_at, f"{job.name} fires no more by itself",
+        run.principal, job.id, job.name, job.group, run.id, None, None,
+    )  # fmt: skip
+
+
 def started_event(live: Any, at: int) -> Row:
     """`execution.started`."""
     run = live.run

@@ -141,7 +141,7 @@ def _target_row(f: Finish) -> Row:
 
 def _attempt_row(finish: Finish) -> Row:
     following, live = finish.next_attempt, finish.live
-    assert following is not None  # noqa: S101 - the caller chose those that have one
+    assert following is not None
     return new_attempt_row(live, following, finish.finished_at)
 
 

@@ -1,0 +1,107 @@
+"""Ending what somebody wants ended: waiting work at once, running work through its agent.
+
+The wish is stored first, so that it survives a crash and reaches an agent that
+is away when it comes back. Whoever is cancelled gets no further attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from kronforce.clock import Clock
+from kronforce.core.access import Scope
+from kronforce.core.ids import from_text
+from kronforce.core.lifecycle import Reason, State
+from kronforce.engine.completion import Completion
+from kronforce.engine.live import LiveExecution
+from kronforce.engine.loading import Loader
+from kronforce.engine.sessions import Sessions
+from kronforce.engine.watching import Hub
+from kronforce.errors import FailedPrecondition, NotFound
+from kronforce.failpoints import failpoint
+from kronforce.store import open_work
+from kronforce.store.executions import find_execution
+from kronforce.store.open_work import OpenRow
+from kronforce.store.runs import find_run
+from kronforce.store.store import Store
+from kronforce.store.tables import Phase
+
+_after_request = failpoint("engine.cancel.after_request")
+
+_WAITING = (Phase.READY, Phase.CONCURRENCY, Phase.RETRY_WAIT)
+
+
+class Cancelling:
+    """Cancels runs and executions."""
+
+    def __init__(self, *, store: Store, clock: Clock, loader: Loader, completion: Completion,
+                 sessions: Sessions, hub: Hub):  # fmt: skip
+        self._store = store
+        self._clock = clock
+        self._loader = loader
+        self._completion = completion
+        self._sessions = sessions
+        self._hub = hub
+
+    async def cancel_run(self, scope: Scope, run_id: str, by: str, reason: str) -> None:
+        """End all of a run that has not ended. Raises NotFound, or FailedPrecondition if it has."""
+        raw = from_text(run_id)
+        row = None if raw is None else await self._store.read(find_run, scope, raw)
+        if row is None:
+            raise NotFound(f"no run {run_id!r}; see `kronforce run list`", reason="RUN_NOT_FOUND")
+        if row.finished_at is not None:
+            raise _already(f"run {run_id} has ended")
+        await self.cancel_keys([row.key], by=by, reason=Reason.CANCELLED, message=reason)
+
+    async def cancel_execution(self, scope: Scope, execution_id: str, by: str, reason: str) -> None:
+        """End one execution; its target is not retried."""
+        raw = from_text(execution_id)
+        row = None if raw is None else await self._store.read(find_execution, scope, raw)
+        if row is None:
+            raise NotFound(f"no execution {execution_id!r}", reason="EXECUTION_NOT_FOUND")
+        if row.finished_at is not None:
+            raise _already(f"execution {execution_id} has ended")
+        rows = await self._store.read(open_work.of_runs, [row.run_key])
+        await self._cancel([r for r in rows if r.key == row.key], [], by, Reason.CANCELLED, reason)
+
+    async def cancel_keys(
+        self, run_keys: Sequence[int], *, by: str, reason: Reason, message: str
+    ) -> None:
+        """End runs by key; those that have ended meanwhile are left alone."""
+        rows = await self._store.read(open_work.of_runs, run_keys)
+        await self._cancel(rows, run_keys, by, reason, message)
+
+    async def _cancel(
+        self, rows: Sequence[OpenRow], run_keys: Sequence[int], by: str, reason: Reason,
+        message: str,
+    ) -> None:  # fmt: skip
+        lives = [live for live in await self._loader.adopt(rows) if not live.ended]
+        for live in lives:
+            live.cancel_reason = reason
+            if run_keys:
+                live.run.cancelled_by = by
+        await self._store.write(
+            open_work.request_cancel, run_keys, [live.key for live in lives], by,
+            self._clock.now_us(),
+        )  # fmt: skip
+        _after_request()
+        text = f"cancelled by {by}" + (f": {message}" if message else "")
+        await asyncio.gather(*(self._end(live, reason, text) for live in lives))
+
+    async def _end(self, live: LiveExecution, reason: Reason, text: str) -> None:
+        if live.ended or live.finishing:
+            return
+        if live.phase in _WAITING and live.session is None:
+            done = asyncio.Event()
+            live.dones.append(done.set)
+            self._completion.never_started(live, State.CANCELLED, reason, text)
+            await done.wait()
+            return
+        # On its way to an agent it is told once the assignment is stored.
+        self._hub.changed(live, reason=Reason.CANCELLING)
+        self._sessions.send_cancel(live)
+
+
+def _already(what: str) -> FailedPrecondition:
+    return FailedPrecondition(f"{what}: there is nothing to cancel", reason="ALREADY_TERMINAL")

@@ -1,0 +1,361 @@
+"""How executions end: reports, judged once, written in one transaction, then acknowledged.
+
+A report counts only under the execution's current fence and only after its
+output is stored to the offsets it names. What follows (another attempt, the
+run's end, the next run that a limit lets in) is decided by `core` and written
+with it. Whatever ends an execution, a result, a cancel, a timeout or a loss,
+comes through `end`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+
+from kronforce.clock import Clock
+from kronforce.core.delivery import decide_loss
+from kronforce.core.ids import IdSource
+from kronforce.core.lifecycle import Reason, State
+from kronforce.core.retry import decide_retry
+from kronforce.engine.keys import KeySource
+from kronforce.engine.live import LiveExecution, LiveTable
+from kronforce.engine.output import OutputIntake
+from kronforce.engine.timers import Timers
+from kronforce.engine.watching import Hub
+from kronforce.failpoints import failpoint
+from kronforce.store.hot.commands import Finish, NextAttempt, Start
+from kronforce.store.store import Store
+from kronforce.store.tables import Phase
+from kronforce.v1.agent_service_pb2 import ExecutionOutput, Result
+from kronforce.v1.execution_pb2 import OutputChunk
+from kronforce.v1.run_pb2 import RunStatus
+
+log = logging.getLogger(__name__)
+
+# Without any progress for this long, while the session lives, missing output becomes a gap.
+OUTPUT_PATIENCE_SECS = 30.0
+# A finish that the store did not take is tried again after this long; the agent keeps the result.
+RETRY_SECS = 0.5
+
+SECOND = 1_000_000
+RUNNING = 3
+# Output that may ride in a result.
+MAX_INLINE = 16 << 10
+MAX_MESSAGE = 1_000
+
+_on_result = failpoint("engine.completion.result")
+_after_commit = failpoint("engine.completion.after_commit")
+
+Ended = Callable[[LiveExecution, Finish], None]
+
+_REPORTED = frozenset({State.SUCCEEDED, State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST})
+
+
+class Completion:
+    """Starts and ends of executions."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: IdSource, keys: KeySource, table: LiveTable,
+        hub: Hub, output: OutputIntake, timers: Timers,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._keys = keys
+        self._table = table
+        self._hub = hub
+        self._output = output
+        self._timers = timers
+        self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        # Called when an agent has accepted an execution, and after the commit of each end.
+        self.started: Callable[[LiveExecution], None] = _no_start
+        self.ended: Ended = _nothing
+        # Called with another attempt of the same target, once it is durable.
+        self.attempt_made: Callable[[LiveExecution, int | None], None] = _no_attempt
+        # Called with the keys of runs that a limit has let in.
+        self.admitted: Callable[[list[int]], None] = _no_admission
+
+    def accepted(self, live: LiveExecution) -> None:
+        """The agent has recorded the assignment and starts it."""
+        if live.phase != Phase.ASSIGNED or live.finishing:
+            return
+        now = self._clock.now_us()
+        live.phase, live.started_at = Phase.RUNNING, now
+        self.started(live)
+        live.start = Start(live, live.key, live.fence, now, self._started)
+        live.start_cut = self._store.main.cuts
+        self._store.stage(live.start)
+
+    def _started(self, start: Start, error: Exception | None) -> None:
+        live: LiveExecution = start.live
+        if live.start is start:
+            live.start = None
+        if start.void or live.ended:
+            return
+        if error is not None:
+            log.warning("a start was not stored: %s", error,
+                        extra={"action": "start_failed", "execution": live.id_text})  # fmt: skip
+            if not live.finishing:
+                self._timers.after(RETRY_SECS, lambda: self._restart(live))
+            return
+        run = live.run
+        run.state, run.revision = RUNNING, run.revision + 1
+        run.started_at = run.started_at or start.at
+        self._hub.changed(live)
+
+    def _restart(self, live: LiveExecution) -> None:
+        if live.ended or live.finishing:
+            return
+        assert live.started_at is not None
+        live.start = Start(live, live.key, live.fence, live.started_at, self._started)
+        live.start_cut = self._store.main.cuts
+        self._store.stage(live.start)
+
+    def result(self, live: LiveExecution, result: Result, done: Callable[[], None]) -> None:
+        """A report under the current fence; `done` is called once it is stored."""
+        _on_result()
+        live.dones.append(done)
+        if live.finishing:
+            return
+        live.finishing = True
+        if live.session is not None:
+            live.session.drop(live)
+        chunks = self._inline_chunks(live, result)
+        if chunks:
+            self._hub.output(live, chunks)
+        first = _streamed_ends(result)
+        self._when_stored(live, first, lambda: self._finish(live, result, chunks))
+
+    def _inline_chunks(self, live: LiveExecution, result: Result) -> list[OutputChunk]:
+        """Output in the result that the stream did not bring already."""
+        known = live.output.offsets if live.output is not None else None
+        chunks = []
+        for chunk in result.output:
+            if known is not None and chunk.offset < known[chunk.stream]:
+                continue
+            chunks.append(chunk)
+        return chunks
+
+    def _when_stored(
+        self, live: LiveExecution, ends: tuple[int, int], then: Callable[[], None]
+    ) -> None:
+        """Call `then` once streamed output is stored to these offsets, or given up."""
+        if ends == (0, 0) or (live.output is not None and live.output.is_stored_to(*ends)):
+            then()
+            return
+        state = self._output.state_of(live)
+        seen = state.sequence
+
+        def check() -> None:
+            if not state.is_stored_to(*ends):
+                state.waiting.append(check)
+                return
+            then()
+
+        def give_up(seen: int) -> None:
+            if live.ended or state.is_stored_to(*ends):
+                return
+            if state.sequence > seen or live.session is None or live.session.closed:
+                now_seen = state.sequence
+                self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(now_seen))
+                return
+            self._output.close_gap(live, *ends)
+
+        state.waiting.append(check)
+        self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(seen))
+
+    def _finish(self, live: LiveExecution, result: Result, chunks: list[OutputChunk]) -> None:
+        """Judge a result and write the end."""
+        now = self._clock.now_us()
+        state, reason = _judge(live, result)
+        finish = Finish(live, state, reason, now)
+        finish.message = result.message[:MAX_MESSAGE]
+        if result.HasField("exit_code"):
+            finish.exit_code = result.exit_code
+        finish.signal = result.signal
+        finish.started_at = live.started_at or now
+        finish.stdout_bytes, finish.stderr_bytes = result.stdout_bytes, result.stderr_bytes
+        if chunks:
+            inline = ExecutionOutput(execution_id=live.id_text, fence=live.fence)
+            inline.chunks.extend(chunks)
+            finish.inline = inline.SerializeToString()
+        if result.HasField("outputs"):
+            finish.outputs = result.outputs.SerializeToString()
+        self.end(finish)
+
+    def lost(self, live: LiveExecution, reason: Reason) -> None:
+        """Nobody can say how it ended."""
+        live.finishing = True
+        finish = Finish(live, State.LOST, reason, self._clock.now_us())
+        finish.started_at = live.started_at
+        self.end(finish)
+
+    def never_started(self, live: LiveExecution, state: State, reason: str, message: str) -> None:
+        """It ends without having run: cancelled, expired, refused."""
+        live.finishing = True
+        finish = Finish(live, state, reason, self._clock.now_us())
+        finish.message = message[:MAX_MESSAGE]
+        self.end(finish)
+
+    def end(self, finish: Finish) -> None:
+        """Write an end; tried again until the store takes it."""
+        live: LiveExecution = finish.live
+        finish.agent_key = live.agent_key
+        self._decide_next(finish)
+        start = live.start
+        if start is not None and live.start_cut == self._store.main.cuts:
+            # Not written yet: this writes both.
+            start.void = True
+            finish.tell_start = True
+        elif live.phase == Phase.ASSIGNED and finish.started_at is not None:
+            finish.tell_start = True
+
+        def committed(command: Finish, error: Exception | None) -> None:
+            if error is not None:
+                extra = {"action": "finish_retry", "execution": live.id_text}
+                log.warning("an end was not stored, trying again: %s", error, extra=extra)
+                self._timers.after(RETRY_SECS, lambda: self._store.stage(command))
+                return
+            _after_commit()
+            self._committed(command)
+            for done in live.dones:
+                done()
+
+        finish.then = committed
+        self._store.stage(finish)
+
+    def _decide_next(self, finish: Finish) -> None:
+        """Whether another attempt follows, and when."""
+        live: LiveExecution = finish.live
+        if live.run.cancelled_by or live.cancel_reason:
+            return
+        state, reason = State(finish.state), finish.reason
+        settings = live.run.job.settings
+        if state is State.LOST:
+            loss = decide_loss(settings.delivery, lost_attempts=live.losses + 1,
+                               reason=Reason(reason))  # fmt: skip
+            finish.reason = loss.reason
+            if loss.redeliver:
+                self._attach(finish, delay=0.0, losses=live.losses + 1)
+            return
+        if finish.started_at is None:
+            return
+        retry = decide_retry(
+            settings.retry, attempt_number=live.attempt_number, lost_attempts=live.losses,
+            state=state, reason=reason, exit_code=finish.exit_code, rng=self._rng,
+        )  # fmt: skip
+        if retry is not None:
+            self._attach(finish, delay=retry.delay_secs, losses=live.losses)
+
+    def _attach(self, finish: Finish, *, delay: float, losses: int) -> None:
+        live: LiveExecution = finish.live
+        settings = live.run.job.settings
+        due = finish.finished_at + int(delay * SECOND) if delay > 0 else None
+        deadline = None
+        if settings.queue_timeout_secs:
+            deadline = (due or finish.finished_at) + settings.queue_timeout_secs * SECOND
+        finish.next_attempt = NextAttempt(
+            execution_key=self._keys(), execution_id=self._ids(),
+            attempt_number=live.attempt_number + 1, losses=losses, retry_of=live.retry_root,
+            due_at=due, queue_deadline_at=deadline, route=live.route,
+        )  # fmt: skip
+
+    def _committed(self, finish: Finish) -> None:
+        live: LiveExecution = finish.live
+        self._output.forget(live)
+        if not finish.applied:
+            # Somebody else ended it: what the store holds counts.
+            self._table.remove(live)
+            return
+        run = live.run
+        run.revision += 1
+        if finish.started_at is not None:
+            run.started_at = run.started_at or finish.started_at
+            run.state = RUNNING
+        following = self._follow(finish)
+        self._tell(finish)
+        self._table.remove(live)
+        if following is not None:
+            assert finish.next_attempt is not None
+            self.attempt_made(following, finish.next_attempt.due_at)
+        self.ended(live, finish)
+        if finish.admitted:
+            self.admitted(finish.admitted)
+
+    def _follow(self, finish: Finish) -> LiveExecution | None:
+        """The live form of the attempt that was written with the end."""
+        attempt, live = finish.next_attempt, finish.live
+        if attempt is None:
+            live.run.open_targets -= 1
+            return None
+        phase = Phase.READY if attempt.due_at is None else Phase.RETRY_WAIT
+        following = LiveExecution(
+            live.run, key=attempt.execution_key, id_=attempt.execution_id,
+            target_index=live.target_index, attempt_number=attempt.attempt_number,
+            retry_of=attempt.retry_of, losses=attempt.losses, phase=phase, route=attempt.route,
+            fence=0, queue_deadline_at=attempt.queue_deadline_at,
+            bound_agent_key=live.bound_agent_key,
+        )  # fmt: skip
+        self._table.add(following)
+        return following
+
+    def _tell(self, finish: Finish) -> None:
+        run = finish.live.run
+        status = RunStatus(state_reason=finish.reason, message=finish.message,
+                           execution_state=finish.state)  # type: ignore[arg-type]  # fmt: skip
+        if finish.exit_code is not None:
+            status.exit_code = finish.exit_code
+        if finish.run_finished:
+            run.state = finish.run_state
+            status.finished_at.FromMicroseconds(finish.finished_at)
+            if finish.outputs is not None:
+                status.outputs.ParseFromString(finish.outputs)
+        elif finish.next_attempt is not None and finish.next_attempt.due_at is not None:
+            status.next_attempt_at.FromMicroseconds(finish.next_attempt.due_at)
+        self._hub.ended(finish.live, status)
+
+
+def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:
+    """What the agent reported, held against what was asked for."""
+    try:
+        state = State(result.state)
+    except ValueError:
+        state = State.LOST
+    if state not in _REPORTED:
+        return State.FAILED, Reason.UNSUPPORTED
+    if state is State.CANCELLED:
+        return state, live.cancel_reason or result.state_reason or Reason.CANCELLED
+    if state is State.TIMED_OUT:
+        return state, result.state_reason or Reason.TIMEOUT
+    if state is State.LOST:
+        known = {Reason.AGENT_LOST, Reason.AGENT_RESTARTED, Reason.LAUNCHER_DIED}
+        return state, result.state_reason if result.state_reason in known else Reason.AGENT_LOST
+    if state is State.FAILED and live.cancel_reason:
+        # A task that leaves with an error after TERM was ended by the cancel.
+        return State.CANCELLED, live.cancel_reason
+    return state, result.state_reason
+
+
+def _streamed_ends(result: Result) -> tuple[int, int]:
+    """The offsets to which the output stream must have come: the final ones less what is inline."""
+    ends = {1: result.stdout_bytes, 2: result.stderr_bytes}
+    for chunk in result.output:
+        ends[chunk.stream] = min(ends[chunk.stream], chunk.offset)
+    return ends[1], ends[2]
+
+
+def _nothing(_live: LiveExecution, _finish: Finish) -> None:
+    return None
+
+
+def _no_start(_live: LiveExecution) -> None:
+    return None
+
+
+def _no_attempt(_live: LiveExecution, _due_at: int | None) -> None:
+    return None
+
+
+def _no_admission(_run_keys: list[int]) -> None:
+    return None

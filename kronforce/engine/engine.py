@@ -1,0 +1,202 @@
+"""The engine put together: what the servicers use, and the loops behind it.
+
+Start order matters: agents and jobs are known, held work is loaded and given a
+full lease, then the queue's heads, then the loops run and calls are served.
+Each loop is level-triggered and survives being killed at any point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from kronforce.clock import Clock
+from kronforce.core.ids import IdSource
+from kronforce.core.lifecycle import Reason
+from kronforce.engine.cancelling import Cancelling
+from kronforce.engine.capacity import Capacity
+from kronforce.engine.completion import Completion
+from kronforce.engine.directory import Directory
+from kronforce.engine.dispatcher import Dispatcher
+from kronforce.engine.keys import KeySource
+from kronforce.engine.live import LiveExecution, LiveTable
+from kronforce.engine.loading import Loader
+from kronforce.engine.output import OutputIntake
+from kronforce.engine.rescuer import Rescuer
+from kronforce.engine.retention import Retention
+from kronforce.engine.scheduler import Scheduler
+from kronforce.engine.sessions import Sessions
+from kronforce.engine.snapshots import JobSnapshots
+from kronforce.engine.tasks import Tasks
+from kronforce.engine.timers import Timers
+from kronforce.engine.triggering import Triggering
+from kronforce.engine.views import Views
+from kronforce.engine.watching import Hub
+from kronforce.store import agents as agent_store
+from kronforce.store import open_work
+from kronforce.store.executions import ExecutionRow
+from kronforce.store.hot.commands import CreateRun, Finish
+from kronforce.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What the operator may set."""
+
+    data_dir: Path
+    disk_reserve: int
+    max_pending: int
+    retention: timedelta
+
+
+class Engine:
+    """Everything that decides and drives."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, new_id: IdSource, limits: Limits, controller: str,
+        version: str,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._waiting = 0
+        self.tasks = Tasks()
+        self.timers = Timers(clock)
+        self.table = LiveTable()
+        self.directory = Directory()
+        self.hub = Hub()
+        self.snapshots = JobSnapshots(store)
+        self.keys = KeySource(store)
+        self.capacity = Capacity(
+            folder=limits.data_dir, disk_reserve=limits.disk_reserve,
+            max_pending=limits.max_pending, pending=lambda: self._waiting,
+        )  # fmt: skip
+        self.dispatcher = Dispatcher(store, clock)
+        store.main.before_cut = self.dispatcher.before_cut
+        self.triggering = Triggering(
+            store=store, clock=clock, ids=new_id, keys=self.keys, table=self.table,
+            snapshots=self.snapshots, directory=self.directory, dispatcher=self.dispatcher,
+            hub=self.hub, capacity=self.capacity,
+        )  # fmt: skip
+        self.output = OutputIntake(
+            store=store, clock=clock, table=self.table, hub=self.hub, capacity=self.capacity
+        )
+        self.completion = Completion(
+            store=store, clock=clock, ids=new_id, keys=self.keys, table=self.table, hub=self.hub,
+            output=self.output, timers=self.timers,
+        )  # fmt: skip
+        self.loader = Loader(
+            store=store, clock=clock, table=self.table, snapshots=self.snapshots,
+            directory=self.directory, dispatcher=self.dispatcher, timers=self.timers,
+            tasks=self.tasks,
+        )  # fmt: skip
+        self.sessions = Sessions(
+            store=store, clock=clock, table=self.table, directory=self.directory,
+            dispatcher=self.dispatcher, completion=self.completion, output=self.output,
+            hub=self.hub, loader=self.loader, timers=self.timers, tasks=self.tasks,
+            controller=controller, version=version,
+        )  # fmt: skip
+        self.cancelling = Cancelling(
+            store=store, clock=clock, loader=self.loader, completion=self.completion,
+            sessions=self.sessions, hub=self.hub,
+        )  # fmt: skip
+        self.scheduler = Scheduler(
+            store=store, clock=clock, snapshots=self.snapshots, triggering=self.triggering,
+            capacity=self.capacity,
+        )  # fmt: skip
+        self.views = Views(store=store, clock=clock, table=self.table, hub=self.hub)
+        self._rescuer = Rescuer(
+            store=store, clock=clock, loader=self.loader, completion=self.completion,
+            sessions=self.sessions, dispatcher=self.dispatcher, output=self.output,
+            capacity=self.capacity, keys=self.keys,
+        )  # fmt: skip
+        self._retention = Retention(store=store, clock=clock, keep=limits.retention)
+        self._controller = controller
+        self._clock = clock
+        self._loops: list[asyncio.Task[None]] = []
+        self._connect_parts()
+
+    def _connect_parts(self) -> None:
+        """Who tells whom."""
+        self.triggering.created = self._created
+        self.triggering.replace_older = self._replace_older
+        self.completion.started = self._started
+        self.completion.ended = self._ended
+        self.completion.attempt_made = self._attempt_made
+        self.completion.admitted = self._admitted
+
+    async def start(self) -> None:
+        """Load what is open, then run the loops."""
+        await self.keys.fill()
+        now = self._clock.now_us()
+        await self._store.write(agent_store.close_sessions, self._controller, now)
+        for row in await self._store.read(agent_store.all_agents):
+            self.directory.put(row)
+        self._waiting = await self._store.read(open_work.count_waiting)
+        await self._load_held()
+        await self.loader.load_ready()
+        await self.scheduler.load()
+        for name, loop in self._all_loops():
+            self._loops.append(asyncio.create_task(loop, name=name))
+
+    def _all_loops(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        return [
+            ("timers", self.timers.run()),
+            ("sessions", self.sessions.run()),
+            ("scheduler", self.scheduler.run()),
+            ("rescuer", self._rescuer.run()),
+            ("retention", self._retention.run()),
+        ]
+
+    async def _load_held(self) -> None:
+        """What agents have, or may have: it waits for them, from now on for a full term."""
+        rows = await self._store.read(open_work.held)
+        lives = await self.loader.adopt(rows)
+        await self.loader.resume_output(lives)
+        for live in lives:
+            if live.agent_key is not None:
+                self.sessions.keep_away(live.agent_key, live)
+
+    async def stop(self) -> None:
+        """End the loops and what they started; the store stays open."""
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        for session in list(self.dispatcher.sessions.values()):
+            session.close()
+        await self.tasks.stop()
+
+    def waiting_reason(self, row: ExecutionRow) -> str:
+        """Why a ready execution waits: `queue`, `slot`, `labels` or `offline`."""
+        live = self.table.by_key.get(row.key)
+        return self.dispatcher.waiting_reason(live, row.route, self.directory.views())
+
+    def _created(self, run: CreateRun) -> None:
+        self._waiting += sum(not target.skip_reason for target in run.targets)
+
+    def _started(self, live: LiveExecution) -> None:
+        self._waiting -= 1
+        self.scheduler.run_started(live)
+
+    def _ended(self, live: LiveExecution, finish: Finish) -> None:
+        if live.started_at is None:
+            self._waiting -= 1
+        self.tasks.spawn(self.scheduler.run_ended(live, finish), name="run-ended")
+
+    def _attempt_made(self, live: LiveExecution, due_at: int | None) -> None:
+        self._waiting += 1
+        self.loader.wait_for_retry(live, due_at)
+
+    def _admitted(self, run_keys: list[int]) -> None:
+        self.tasks.spawn(self.loader.admitted(run_keys), name="admitted")
+
+    def _replace_older(self, run: CreateRun) -> None:
+        self.tasks.spawn(self._replace(run), name="replace")
+
+    async def _replace(self, run: CreateRun) -> None:
+        older = await self._store.read(open_work.open_run_keys, run.job.key, run.key)
+        await self.cancelling.cancel_keys(
+            older, by="replace", reason=Reason.REPLACED, message="a newer run replaced it"
+        )

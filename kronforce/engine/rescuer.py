@@ -1,0 +1,118 @@
+"""What nobody else would notice: waits that are over, agents that stay away, counts that drift.
+
+A level-triggered sweep: reread, act, sleep. Each look goes by an index and is
+bounded, so that its cost follows what is overdue.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from kronforce.clock import Clock
+from kronforce.core.lifecycle import Reason, State
+from kronforce.engine.capacity import Capacity
+from kronforce.engine.completion import Completion
+from kronforce.engine.dispatcher import Dispatcher, Route
+from kronforce.engine.keys import KeySource
+from kronforce.engine.live import LiveExecution
+from kronforce.engine.loading import Loader
+from kronforce.engine.output import OutputIntake
+from kronforce.engine.sessions import Sessions
+from kronforce.store import open_work
+from kronforce.store.store import Store
+
+log = logging.getLogger(__name__)
+
+TICK_SECS = 1.0
+# How often slots are recounted; a difference is a fault of ours, repaired and logged.
+RECOUNT_SECS = 300.0
+# How often retries that come near are loaded: well within the loader's horizon.
+RETRIES_SECS = 10.0
+# Waits ended in one sweep; the rest follow in the next.
+BATCH = 500
+SECOND = 1_000_000
+
+
+class Rescuer:
+    """One loop."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, loader: Loader, completion: Completion,
+        sessions: Sessions, dispatcher: Dispatcher, output: OutputIntake, capacity: Capacity,
+        keys: KeySource,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._clock = clock
+        self._loader = loader
+        self._completion = completion
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+        self._output = output
+        self._capacity = capacity
+        self._keys = keys
+        self._recount_at = clock.monotonic() + RECOUNT_SECS
+        self._retries_at = clock.monotonic()
+
+    async def run(self) -> None:
+        """The loop; ends when it is cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("the rescuer tries again", extra={"action": "rescuer_retry"})
+            await self._clock.sleep_until(self._clock.monotonic() + TICK_SECS)
+
+    async def sweep(self) -> None:
+        """Everything once."""
+        self._capacity.measure()
+        self._output.retry_held_back()
+        self._sessions.expire_away()
+        self._expire_unserved()
+        if self._keys.wants_block:
+            await self._keys.fill()
+        await self._expire_overdue()
+        now = self._clock.monotonic()
+        if now >= self._retries_at:
+            self._retries_at = now + RETRIES_SECS
+            await self._loader.load_retries()
+        if now >= self._recount_at:
+            self._recount_at = now + RECOUNT_SECS
+            await self._recount()
+
+    async def _expire_overdue(self) -> None:
+        """What waited longer than `queue_timeout_secs` ends `expired`."""
+        rows = await self._store.read(open_work.overdue, self._clock.now_us(), BATCH)
+        for live in await self._loader.adopt(rows):
+            if _waits(live):
+                self._completion.never_started(
+                    live, State.EXPIRED, Reason.QUEUE_TIMEOUT,
+                    "waited longer than queue_timeout_secs",
+                )  # fmt: skip
+
+    def _expire_unserved(self) -> None:
+        """What waits for agents that are away ends `expired` after `offline_timeout_secs`."""
+        now = self._clock.now_us()
+        for route in self._dispatcher.routes.values():
+            if route.unserved_since is not None and route.heap:
+                self._expire_route(route, route.unserved_since, now)
+
+    def _expire_route(self, route: Route, since: int, now: int) -> None:
+        for _, _, live in route.heap[:BATCH]:
+            limit = live.run.job.settings.offline_timeout_secs
+            begun = max(since, live.run.created_at)
+            if limit and now - begun > limit * SECOND and _waits(live):
+                self._completion.never_started(
+                    live, State.EXPIRED, Reason.OFFLINE_TIMEOUT,
+                    f"no agent that can run it was online for {limit} s",
+                )  # fmt: skip
+
+    async def _recount(self) -> None:
+        for job_key, slot_key, active, waiting in await self._store.write(open_work.recount_slots):
+            log.error(
+                "slots of job %d %r were counted as %d active, %d waiting: put right",
+                job_key, slot_key, active, waiting, extra={"action": "slots_repaired"},
+            )  # fmt: skip
+
+
+def _waits(live: LiveExecution) -> bool:
+    return not live.ended and not live.finishing and live.session is None

@@ -1,0 +1,307 @@
+"""Fires jobs when their schedules say so.
+
+Holds a heap of the next minute only; the rest is an indexed column, so cost
+follows what is due and not what exists. A fire and the job's next instant are
+written in one transaction, and the ledger's key (job, nominal instant) makes a
+fire happen once, whoever tries and however often. What was missed, skipped or
+held back becomes rows of the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from kronforce.clock import Clock, from_us, to_us
+from kronforce.core.job_timing import LastEnd, plan_timing
+from kronforce.core.schedules.interval import Interval
+from kronforce.core.schedules.misfire import DueFire, FirePlan, SkippedRange, plan_fires
+from kronforce.core.schedules.window import JobStatus
+from kronforce.engine.capacity import Capacity
+from kronforce.engine.live import LiveExecution
+from kronforce.engine.snapshots import JobSnapshot, JobSnapshots
+from kronforce.engine.triggering import SCHEDULER, Triggering
+from kronforce.errors import KronforceError
+from kronforce.failpoints import failpoint
+from kronforce.store import jobs as job_store
+from kronforce.store import open_work
+from kronforce.store.events import NewEvent, insert_events
+from kronforce.store.fires import record_skips
+from kronforce.store.hot.commands import Advance, Created, CreateRun, Finish
+from kronforce.store.jobs import JobRow
+from kronforce.store.store import Store
+
+log = logging.getLogger(__name__)
+
+# What is due within this is held in memory; the column is read again before it has passed.
+HORIZON = timedelta(seconds=60)
+RELOAD_SECS = 30.0
+# Jobs read at a time; when a batch is full the next follows at once.
+BATCH = 1_000
+# After a fire that the store did not take: how long until it is tried again.
+RETRY_SECS = 1.0
+
+NAME = "scheduler"
+
+_before_fire = failpoint("engine.scheduler.before_fire")
+
+
+class Scheduler:
+    """One loop. `changed` is called after a job's timing was written."""
+
+    def __init__(self, *, store: Store, clock: Clock, snapshots: JobSnapshots,
+                 triggering: Triggering, capacity: Capacity):  # fmt: skip
+        self._store = store
+        self._clock = clock
+        self._snapshots = snapshots
+        self._triggering = triggering
+        self._capacity = capacity
+        self._heap: list[tuple[int, int]] = []
+        self._due: dict[int, JobRow] = {}
+        self._wake = asyncio.Event()
+        self._not_started: dict[int, set[int]] = {}
+        self.key = 0
+        self.name = NAME
+
+    def changed(self, row: JobRow) -> None:
+        """A job was made or its timing changed."""
+        self._snapshots.forget(row.key)
+        self._due.pop(row.key, None)
+        if row.deleted_at is None:
+            self._hold(row)
+            self._wake.set()
+
+    def _hold(self, row: JobRow) -> None:
+        at = row.next_fire_at
+        if at is None or at > to_us(self._clock.now() + HORIZON):
+            return
+        known = self._due.get(row.key)
+        if known is None or known.next_fire_at != at:
+            heapq.heappush(self._heap, (at, row.key))
+        self._due[row.key] = row
+
+    async def load(self) -> None:
+        """At start: which scheduled runs have not started, and intervals that nobody counts."""
+        for job_key, run_key in await self._store.read(open_work.scheduled_not_started):
+            self._not_started.setdefault(job_key, set()).add(run_key)
+        for row in await self._store.read(open_work.idle_scheduled):
+            await self._count_interval(row)
+
+    async def run(self) -> None:
+        """The loop; ends when it is cancelled."""
+        reload_at = self._clock.monotonic()
+        while True:
+            if self._clock.monotonic() >= reload_at:
+                reload_at = self._clock.monotonic() + RELOAD_SECS
+                await self._guarded(self._reload())
+            await self._guarded(self._fire_due())
+            timeout = reload_at - self._clock.monotonic()
+            if self._heap:
+                wait = (self._heap[0][0] - self._clock.now_us()) / 1_000_000
+                timeout = min(timeout, wait)
+            await self._clock.wait(self._wake, max(0.0, timeout))
+            self._wake.clear()
+
+    async def _guarded(self, work: Any) -> None:
+        """A store that is away must not end the loop."""
+        try:
+            await work
+        except Exception:
+            log.exception("the scheduler tries again", extra={"action": "scheduler_retry"})
+            await self._clock.sleep_until(self._clock.monotonic() + RETRY_SECS)
+
+    async def _reload(self) -> None:
+        until = to_us(self._clock.now() + HORIZON)
+        rows = await self._store.read(job_store.due_jobs, until, BATCH)
+        for row in rows:
+            self._hold(row)
+        if len(rows) == BATCH:
+            # More than a batch is near: these first, then the next.
+            self._wake.set()
+
+    async def _fire_due(self) -> None:
+        now = self._clock.now()
+        due: list[JobRow] = []
+        while self._heap and self._heap[0][0] <= to_us(now) and len(due) < BATCH:
+            at, key = heapq.heappop(self._heap)
+            row = self._due.get(key)
+            if row is not None and row.next_fire_at == at:
+                due.append(self._due.pop(key))
+        if due:
+            await self._fire(due, now)
+
+    async def _fire(self, due: list[JobRow], now: datetime) -> None:
+        await self._triggering.refill_keys()
+        current = await self._store.read(job_store.jobs_by_keys, [row.key for row in due])
+        fired: list[asyncio.Future[None]] = []
+        for row in current:
+            if row.deleted_at is not None or row.next_fire_at is None:
+                continue
+            if row.next_fire_at > to_us(now):
+                self._hold(row)
+                continue
+            fired.append(await self._fire_job(row, now))
+        await asyncio.gather(*fired)
+        again = await self._store.read(job_store.jobs_by_keys, [row.key for row in due])
+        for row in again:
+            if row.deleted_at is None:
+                self._hold(row)
+
+    async def _fire_job(self, row: JobRow, now: datetime) -> asyncio.Future[None]:
+        """Stage a job's fires, the last of which moves its timing on; done when all are stored."""
+        snapshot = self._snapshots.cached_key(row) or self._keep(row)
+        settings = snapshot.settings
+        jitter = settings.jitter(row.id)
+        pause = None if row.paused_until is None else from_us(row.paused_until)
+        gate = settings.gate(status=row.status, paused_until=pause)
+        nominal = row.next_nominal_at if row.next_nominal_at is not None else row.next_fire_at
+        assert nominal is not None
+        plan = plan_fires(
+            settings.schedule, planned=from_us(nominal), now=now - jitter, rule=settings.misfire,
+            gate=gate, zone=settings.zone,
+        )  # fmt: skip
+        advance = self._advance(row, snapshot, plan, now)
+        plan = self._without_overlap(row, plan)
+        _before_fire()
+        if plan.skipped or not plan.fire:
+            await self._store.write(_record, row, plan, None if plan.fire else advance, now)
+            if not plan.fire:
+                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                done.set_result(None)
+                return done
+        return self._stage(row, snapshot, list(plan.fire), advance, now)
+
+    def _keep(self, row: JobRow) -> JobSnapshot:
+        snapshot = JobSnapshot(row)
+        self._snapshots.keep(snapshot)
+        return snapshot
+
+    def _without_overlap(self, row: JobRow, plan: FirePlan) -> FirePlan:
+        """A scheduled fire whose predecessor has not started is skipped, whatever the limit."""
+        if not plan.fire or not self._not_started.get(row.key):
+            return plan
+        late = [fire for fire in plan.fire if fire.caught_up]
+        on_time = [fire for fire in plan.fire if not fire.caught_up]
+        if not on_time:
+            return plan
+        overlap = SkippedRange(
+            first=on_time[0].at, last=on_time[-1].at, count=len(on_time), reason="overlap"
+        )
+        return replace(plan, fire=tuple(late), skipped=(*plan.skipped, overlap))
+
+    def _advance(
+        self, row: JobRow, snapshot: JobSnapshot, plan: FirePlan, now: datetime
+    ) -> Advance:
+        """What the job's row says next."""
+        nominal = plan.next_fire_at
+        settings = snapshot.settings
+        jitter = settings.jitter(row.id)
+        status = row.status
+        if status == JobStatus.PAUSED and row.paused_until and row.paused_until <= to_us(now):
+            status = JobStatus.SCHEDULED
+        waits = isinstance(settings.schedule, Interval) and bool(plan.fire)
+        if nominal is None and not waits and status == JobStatus.SCHEDULED:
+            status = JobStatus.UNSCHEDULED
+        assert row.next_fire_at is not None
+        return Advance(
+            row.key, row.next_fire_at, None if nominal is None else to_us(nominal + jitter),
+            None if nominal is None else to_us(nominal), status,
+            ends=JobStatus.UNSCHEDULED == status != row.status,
+        )  # fmt: skip
+
+    def _stage(self, row: JobRow, snapshot: JobSnapshot, fires: list[DueFire], advance: Advance,
+               now: datetime) -> asyncio.Future[None]:  # fmt: skip
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        left = len(fires)
+
+        def one(run: CreateRun, error: Exception | None) -> None:
+            nonlocal left
+            left -= 1
+            if error is not None:
+                log.warning("a fire of %s was not stored: %s", row.name, error,
+                            extra={"action": "fire_retry", "job": row.name})  # fmt: skip
+            elif run.outcome in (Created.CREATED, Created.WAITING):
+                self._not_started.setdefault(row.key, set()).add(run.key)
+            if left == 0 and not done.done():
+                done.set_result(None)
+
+        for index, fire in enumerate(fires):
+            run = self._triggering.new_run(snapshot, trigger=SCHEDULER, now=to_us(now))
+            run.principal = NAME
+            run.fire_at, run.caught_up = to_us(fire.at), fire.caught_up
+            if index == len(fires) - 1:
+                run.advance = advance
+            self._triggering.stage(run, one)
+        return done
+
+    # What runs tell.
+
+    def run_started(self, live: LiveExecution) -> None:
+        """A scheduled run has started: the next fire of its job does not overlap it."""
+        if live.run.trigger == SCHEDULER:
+            self._not_started.get(live.run.job.key, set()).discard(live.run.key)
+
+    async def run_ended(self, live: LiveExecution, finish: Finish) -> None:
+        """A run has ended: an interval counts from now."""
+        self.run_started(live)
+        if not finish.run_finished or not isinstance(live.run.job.settings.schedule, Interval):
+            return
+        for row in await self._store.read(job_store.jobs_by_keys, [live.run.job.key]):
+            await self._count_interval(row, ended_at=finish.finished_at)
+
+    async def _count_interval(self, row: JobRow, ended_at: int | None = None) -> None:
+        """Plan the next run of an interval job whose last run has ended."""
+        if row.deleted_at is not None or row.next_fire_at is not None:
+            return
+        snapshot = JobSnapshot(row)
+        if not isinstance(snapshot.settings.schedule, Interval):
+            return
+        if await self._store.read(open_work.open_run_keys, row.key):
+            return
+        at = ended_at
+        if at is None:
+            last = (await self._store.read(job_store.last_runs, [row.key])).get(row.key)
+            at = None if last is None else last.finished_at
+        paused = row.status == JobStatus.PAUSED
+        timing = plan_timing(
+            snapshot.settings, row.id, now=self._clock.now(),
+            last=LastEnd(at=None if at is None else from_us(at)), paused=paused,
+            paused_until=None if row.paused_until is None else from_us(row.paused_until),
+        )  # fmt: skip
+        if timing.next_fire_at is None or timing.next_nominal_at is None:
+            return
+        changed = await self._store.write(
+            job_store.set_timing, key=row.key, status=int(timing.status),
+            paused_until=row.paused_until, next_fire_at=to_us(timing.next_fire_at),
+            next_nominal_at=to_us(timing.next_nominal_at), now=self._clock.now_us(), bump=False,
+        )  # fmt: skip
+        self._hold(changed)
+        self._wake.set()
+
+
+def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance | None, now: datetime) -> None:
+    """Write skipped ranges; and where nothing is fired, the job's next instant."""
+    record_skips(
+        tx,
+        [(row.key, to_us(s.first), to_us(s.last), s.count, s.reason, to_us(now))
+         for s in plan.skipped],
+    )  # fmt: skip
+    if advance is None:
+        return
+    try:
+        job_store.set_timing(
+            tx, key=row.key, status=advance.status, paused_until=row.paused_until,
+            next_fire_at=advance.next_fire_at, next_nominal_at=advance.next_nominal_at,
+            now=to_us(now), bump=False,
+        )  # fmt: skip
+    except KronforceError:
+        return
+    if advance.ends:
+        event = NewEvent(kind="job.unscheduled", severity=1, at=to_us(now),
+                         message=f"{row.name} fires no more by itself", actor=NAME, job_id=row.id,
+                         job_name=row.name, group_name=row.group_name)  # fmt: skip
+        insert_events(tx, [event])

@@ -1,0 +1,276 @@
+"""Live views of runs: states and output to any number of watchers.
+
+Fed from memory after each commit, and level-triggered: a slow reader gets the
+newest state of a run, not each one in between, and output that it could not
+take in time is read again from the store, so that no watcher slows an agent
+and none loses a byte. Buffers are bounded; what overflows them is marked, not
+kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from kronforce.core.lifecycle import Reason
+from kronforce.engine.live import LiveExecution, LiveRun
+from kronforce.v1.execution_pb2 import OutputChunk
+from kronforce.v1.run_pb2 import Progress, RunStatus, RunUpdate
+
+# Output bytes that wait for one watcher; beyond it the rest is read from the store.
+BUFFER_BYTES = 1 << 20
+# Updates in one frame, so that a frame stays well below the message limit of 4 MiB.
+FRAME_BYTES = 1 << 20
+# States that wait for one watcher, one per run; beyond it new runs are counted as dropped.
+MAX_STATES = 10_000
+
+Topic = tuple[str, object]
+
+PENDING, RUNNING = 1, 3
+STDOUT, STDERR = 1, 2
+
+
+class Follower:
+    """How far one watcher has seen one execution's output."""
+
+    __slots__ = ("behind", "execution_key", "id_text", "offsets", "run_id", "sequence")
+
+    def __init__(self, id_text: str, run_id: str, execution_key: int) -> None:
+        self.id_text = id_text
+        self.run_id = run_id
+        self.execution_key = execution_key
+        # The last sequence that was handed on; -1: find the place by the offsets.
+        self.sequence = -1
+        self.offsets = {STDOUT: 0, STDERR: 0}
+        # What came live could not be taken: read it from the store.
+        self.behind = False
+
+    @classmethod
+    def stored(cls, id_text: str, run_id: str, execution_key: int) -> Follower:
+        """One that begins with what the store has."""
+        follower = cls(id_text, run_id, execution_key)
+        follower.behind = True
+        return follower
+
+
+class Watcher:
+    """One reader. The hub puts updates in, the reader's stream takes frames out."""
+
+    def __init__(self, *, include_output: bool, from_start: bool) -> None:
+        self.include_output = include_output
+        self._from_start = from_start
+        self._states: dict[str, RunUpdate] = {}
+        self._outputs: deque[RunUpdate] = deque()
+        self._buffered = 0
+        self._dropped = 0
+        self.followers: dict[str, Follower] = {}
+        self.wake = asyncio.Event()
+        self.closed = False
+
+    def state(self, update: RunUpdate) -> None:
+        """A run's newest state takes the place of one that was not taken yet."""
+        if len(self._states) >= MAX_STATES and update.run_id not in self._states:
+            self._dropped += 1
+        else:
+            self._states[update.run_id] = update
+        self.wake.set()
+
+    def output(self, live: LiveExecution, chunks: Sequence[OutputChunk]) -> None:
+        """Live output, in order."""
+        follower = self.follower(live, chunks)
+        for chunk in chunks:
+            self._take(follower, chunk)
+        self.wake.set()
+
+    def follower(self, live: LiveExecution, chunks: Sequence[OutputChunk]) -> Follower:
+        """The execution's follower, made at first sight."""
+        found = self.followers.get(live.id_text)
+        if found is None:
+            found = Follower(live.id_text, live.run.id_text, live.key)
+            if not self._from_start:
+                for chunk in reversed(chunks):
+                    found.offsets[chunk.stream] = chunk.offset
+            self.followers[live.id_text] = found
+        return found
+
+    def _take(self, follower: Follower, chunk: OutputChunk) -> None:
+        known = follower.offsets[chunk.stream]
+        end = chunk.offset + (len(chunk.data) or chunk.gap_bytes)
+        if end <= known:
+            return
+        if follower.behind or chunk.offset > known or self._buffered > BUFFER_BYTES:
+            # Its place in the store is found by the offsets.
+            follower.sequence = follower.sequence if follower.behind else -1
+            follower.behind = True
+            return
+        if chunk.offset < known:
+            chunk = _cut(chunk, known)
+        self.deliver(follower, chunk)
+
+    def deliver(self, follower: Follower, chunk: OutputChunk) -> None:
+        """Queue a chunk that goes on where the watcher stands."""
+        follower.offsets[chunk.stream] = chunk.offset + (len(chunk.data) or chunk.gap_bytes)
+        update = RunUpdate(run_id=follower.run_id)
+        update.output.execution_id = follower.id_text
+        update.output.chunk.CopyFrom(chunk)
+        self._outputs.append(update)
+        self._buffered += len(chunk.data)
+        self.wake.set()
+
+    def progress(self, update: RunUpdate) -> None:
+        """Progress is shown in order with output, and dropped where the reader is slow."""
+        if self._buffered <= BUFFER_BYTES:
+            self._outputs.append(update)
+            self.wake.set()
+
+    def behind(self) -> list[Follower]:
+        """Whose output must be read from the store."""
+        return [f for f in self.followers.values() if f.behind]
+
+    def has_room(self) -> bool:
+        """Whether output read from the store may be queued."""
+        return self._buffered <= BUFFER_BYTES
+
+    def take(self) -> list[RunUpdate]:
+        """What is ready, in order: first states, output, last states."""
+        late = {f.run_id for f in self.followers.values() if f.behind}
+        frame: list[RunUpdate] = []
+        if self._dropped:
+            gap = RunUpdate()
+            gap.gap.dropped, self._dropped = self._dropped, 0
+            frame.append(gap)
+        frame += [u for u in self._states.values() if not u.state.HasField("finished_at")]
+        last = [u for u in self._states.values() if u.state.HasField("finished_at")]
+        size = 0
+        while self._outputs and size < FRAME_BYTES:
+            update = self._outputs.popleft()
+            size += len(update.output.chunk.data)
+            frame.append(update)
+        self._buffered -= size
+        if self._outputs:
+            self._states = {u.run_id: u for u in last}
+            self.wake.set()
+            return frame
+        # A run's last state follows all of its output.
+        frame += [u for u in last if u.run_id not in late]
+        self._states = {u.run_id: u for u in last if u.run_id in late}
+        return frame
+
+    def close(self) -> None:
+        """End the stream after what is queued."""
+        self.closed = True
+        self.wake.set()
+
+
+def _cut(chunk: OutputChunk, known: int) -> OutputChunk:
+    """The part of a chunk from an offset on."""
+    cut = OutputChunk(stream=chunk.stream, offset=known, sequence=chunk.sequence)
+    if chunk.data:
+        cut.data = chunk.data[known - chunk.offset :]
+    else:
+        cut.gap_bytes = chunk.offset + chunk.gap_bytes - known
+    if chunk.HasField("at"):
+        cut.at.CopyFrom(chunk.at)
+    return cut
+
+
+class Hub:
+    """Who watches what."""
+
+    def __init__(self) -> None:
+        self._topics: dict[Topic, list[Watcher]] = {}
+
+    def subscribe(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
+        for topic in topics:
+            self._topics.setdefault(topic, []).append(watcher)
+
+    def unsubscribe(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
+        for topic in topics:
+            watchers = self._topics.get(topic, [])
+            if watcher in watchers:
+                watchers.remove(watcher)
+            if not watchers:
+                self._topics.pop(topic, None)
+
+    def _watchers(self, run: LiveRun) -> list[Watcher]:
+        if not self._topics:
+            return []
+        found: list[Watcher] = []
+        for topic in (
+            ("run", run.id_text),
+            ("job", run.job.key),
+            ("group", run.job.group),
+            ("mine", (run.principal_key, run.client_id)),
+        ):
+            found += self._topics.get(topic, ())
+        return found if len(found) < 2 else list(dict.fromkeys(found))
+
+    def run_created(self, run: LiveRun, *, waiting: bool) -> None:
+        """A run is durable."""
+        watchers = self._watchers(run)
+        if watchers:
+            update = _update(run)
+            if waiting:
+                update.state.state_reason = Reason.CONCURRENCY
+            _tell(watchers, update)
+
+    def changed(self, live: LiveExecution, *, reason: str = "") -> None:
+        """An execution was assigned, started, or is to end."""
+        watchers = self._watchers(live.run)
+        if watchers:
+            update = _update(live.run)
+            _describe(update.state, live)
+            update.state.state_reason = reason
+            _tell(watchers, update)
+
+    def ended(self, live: LiveExecution, status: RunStatus) -> None:
+        """An execution ended; `status` is filled in by completion, its run's end included."""
+        watchers = self._watchers(live.run)
+        if watchers:
+            update = _update(live.run)
+            update.state.MergeFrom(status)
+            _describe(update.state, live)
+            update.state.execution_state = status.execution_state
+            if status.HasField("finished_at"):
+                update.state.state = live.run.state  # type: ignore[assignment]  # the number
+            _tell(watchers, update)
+
+    def output(self, live: LiveExecution, chunks: Sequence[OutputChunk]) -> None:
+        """Output has come, stored or not."""
+        for watcher in self._watchers(live.run):
+            if watcher.include_output:
+                watcher.output(live, chunks)
+
+    def progress(self, live: LiveExecution, progress: Progress) -> None:
+        """The task said how far it is."""
+        watchers = self._watchers(live.run)
+        if watchers:
+            update = RunUpdate(run_id=live.run.id_text)
+            update.progress.CopyFrom(progress)
+            update.progress.execution_id = live.id_text
+            for watcher in watchers:
+                watcher.progress(update)
+
+
+def _update(run: LiveRun) -> RunUpdate:
+    update = RunUpdate(run_id=run.id_text)
+    state = update.state
+    state.state = run.state  # type: ignore[assignment]  # the enum's number
+    state.revision = run.revision
+    state.job_id, state.job_name = run.job.id_text, run.job.name
+    if run.started_at is not None:
+        state.started_at.FromMicroseconds(run.started_at)
+    return update
+
+
+def _describe(status: RunStatus, live: LiveExecution) -> None:
+    status.execution_id = live.id_text
+    status.execution_state = RUNNING if live.started_at is not None else PENDING  # type: ignore[assignment]  # numbers
+    status.attempt_number = live.attempt_number
+    status.agent_name = live.agent_name
+
+
+def _tell(watchers: Iterable[Watcher], update: RunUpdate) -> None:
+    for watcher in watchers:
+        watcher.state(update)
