@@ -16,6 +16,7 @@ from kronforce.core.access import Scope
 from kronforce.store.database import Tx
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
+from kronforce.store.state_filter import in_state
 from kronforce.store.tables import agents, executions, jobs, runs
 from kronforce.store.visibility import in_scope
 
@@ -131,7 +132,7 @@ def list_executions(
     if run_key is not None:
         query = query.where(executions.c.run_key == run_key)
     if state:
-        query = query.where(executions.c.state == state)
+        query = query.where(in_state(executions.c.state, state))
     if agent_key is not None:
         query = query.where(executions.c.agent_key == agent_key)
     if group:

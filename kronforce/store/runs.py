@@ -16,6 +16,7 @@ from kronforce.core.access import Scope
 from kronforce.store.database import Tx
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
+from kronforce.store.state_filter import in_state
 from kronforce.store.tables import agents, runs
 from kronforce.store.tables import run_targets as targets
 from kronforce.store.visibility import in_scope
@@ -23,6 +24,11 @@ from kronforce.store.visibility import in_scope
 # How far back the end of an id is looked for, and how many may have it.
 SUFFIX_SEARCHED = 10_000
 SUFFIX_FOUND = 100
+
+# How far an id's time and a key's place may be off: ids are made before the commit, and keys are
+# taken in blocks by each controller.
+CLOCK_SLACK_US = 60 * 1_000_000
+KEY_SLACK = 10_000
 
 # More than GetRun shows of them.
 TARGETS_LIMIT = 1_000
@@ -107,11 +113,11 @@ def list_runs(
     if job_key is not None:
         query = query.where(runs.c.job_key == job_key)
     if state:
-        query = query.where(runs.c.state == state)
+        query = query.where(in_state(runs.c.state, state))
     if group:
         query = query.where(runs.c.group_name == group)
     if since is not None:
-        query = query.where(runs.c.created_at >= since)
+        query = query.where(runs.c.created_at >= since, runs.c.key >= _first_key_since(tx, since))
     if id_suffix:
         query = query.where(runs.c.key.in_(_ending_in(tx, scope, id_suffix)))
     return fetch_page(
@@ -156,6 +162,17 @@ def target_counts(tx: Tx, run_keys: Iterable[int]) -> Mapping[int, dict[int, int
 
 def _visible(scope: Scope) -> sa.Select[Any]:
     return sa.select(runs).where(in_scope(runs.c.group_name, scope))
+
+
+def _first_key_since(tx: Tx, since: int) -> int:
+    """A key below which no run is as new: there is no index of `created_at`, but ids hold time."""
+    earliest = max(0, since - CLOCK_SLACK_US) // 1_000 << 80
+    query = sa.select(runs.c.key).where(runs.c.id >= earliest.to_bytes(16, "big"))
+    key = tx.conn.scalar(query.order_by(runs.c.id).limit(1))
+    if key is None:
+        # No id is as new: only the very newest run can be.
+        key = tx.conn.scalar(sa.select(sa.func.max(runs.c.key))) or 0
+    return int(key) - KEY_SLACK
 
 
 def _ending_in(tx: Tx, scope: Scope, suffix: str) -> list[int]:

@@ -283,6 +283,14 @@ runs = Table(
     Column("depth", Integer, nullable=False),
     Index("runs_job", "job_key", "key"),
     Index("runs_group", "group_name", "key"),
+    # For lists of what went wrong; a run that succeeds never enters it.
+    Index(
+        "runs_unhappy",
+        "state",
+        "key",
+        sqlite_where=text("state > 4"),
+        postgresql_where=text("state > 4"),
+    ),
     Index(
         "runs_waiting",
         "job_key",
@@ -361,6 +369,13 @@ executions = Table(
         unique=True,
     ),
     Index("executions_job", "job_key", "key"),
+    Index(
+        "executions_unhappy",
+        "state",
+        "key",
+        sqlite_where=text("state > 4"),
+        postgresql_where=text("state > 4"),
+    ),
     Index(
         "executions_ready",
         "route",

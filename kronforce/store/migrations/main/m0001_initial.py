@@ -252,6 +252,7 @@ def _create_runs() -> None:
     op.create_index("runs_finished", "runs", ["finished_at"], **_only("finished_at IS NOT NULL"))
     op.create_index("runs_group", "runs", ["group_name", "key"])
     op.create_index("runs_job", "runs", ["job_key", "key"])
+    op.create_index("runs_unhappy", "runs", ["state", "key"], **_only("state > 4"))
     op.create_index(
         "runs_waiting",
         "runs",
@@ -326,6 +327,7 @@ def _create_executions() -> None:
     op.create_index("executions_due", "executions", ["due_at"], **_only("phase = 3"))
     op.create_index("executions_held", "executions", ["agent_key"], **_only("phase IN (4, 5)"))
     op.create_index("executions_job", "executions", ["job_key", "key"])
+    op.create_index("executions_unhappy", "executions", ["state", "key"], **_only("state > 4"))
     op.create_index(
         "executions_ready",
         "executions",
