@@ -55,7 +55,3 @@ class Directory:
         """The id of the agent with this key, unless it was removed."""
         row = self.rows.get(key)
         return None if row is None else row.id
-
-    def views(self) -> list[AgentView]:
-        """Every enrolled agent, as choosing sees it."""
-        return [view_of(row) for row in self.rows.values()]

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason
-from kronforce.core.targets import AgentView, Target, can_serve
+from kronforce.core.targets import Target, can_serve
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.session import Session
 from kronforce.engine.snapshots import JobSnapshot
@@ -40,14 +40,10 @@ class Need:
     needs_trust: bool
 
     def met_by(self, session: Session) -> bool:
-        """Whether this connected agent may run such work."""
-        return self.may_be_met_by(session.view)
-
-    def may_be_met_by(self, view: AgentView) -> bool:
         """Whether this agent may ever run such work."""
-        if self.needs_trust and view.local:
+        if self.needs_trust and session.view.local:
             return False
-        return can_serve(self.target, self.task_type, self.group, view)
+        return can_serve(self.target, self.task_type, self.group, session.view)
 
 
 class Route:
@@ -226,16 +222,13 @@ class Dispatcher:
         if not live.ended:
             self.offer(live)
 
-    def waiting_reason(
-        self, live: LiveExecution | None, number: int, enrolled: Iterable[AgentView]
-    ) -> str:
-        """Why a ready execution waits: `labels`, `offline`, `slot` or `queue`."""
+    def waiting_reason(self, live: LiveExecution | None, number: int) -> Reason:
+        """Why a ready execution waits: `slot`, `queue`, or `offline` where nobody is here."""
         route = self.routes.get(number)
         if route is None:
             return Reason.QUEUE
         if not route.sessions:
-            known = any(route.need.may_be_met_by(view) for view in enrolled)
-            return Reason.OFFLINE if known else Reason.LABELS
+            return Reason.OFFLINE
         busy = all(s.free <= 0 or not s.takes_work for s in route.sessions)
         return Reason.SLOT if busy and live is not None and route.head() is live else Reason.QUEUE
 

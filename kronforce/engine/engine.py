@@ -38,7 +38,6 @@ from kronforce.engine.views import Views
 from kronforce.engine.watching import Hub
 from kronforce.store import agents as agent_store
 from kronforce.store import open_work
-from kronforce.store.executions import ExecutionRow
 from kronforce.store.hot.commands import CreateRun, Finish
 from kronforce.store.store import Store
 
@@ -167,11 +166,6 @@ class Engine:
         for session in list(self.dispatcher.sessions.values()):
             session.close()
         await self.tasks.stop()
-
-    def waiting_reason(self, row: ExecutionRow) -> str:
-        """Why a ready execution waits: `queue`, `slot`, `labels` or `offline`."""
-        live = self.table.by_key.get(row.key)
-        return self.dispatcher.waiting_reason(live, row.route, self.directory.views())
 
     def _created(self, run: CreateRun) -> None:
         self._waiting += sum(not target.skip_reason for target in run.targets)
