@@ -7,10 +7,12 @@ answer must be quick and silent: a server that is away means no names, never an 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from kronforce.cli.session import current
-from kronforce.cli.settings import FORMATS
+from cyclopts import Parameter
+
+from kronforce.cli.session import Session
+from kronforce.cli.settings import FORMATS, Settings, UsageError, split_settings
 from kronforce.cli.tree import ALONE, NOUNS
 from kronforce_client import Client, ClientError
 
@@ -21,7 +23,7 @@ _MOST = 200
 _BASH = """\
 _kronforce() {
   local words
-  words="$(kronforce completion words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)"
+  words="$(kronforce completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)"
   COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
 complete -o default -F _kronforce kronforce
@@ -30,14 +32,14 @@ _ZSH = """\
 #compdef kronforce
 _kronforce() {
   local -a found
-  found=("${(@f)$(kronforce completion words "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  found=("${(@f)$(kronforce completion words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
   if [[ -n "$found" ]]; then compadd -a found; else _files; fi
 }
 compdef _kronforce kronforce
 """
 _FISH = """\
 complete -c kronforce -f -a \
-'(kronforce completion words (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+'(kronforce completion words -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
 complete -c kronforce -n '__fish_seen_subcommand_from apply validate' -F
 """
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
@@ -59,7 +61,11 @@ _NAMES_OF = {
 }
 
 
-def completion(shell: Literal["bash", "zsh", "fish", "words"], /, *words: str) -> None:
+def completion(
+    shell: Literal["bash", "zsh", "fish", "words"],
+    /,
+    *words: Annotated[str, Parameter(allow_leading_hyphen=True)],
+) -> None:
     """Print a completion script: eval "$(kronforce completion bash)".
 
     Parameters
@@ -81,22 +87,26 @@ def fitting(words: Sequence[str]) -> list[str]:
     before, typed = list(words[:-1]), words[-1] if words else ""
     if before[-1:] in (["-o"], ["--output"]):
         return list(FORMATS)
-    plain = [word for word in before if not word.startswith("-")]
+    try:
+        settings, rest = split_settings(before)
+    except UsageError:
+        return []  # a flag's value is being typed
+    plain = [word for word in rest if not word.startswith("-")]
     if not plain:
         offered = [*NOUNS, *ALONE]
     elif plain[0] in NOUNS and len(plain) == 1:
         offered = list(NOUNS[plain[0]][1])
     elif len(plain) == 2:
-        offered = _names(_NAMES_OF.get((plain[0], plain[1]), ""))
+        offered = _names(settings, _NAMES_OF.get((plain[0], plain[1]), ""))
     else:
         offered = []
     return [word for word in offered if word.startswith(typed)]
 
 
-def _names(kind: str) -> list[str]:
+def _names(settings: Settings, kind: str) -> list[str]:
     if not kind:
         return []
-    session = current()
+    session = Session(settings=settings)
     try:
         with Client(connection=session.connection(), timeout_secs=_TIMEOUT_SECS) as client:
             return _fetch(client, kind)

@@ -17,8 +17,9 @@ from kronforce.cli.exit_codes import Exit
 from kronforce.cli.pages import page_for, version_line
 from kronforce.cli.settings import Settings, UsageError, split_settings
 
-# Commands of the server side: they have flags of their own, under names that clients use too.
-_PROCESSES = (("up",), ("controller",), ("agent", "run"))
+# Commands whose flags are their own, under names that clients use too: the server's side, and
+# the line that is being completed.
+_WITH_OWN_FLAGS = (("up",), ("controller",), ("agent", "run"), ("completion", "words"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if any(tuple(arguments[: len(each)]) == each for each in _PROCESSES):
+    if any(tuple(arguments[: len(each)]) == each for each in _WITH_OWN_FLAGS):
         return _run_command(arguments, Settings())
     settings, rest = split_settings(arguments)
     if rest[:1] in (["version"], ["--version"]):

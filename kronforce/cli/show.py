@@ -135,8 +135,8 @@ def _table(session: Session, rows: Sequence[Message], columns: Sequence[Column])
     shown = [column for column in columns if wide or not column.wide]
     colours = session.settings.colours(sys.stdout.isatty())
     console = Console(
-        no_color=not colours,
-        force_terminal=colours or None,
+        color_system="auto" if colours else None,
+        force_terminal=colours,
         highlight=False,
         width=None if sys.stdout.isatty() else 1000,
     )

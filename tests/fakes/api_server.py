@@ -188,6 +188,7 @@ class FakeController(
         await self.stop()
 
     async def start(self, port: int = 0) -> None:
+        self._loop = asyncio.get_running_loop()
         self.server = grpc.aio.server(interceptors=[_Errors(self)])
         job_service_pb2_grpc.add_JobServiceServicer_to_server(self, self.server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(self, self.server)
@@ -220,7 +221,8 @@ class FakeController(
             )
 
     def changed(self) -> None:
-        asyncio.get_running_loop().create_task(self._notify())
+        """Wake whoever waits; may be called from any thread."""
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._notify()))
 
     async def _notify(self) -> None:
         async with self._change:
@@ -278,6 +280,7 @@ class FakeController(
             job.id = _uuid()
             job.created_at.CopyFrom(_now())
             job.group = job.group or "Default"
+            job.status = job.status or job_pb2.JobStatus.JOB_STATUS_UNSCHEDULED
         job.version += 1
         job.etag = f"e{next(self._ids)}"
         job.updated_at.CopyFrom(_now())
