@@ -8,6 +8,7 @@ plain method, a stream becomes an iterator, everything else stays as it is.
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent / "kronforce_client"
@@ -38,7 +39,8 @@ def main() -> None:
     imports: set[str] = set()
     classes = [translate(module, name, imports) for module, name in CLASSES.items()]
     text = HEAD + "\n".join(sorted(imports)) + "\n\n\n" + "\n\n\n".join(classes) + "\n"
-    (HERE / "sync_api.py").write_text(text, encoding="utf-8")
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "sync_api.py"
+    target.write_text(text, encoding="utf-8")
 
 
 def translate(module: str, name: str, imports: set[str]) -> str:
