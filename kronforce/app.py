@@ -13,16 +13,22 @@ import random
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
-from kronforce import data_dir, first_start
+from kronforce import __version__, data_dir, first_start
 from kronforce.api.access import MissingRule
+from kronforce.api.agent_servicer import AgentServicer
 from kronforce.api.chain import Chain
+from kronforce.api.event_servicer import EventServicer
+from kronforce.api.execution_servicer import ExecutionServicer
 from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
+from kronforce.api.job_servicer import JobServicer
 from kronforce.api.key_servicer import KeyServicer
+from kronforce.api.reasons import Reasons
 from kronforce.api.server import Server
 from kronforce.api.services import Endpoint, Service, endpoints_of
 from kronforce.api.system_servicer import About, SystemServicer
@@ -30,6 +36,10 @@ from kronforce.api.throttle import Throttle
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.core.ids import IdSource
+from kronforce.engine.agents import Agents
+from kronforce.engine.engine import Engine, Limits
+from kronforce.engine.jobs import Jobs
+from kronforce.errors import AlreadyExists, InvalidArgument
 from kronforce.security import tls
 from kronforce.store.database import Database, open_database
 from kronforce.store.migrate import (
@@ -41,12 +51,25 @@ from kronforce.store.migrate import (
 from kronforce.store.store import Store
 from kronforce.telemetry import logs
 from kronforce.telemetry.calls import CallCounts
-from kronforce.v1 import key_service_pb2, system_service_pb2
+from kronforce.v1 import (
+    agent_service_pb2,
+    event_service_pb2,
+    execution_service_pb2,
+    job_service_pb2,
+    key_service_pb2,
+    system_service_pb2,
+)
 
 log = logs.logger("controller")
 
+# One controller until several are supported: what its sessions are recorded under.
+CONTROLLER = "controller"
+
 # Ended by hand while it was ending: the shell's number for SIGINT.
 FORCED_EXIT = 130
+
+# Who holds agents' sessions, in the store. It outlives restarts and there is one per database.
+CONTROLLER_NAME = "main"
 
 
 def run(config: Config, *, built_in_agent: bool = False) -> None:
@@ -88,12 +111,27 @@ async def controller(
         stack.push_async_callback(store.stop)
         await first_start.ensure_admin_key(config, store=store, clock=clock, new_id=new_id)
 
+        engine = _engine(config, store, clock, new_id)
+        stack.push_async_callback(engine.stop)
+        await engine.start()
+        agents = Agents(
+            store=store,
+            clock=clock,
+            new_id=new_id,
+            directory=engine.directory,
+            sessions=engine.sessions,
+            ca_der=certificate.ca_der if certificate else None,
+        )
+        if built_in_agent:
+            await _enrol_built_in(config, agents, certificate)
+
         identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
         in_flight = InFlight(clock)
         keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
         await _run_in_background(stack, keeper)
 
         services = {
+            **_engine_servicers(config, engine, agents, store, clock, new_id),
             "Key": KeyServicer(store=store, clock=clock, new_id=new_id, revoked=keeper.recheck),
             "System": SystemServicer(store=store, about=_about(config, store, clock)),
         }
@@ -118,7 +156,85 @@ async def controller(
         yield server
 
 
-_FILES = {"Key": key_service_pb2, "System": system_service_pb2}
+_FILES = {
+    "Agent": agent_service_pb2,
+    "Event": event_service_pb2,
+    "Execution": execution_service_pb2,
+    "Job": job_service_pb2,
+    "Key": key_service_pb2,
+    "System": system_service_pb2,
+}
+
+
+def _engine(config: Config, store: Store, clock: Clock, new_id: IdSource) -> Engine:
+    limits = Limits(
+        data_dir=config.data_dir,
+        disk_reserve=config.disk_reserve,
+        max_pending=config.max_pending,
+        retention=timedelta(days=config.retention_days),
+    )
+    return Engine(
+        store=store,
+        clock=clock,
+        new_id=new_id,
+        limits=limits,
+        controller=CONTROLLER_NAME,
+        version=__version__,
+    )
+
+
+async def _enrol_built_in(config: Config, agents: Agents, certificate: tls.Tls | None) -> None:
+    """The agent of this host gets a new credential at each start, and finds it in its folder."""
+    try:
+        enrolled = await agents.enrol_built_in(config.agent_name, tags=config.agent_tags)
+    except (AlreadyExists, InvalidArgument) as error:
+        raise CannotStart(
+            f"the agent of this host cannot be called {config.agent_name!r}: {error.message};"
+            " choose another name with --agent-name or KRONFORCE_AGENT_NAME"
+        ) from error
+    assert enrolled.credential is not None
+    first_start.write_built_in_credential(
+        config,
+        agent_id=enrolled.agent.id,
+        credential=enrolled.credential,
+        ca_pem=certificate.ca_pem if certificate else "",
+    )
+
+
+def _engine_servicers(
+    config: Config, engine: Engine, agents: Agents, store: Store, clock: Clock, new_id: IdSource
+) -> dict[str, object]:
+    """The services that are thin covers of the engine."""
+    jobs = Jobs(
+        store=store,
+        clock=clock,
+        new_id=new_id,
+        scheduler=engine.scheduler,
+        snapshots=engine.snapshots,
+        triggering=engine.triggering,
+        cancelling=engine.cancelling,
+        trust_operators=config.trust_operators,
+    )
+    reasons = Reasons(
+        dispatcher=engine.dispatcher,
+        directory=engine.directory,
+        table=engine.table,
+        sessions=engine.sessions,
+    )
+    return {
+        "Agent": AgentServicer(store=store, agents=agents, sessions=engine.sessions),
+        "Event": EventServicer(store=store, clock=clock),
+        "Execution": ExecutionServicer(
+            store=store, watching=engine.views, cancelling=engine.cancelling, reasons=reasons
+        ),
+        "Job": JobServicer(
+            store=store,
+            clock=clock,
+            jobs=jobs,
+            triggering=engine.triggering,
+            watching=engine.views,
+        ),
+    }
 
 
 def _endpoints(config: Config, servicers: Mapping[str, object]) -> Mapping[str, Endpoint]:

@@ -60,7 +60,11 @@ def _route_libraries(level: int, out: TextIO, shared: list[Processor], render: P
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                *shared,
+            ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -72,3 +76,5 @@ def _route_libraries(level: int, out: TextIO, shared: list[Processor], render: P
     root.handlers[:] = [handler]
     # Libraries are heard when something is wrong; their chatter is theirs.
     root.setLevel(max(level, logging.WARNING))
+    # Rooms below this one write through `logging` with `extra={"action": …}`.
+    logging.getLogger("kronforce").setLevel(level)
