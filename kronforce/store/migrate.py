@@ -162,8 +162,15 @@ def _copy(engine: sa.Engine, revision: str) -> None:
     partial = kept.with_name(kept.name + ".partial")
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("VACUUM INTO ?", (str(partial),))
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(partial),))
+    except sa.exc.OperationalError as error:
+        partial.unlink(missing_ok=True)
+        raise SchemaError(
+            f"{path} must be migrated, and the copy that is kept of it before could not be "
+            f"written to {kept.parent} ({error.orig}); make room there and start again"
+        ) from error
     partial.replace(kept)
 
 

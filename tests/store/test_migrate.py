@@ -1,5 +1,6 @@
 """Migrations on both stores: what they make, what they refuse, what they keep."""
 
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -110,6 +111,22 @@ def test_sqlite_keeps_a_copy_before_it_migrates(database, store_url, older_schem
     with sqlite3.connect(kept) as copy:
         assert copy.execute("SELECT version_num FROM schema_version").fetchone() == ("0000",)
     copy.close()
+
+
+def test_sqlite_is_not_migrated_without_its_copy(database, older_schema):
+    if not database.sqlite:
+        pytest.skip("PostgreSQL is migrated by command only")
+    with writing(database.main) as tx:
+        # More than the copy may take below.
+        tx.conn.exec_driver_sql("CREATE TABLE filler AS SELECT zeroblob(1000000) AS x")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
+    try:
+        with pytest.raises(SchemaError, match="make room"):
+            migrate(database)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+
+    assert not is_current(database)
 
 
 def test_postgresql_is_migrated_by_command_only(database, older_schema):
