@@ -1,7 +1,7 @@
 """The servicers with their use cases on a real store, called through the chain as a key would.
 
-What belongs to no caller (the scheduler's timer, agents' streams) is not
-running: who is told of a change is written down in `told`.
+The engine is there without its loops, so that nothing moves by itself; what the
+scheduler is told is written down in `told`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,8 @@ from kronforce.api.throttle import Throttle
 from kronforce.clock import ManualClock
 from kronforce.core.ids import IdSource
 from kronforce.engine.agents import Agents
-from kronforce.engine.capacity import Capacity
-from kronforce.engine.directory import Directory
-from kronforce.engine.dispatcher import Dispatcher
+from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
-from kronforce.engine.keys import KeySource
-from kronforce.engine.live import LiveTable
-from kronforce.engine.snapshots import JobSnapshots
-from kronforce.engine.triggering import Triggering
-from kronforce.engine.watching import Hub
 from kronforce.security import keys
 from kronforce.store import keys as stored_keys
 from kronforce.store.database import Database
@@ -63,11 +57,9 @@ SERVICES = {
 
 @dataclass
 class Told:
-    """What the use cases said to the loops, after their commits."""
+    """What the use cases said to the scheduler, after their commits."""
 
     changed: list[Any] = field(default_factory=list)
-    drained: list[tuple[int, bool]] = field(default_factory=list)
-    closed: list[int] = field(default_factory=list)
 
 
 class _Scheduler:
@@ -76,27 +68,6 @@ class _Scheduler:
 
     def changed(self, job: Any) -> None:
         self._told.changed.append(job)
-
-
-class _Nobody:
-    """No agent is connected."""
-
-    def __init__(self, told: Told) -> None:
-        self._told = told
-
-    def live(self, _agent_key: int) -> tuple[bool, int]:
-        return False, 0
-
-    def on_drain(self, agent_key: int, draining: bool) -> None:
-        self._told.drained.append((agent_key, draining))
-
-    def close_agent(self, agent_key: int) -> None:
-        self._told.closed.append(agent_key)
-
-    def connect(self, _principal: Any, _requests: Any) -> Any:
-        raise AssertionError("no test here holds a stream")
-
-    stream_output = connect
 
 
 class Rig:
@@ -115,50 +86,54 @@ class Rig:
         store = Store(database, clock)
         new_id = IdSource(clock, random.Random(7))
         told = Told()
-        nobody: Any = _Nobody(told)
-        table, directory, hub = LiveTable(), Directory(), Hub()
-        dispatcher = Dispatcher(store, clock)
-        snapshots = JobSnapshots(store)
-        row_keys = KeySource(store)
-        triggering = Triggering(
+        engine = Engine(
             store=store,
             clock=clock,
-            ids=new_id,
-            keys=row_keys,
-            table=table,
-            snapshots=snapshots,
-            directory=directory,
-            dispatcher=dispatcher,
-            hub=hub,
-            capacity=Capacity(folder=Path(), disk_reserve=0, max_pending=1_000, pending=lambda: 0),
+            new_id=new_id,
+            limits=Limits(
+                data_dir=Path(), disk_reserve=0, max_pending=1_000, retention=timedelta(days=30)
+            ),
+            controller="test",
+            version="0",
         )
         jobs = Jobs(
             store=store,
             clock=clock,
             new_id=new_id,
             scheduler=_Scheduler(told),
-            snapshots=snapshots,
-            triggering=triggering,
-            cancelling=nobody,
+            snapshots=engine.snapshots,
+            triggering=engine.triggering,
+            cancelling=engine.cancelling,
             trust_operators=False,
         )
         agents = Agents(
-            store=store, clock=clock, new_id=new_id, directory=directory, sessions=nobody
+            store=store,
+            clock=clock,
+            new_id=new_id,
+            directory=engine.directory,
+            sessions=engine.sessions,
         )
         servicers = {
             "JobService": JobServicer(
-                store=store, clock=clock, jobs=jobs, triggering=triggering, watching=nobody
+                store=store,
+                clock=clock,
+                jobs=jobs,
+                triggering=engine.triggering,
+                watching=engine.views,
             ),
             "ExecutionService": ExecutionServicer(
                 store=store,
-                watching=nobody,
-                cancelling=nobody,
+                watching=engine.views,
+                cancelling=engine.cancelling,
                 reasons=Reasons(
-                    dispatcher=dispatcher, directory=directory, table=table, sessions=nobody
+                    dispatcher=engine.dispatcher,
+                    directory=engine.directory,
+                    table=engine.table,
+                    sessions=engine.sessions,
                 ),
             ),
             "EventService": EventServicer(store=store, clock=clock),
-            "AgentService": AgentServicer(store=store, agents=agents, sessions=nobody),
+            "AgentService": AgentServicer(store=store, agents=agents, sessions=engine.sessions),
         }
         identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
         chain = Chain(
@@ -173,7 +148,8 @@ class Rig:
         )
         await store.start()
         try:
-            await row_keys.fill()
+            # The loops stay off: nothing moves but what a test calls.
+            await engine.keys.fill()
             rig = cls(
                 transport=LocalTransport(endpoints, chain), clock=clock, store=store, told=told
             )
