@@ -41,8 +41,8 @@ RETRY_SECS = (0.5, 5.0)
 """Full jitter, for ever."""
 STOP_SECS = 5.0
 """For tasks inside the agent to end by themselves, and for reports to be acknowledged."""
-STOP_TASKS_SECS = 15.0
-"""With --stop-tasks: TERM, the usual grace of 10 s, KILL, report."""
+KILL_SECS = 1.0
+"""With --stop-tasks, the last of that time: what has outlived TERM is killed and reported."""
 
 _NO_CREDENTIAL = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
@@ -150,16 +150,32 @@ class Agent:
         self._supervisor.set_drain("stopping", "the agent is stopping")
         if stop_tasks:
             self._supervisor.stop_all()
+        settled = await self._settle(self._patience)
+        launcher = self.launcher
+        if stop_tasks and not settled and launcher is not None:
+            launcher.shutdown(grace_secs=0.0)
+            settled = await self._settle(KILL_SECS)
+        if not settled:
+            log.warning("left %s executions behind", self._supervisor.held_count)
+        if stop_tasks and launcher is not None:
+            launcher.shutdown()
+
+    @property
+    def _patience(self) -> float:
+        if not self._config.stop_tasks:
+            return STOP_SECS
+        return max(0.0, self._config.stop_within_secs - KILL_SECS)
+
+    async def _settle(self, secs: float) -> bool:
+        """Wait until nothing is left to be done, at most so long; whether that is so."""
         try:
-            async with asyncio.timeout(STOP_TASKS_SECS if stop_tasks else STOP_SECS):
+            async with asyncio.timeout(secs):
                 while not self._settled():
                     self._supervisor.changed.clear()
                     await self._supervisor.changed.wait()
         except TimeoutError:
-            log.warning("left %s executions behind", self._supervisor.held_count)
-        launcher = self.launcher
-        if stop_tasks and launcher is not None:
-            launcher.shutdown()
+            return False
+        return True
 
     def _settled(self) -> bool:
         if self._config.stop_tasks:

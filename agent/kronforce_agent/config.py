@@ -15,6 +15,8 @@ from kronforce_agent.tasks import REGISTRY
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_SPOOL_BYTES = 1024**3
+DEFAULT_STOP_WITHIN_SECS = 15.0
+"""With --stop-tasks: TERM, the usual grace of 10 s, KILL, report."""
 SLOTS_PER_CPU = 4
 MIN_SLOTS = 16
 MAX_SLOTS = 10_000
@@ -40,6 +42,7 @@ class AgentConfig:
     ca_file: Path | None = None
     insecure: bool = False
     stop_tasks: bool = False
+    stop_within_secs: float = DEFAULT_STOP_WITHIN_SECS
     spool_max_bytes: int = DEFAULT_SPOOL_BYTES
     task_types: tuple[str, ...]
     log_level: str = "info"
@@ -72,6 +75,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> AgentConfig:
         ca_file=Path(args.ca) if args.ca else None,
         insecure=args.insecure,
         stop_tasks=args.stop_tasks,
+        stop_within_secs=args.stop_within,
         spool_max_bytes=args.spool_max,
         task_types=_task_types(args.task_types),
         log_level=args.log_level,
@@ -101,6 +105,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--ca", help="PEM file that the controller's certificate must chain to")
     add("--insecure", action="store_true", help="no TLS, although not on loopback")
     add("--stop-tasks", action="store_true", help="end running tasks when the agent is stopped")
+    add(
+        "--stop-within",
+        type=float,
+        default=DEFAULT_STOP_WITHIN_SECS,
+        help="seconds that --stop-tasks may take; then they are killed",
+    )
     add("--spool-max", type=int, default=DEFAULT_SPOOL_BYTES, help="bytes of output kept on disk")
     add("--task-types", default="", help=f"only these of {','.join(REGISTRY)}")
     levels = ("debug", "info", "warning", "error")
