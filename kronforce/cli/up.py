@@ -34,6 +34,7 @@ POLL_SECS = 0.02
 # Then the line says that the agent is still on its way.
 AGENT_LIMIT_SECS = 10.0
 # Together below 5 s, which is how long Ctrl-C may take.
+STOP_TASKS_SECS = 3.0
 STOP_AGENT_SECS = 3.5
 STOP_CONTROLLER_SECS = 1.3
 # Between an agent's end and its next start.
@@ -162,6 +163,7 @@ class _Up:
         config = self._config
         arguments = ["agent", "run", "--address", address, "--name", config.agent_name]
         arguments += ["--data-dir", str(config.data_dir), "--stop-tasks"]
+        arguments += ["--stop-within", str(STOP_TASKS_SECS)]
         if self._slots is not None:
             arguments += ["--slots", str(self._slots)]
         hidden = {*_FOR_CONTROLLER_ALONE, "KRONFORCE_AGENT_TAGS"}
