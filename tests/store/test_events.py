@@ -1,10 +1,13 @@
 """Events as pages and by cursor, on both stores."""
 
+import time
+
 import pytest
+import sqlalchemy as sa
 
 from kronforce.core.access import Role, Scope
 from kronforce.errors import OutOfRange
-from kronforce.store import events, retention
+from kronforce.store import commit_order, events, retention, tables
 from kronforce.store.database import reading, writing
 from kronforce.store.events import EventFilter, NewEvent
 from kronforce.store.paging import PageRequest
@@ -36,13 +39,35 @@ def write(store, *rows):
         events.insert_events(tx, list(rows))
 
 
+def settle(store):
+    """Wait until what is committed can be followed.
+
+    Transactions of other tests hold that back too: they are of the same PostgreSQL cluster.
+    """
+    deadline = time.monotonic() + 60
+    while True:
+        with reading(store.main) as tx:
+            place = commit_order.position_column(tx)
+            newest = tx.conn.scalar(sa.select(sa.func.max(place)).select_from(tables.events))
+            if (newest or 0) <= commit_order.horizon(tx)[0]:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def follow(store, cursor, filters=events.EVERYTHING, scope=EVERYTHING, limit=100):
+    settle(store)
+    return peek(store, cursor, filters, scope, limit)
+
+
+def peek(store, cursor, filters=events.EVERYTHING, scope=EVERYTHING, limit=100):
     with reading(store.main) as tx:
         rows, following = events.events_after(tx, scope, cursor, filters, limit)
     return [row.message for row in rows], following
 
 
 def latest(store):
+    settle(store)
     with reading(store.main) as tx:
         return events.latest_cursor(tx)
 
@@ -174,6 +199,7 @@ def test_a_follower_who_begins_now_does_not_get_the_past(database):
 
 def test_each_row_carries_the_cursor_that_goes_on_after_it(database):
     write(database, *(make_event(message=str(number)) for number in range(3)))
+    settle(database)
     with reading(database.main) as tx:
         rows, _ = events.events_after(tx, EVERYTHING, (0, 0))
         [_, listed, _] = events.list_events(tx, EVERYTHING, page=FIRST).items
@@ -216,7 +242,7 @@ def test_events_that_commit_out_of_order_are_not_missed(database, other):
         events.insert_events(older, [make_event(message="older")])
         write(database, make_event(message="newer"))
 
-        hidden, cursor = follow(database, cursor)
+        hidden, cursor = peek(database, cursor)
 
     assert hidden == []
     assert follow(database, cursor)[0] == ["older", "newer"]
@@ -229,10 +255,10 @@ def test_a_transaction_that_began_before_and_writes_after_is_not_missed(database
     with writing(other.main) as older:
         older.conn.exec_driver_sql("SELECT pg_current_xact_id()")
         write(database, make_event(message="first"))
-        messages, cursor = follow(database, cursor)
+        messages, cursor = peek(database, cursor)
         seen += messages
         events.insert_events(older, [make_event(message="late")])
-        messages, cursor = follow(database, cursor)
+        messages, cursor = peek(database, cursor)
         seen += messages
     messages, cursor = follow(database, cursor)
 
