@@ -20,6 +20,7 @@ from kronforce.clock import Clock
 from kronforce.core.access import Scope
 from kronforce.core.canonical import canonical_hash
 from kronforce.core.ids import IdSource, to_text
+from kronforce.core.params_rules import params_problems
 from kronforce.core.targets import AllAgents, Local
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.directory import Directory
@@ -50,7 +51,6 @@ SECOND = 1_000_000
 MAX_ITEMS = 1_000
 MAX_REQUEST_ID = 100
 MAX_CLIENT_ID = 100
-MAX_PARAMS_BYTES = 256 * 1024
 
 # How often a definition that changed while its trigger was under way is read again.
 STALE_RETRIES = 3
@@ -357,8 +357,8 @@ def _job_not_found(ref: str) -> NotFound:
 
 
 def _check_request(request: TriggerJobRequest) -> None:
-    if len(request.request_id) > MAX_REQUEST_ID:
-        raise InvalidArgument.of(("request_id", f"at most {MAX_REQUEST_ID} characters"))
+    if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isprintable():
+        raise InvalidArgument.of(("request_id", f"at most {MAX_REQUEST_ID} printable characters"))
     if len(request.client_id) > MAX_CLIENT_ID:
         raise InvalidArgument.of(("client_id", f"at most {MAX_CLIENT_ID} characters"))
     if request.HasField("priority") and not -1000 <= request.priority <= 1000:
@@ -381,10 +381,9 @@ def _check_window(job: JobSnapshot, now: int) -> None:
 
 
 def _params_of(request: TriggerJobRequest) -> bytes:
-    raw = request.params.SerializeToString(deterministic=True)
-    if len(raw) > MAX_PARAMS_BYTES:
-        raise InvalidArgument.of(("params", f"at most {MAX_PARAMS_BYTES} bytes"))
-    return raw
+    if problems := params_problems(request.params):
+        raise InvalidArgument.of(*problems)
+    return request.params.SerializeToString(deterministic=True)
 
 
 def _hash_of(request: TriggerJobRequest, job: JobSnapshot) -> bytes:

@@ -148,6 +148,15 @@ async def test_a_trigger_of_nothing_is_refused(rig):
     assert (await rig.refused("JobService.TriggerJob", unknown)).reason == "JOB_NOT_FOUND"
 
 
+async def test_input_that_json_cannot_carry_is_refused_by_its_place(rig):
+    await create(rig)
+    params = Struct()
+    params.fields["rate"].number_value = float("nan")
+    request = TriggerJobRequest(job_id="etl", params=params, request_id="r1")
+    refused = await rig.refused("JobService.TriggerJob", request)
+    assert refused.violations[0].field == "params.rate"
+
+
 async def test_an_item_that_is_refused_stops_no_other(rig):
     await create(rig)
     request = TriggerJobsRequest(
