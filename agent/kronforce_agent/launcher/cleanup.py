@@ -23,7 +23,11 @@ START_SLACK_TICKS = 200
 
 
 def kill_leftovers(data_dir: Path) -> int:
-    """Kill the tasks of every dead launcher and remove its files. Returns how many were killed."""
+    """Kill the tasks of every dead launcher and remove its files. Returns how many were killed.
+
+    A launcher that is dying this very moment may still hold its lock when its socket is closed
+    already; then it is passed over. LauncherClient.start_or_attach comes again until it is gone.
+    """
     return sum(_clean(paths) for paths in known_launchers(data_dir))
 
 

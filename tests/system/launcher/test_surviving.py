@@ -187,10 +187,10 @@ async def test_after_the_launchers_death_nothing_survives(
     for command in tasks:
         await rig.started(rig.spawn(command))
     await until(lambda: len(alive(f"sleep\0{token}")) == 6)
-    starts = paths.LauncherPaths(data_dir=rig.data_dir, boot_id=rig.client.boot_id).starts
-    own_cgroup = None if with_cgroup else _deny_cgroup(starts)
+    where = paths.LauncherPaths(data_dir=rig.data_dir, boot_id=rig.client.boot_id)
+    own_cgroup = None if with_cgroup else _deny_cgroup(where.starts)
     os.kill(rig.client.pid, signal.SIGKILL)
-    await rig.closed.wait()
+    await until(lambda: not paths.is_alive(where))
 
     killed = await asyncio.to_thread(cleanup.kill_leftovers, rig.data_dir)
 
@@ -207,6 +207,23 @@ def _deny_cgroup(starts: Path) -> str:
     record = json.loads(head)
     starts.write_text(json.dumps({**record, "cgroup": ""}) + "\n" + rest)
     return str(record["cgroup"])
+
+
+async def test_an_agent_whose_launcher_was_killed_gets_a_new_one_and_a_clean_host(
+    rig: Rig, token: str
+) -> None:
+    for _ in range(3):
+        await rig.started(rig.spawn(f"(setsid sleep {token} &) ; sleep {token}"))
+    before = rig.client.boot_id
+    os.kill(rig.client.pid, signal.SIGKILL)
+    await rig.closed.wait()
+
+    await rig.start()
+
+    assert rig.client.boot_id != before
+    assert alive(f"sleep\0{token}") == []
+    rig.events.clear()
+    assert await rig.fresh_inventory() == {}
 
 
 async def test_leftovers_of_another_boot_are_files_only(tmp_path: Path) -> None:
@@ -322,20 +339,20 @@ def test_a_cgroup_is_found_or_done_without() -> None:
     assert folder is None or (folder / "cgroup.procs").exists()
 
 
-def impatient_launcher(data_dir: Path, constant: str) -> list[str]:
-    """A command that runs the same launcher with one of its waits cut short."""
+def launcher_with(data_dir: Path, change: str) -> list[str]:
+    """A command that runs the same launcher on what is, after this change, another host."""
     script = (
         f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"
-        "from kronforce_agent.launcher import attempt, boot, loop\n"
+        "from kronforce_agent.launcher import attempt, boot, loop, process\n"
         "from pathlib import Path\n"
-        f"{constant} = 0.2\n"
+        f"{change}\n"
         f"boot.serve(boot.Settings(data_dir=Path({str(data_dir)!r}), spool_max_bytes=1 << 26))\n"
     )
     return [sys.executable, "-c", script]
 
 
 async def test_an_idle_launcher_without_an_agent_ends_itself(tmp_path: Path) -> None:
-    command = impatient_launcher(tmp_path, "loop.IDLE_SECS")
+    command = launcher_with(tmp_path, "loop.IDLE_SECS = 0.2")
 
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, env=ENV)
 
@@ -345,7 +362,7 @@ async def test_an_idle_launcher_without_an_agent_ends_itself(tmp_path: Path) -> 
 
 
 async def test_a_task_that_starves_for_credit_goes_on_into_the_spool(tmp_path: Path) -> None:
-    command = impatient_launcher(tmp_path, "attempt.STARVED_SECS")
+    command = launcher_with(tmp_path, "attempt.STARVED_SECS = 0.2")
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, env=ENV)
     await until(lambda: list(tmp_path.glob("launchers/*.starts")))
     rig = await Rig(tmp_path).start()
@@ -359,5 +376,22 @@ async def test_a_task_that_starves_for_credit_goes_on_into_the_spool(tmp_path: P
     rig.client.credit(task, 1, 1 << 30)
     await rig.wait(lambda: True if covered(rig, task) == end.stdout_end else None)
     assert rig.output(task).endswith(b"\n500000\nend\n")
+    await rig.shut_down()
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+async def test_tasks_start_where_posix_spawn_cannot_make_sessions(tmp_path: Path) -> None:
+    command = launcher_with(tmp_path, "process._can_spawn_sessions = lambda: False")
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, env=ENV)
+    await until(lambda: list(tmp_path.glob("launchers/*.starts")))
+    rig = await Rig(tmp_path).start()
+
+    task = rig.spawn("ps -o sid= -p $$; echo $$; exit 3")
+
+    assert (await rig.complete(task)).exit_code == 3
+    sid, pid = rig.output(task).split()
+    assert sid == pid
+    missing = await rig.refused(rig.spawn(argv=("no-such-program",)))
+    assert missing.reason == protocol.MISSING_PROGRAM
     await rig.shut_down()
     assert await asyncio.wait_for(process.wait(), 20) == 0
