@@ -177,7 +177,9 @@ class Engine:
     def _ended(self, live: LiveExecution, finish: Finish) -> None:
         if live.started_at is None:
             self._waiting -= 1
-        self.tasks.spawn(self.scheduler.run_ended(live, finish), name="run-ended")
+        self.scheduler.run_started(live)
+        if finish.run_finished and live.run.job.is_interval:
+            self.tasks.spawn(self.scheduler.interval_ended(live, finish), name="interval-ended")
 
     def _attempt_made(self, live: LiveExecution, due_at: int | None) -> None:
         self._waiting += 1

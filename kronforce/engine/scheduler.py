@@ -245,11 +245,8 @@ class Scheduler:
         if live.run.trigger == SCHEDULER:
             self._not_started.get(live.run.job.key, set()).discard(live.run.key)
 
-    async def run_ended(self, live: LiveExecution, finish: Finish) -> None:
-        """A run has ended: an interval counts from now."""
-        self.run_started(live)
-        if not finish.run_finished or not isinstance(live.run.job.settings.schedule, Interval):
-            return
+    async def interval_ended(self, live: LiveExecution, finish: Finish) -> None:
+        """A run of an interval job has ended: the delay counts from now."""
         for row in await self._store.read(job_store.jobs_by_keys, [live.run.job.key]):
             await self._count_interval(row, ended_at=finish.finished_at)
 

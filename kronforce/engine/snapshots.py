@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from kronforce.core.access import Scope, system_scope
 from kronforce.core.ids import from_text, to_text
 from kronforce.core.job_settings import JobSettings, effective
+from kronforce.core.schedules.interval import Interval
 from kronforce.core.targets import (
     AllAgents,
     AnyAgent,
@@ -42,8 +43,8 @@ class JobSnapshot:
     """One version of one job. Immutable once made."""
 
     __slots__ = (
-        "agent_ref", "assignment", "group", "id", "id_text", "job", "key", "name", "needs_trust",
-        "revision", "settings", "status", "target", "task_type", "trusted", "version",
+        "agent_ref", "assignment", "group", "id", "id_text", "is_interval", "job", "key",
+        "name", "needs_trust", "revision", "settings", "status", "target", "task_type", "trusted", "version",
     )  # fmt: skip
 
     def __init__(self, row: JobRow) -> None:
@@ -58,6 +59,7 @@ class JobSnapshot:
         self.status = row.status
         self.job = Job.FromString(row.spec)
         self.settings: JobSettings = effective(self.job)
+        self.is_interval = isinstance(self.settings.schedule, Interval)
         self.task_type = self.settings.task_type
         # An untrusted process task is never given to the agent that shares the controller's user.
         self.needs_trust = self.task_type in PROCESS_TASKS and not row.trusted
