@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from kronforce_agent import failpoints
 from kronforce_agent.launcher import paths as files
 from kronforce_agent.launcher import protocol
 from kronforce_agent.launcher.cleanup import kill_leftovers
@@ -277,7 +278,11 @@ def _arguments(data_dir: Path, options: LauncherOptions) -> list[str]:
 def _environment() -> dict[str, str]:
     """The launcher finds our package wherever this process found it; it needs nothing else."""
     roots = [path for path in sys.path if path]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KRONFORCE_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("KRONFORCE_") or name in _FOR_TESTS
+    }
     return {**kept, "PYTHONPATH": os.pathsep.join(roots)}
 
 
@@ -296,3 +301,6 @@ def _read_boot_id(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-LOG_TAIL_CHARS:].strip() or "(empty)"
+
+_FOR_TESTS = (failpoints.FLAG, failpoints.LOG)
+"""What the launcher inherits of our own environment, so that tests can kill it where they want."""

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from kronforce_agent.failpoints import failpoint
 from kronforce_agent.launcher import protocol
 from kronforce_agent.launcher.attempt import CANCELLED, SUPERSEDED, Attempt, Surroundings
 from kronforce_agent.launcher.backlog import LAUNCHER_MEMORY, Backlog
@@ -50,6 +51,11 @@ MAX_MASK_SETS = 64
 """Remembered beside those in use; the agent sends a set again when a spawn is refused for it."""
 
 ENDING_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
+
+_before_spawn = failpoint("launcher.before_spawn")
+_after_spawn = failpoint("launcher.after_spawn")
+_before_output = failpoint("launcher.before_output")
+_before_exit = failpoint("launcher.before_exit")
 
 
 class Launcher:
@@ -394,7 +400,9 @@ class Launcher:
         if spawn.mask_set and masks is None:
             raise SpawnError(protocol.UNKNOWN_MASKS, f"no mask set {spawn.mask_set!r} is known")
         start_ticks = self._clock.boot_ticks()
+        _before_spawn()
         process = self._starter.start(spawn)
+        _after_spawn()
         backlog = Backlog(spawn.execution_id, spawn.fence, self._spool, self._memory)
         attempt = Attempt(
             spawn, process, start_ticks, backlog, masks, self._around, online=self._link is not None
@@ -411,6 +419,7 @@ class Launcher:
         if successor is not None or attempt.ending == SUPERSEDED:
             self._forget(attempt)
         elif attempt.exit is not None:
+            _before_exit()
             self._send(attempt.exit)
         if successor is not None:
             self._queue(successor)
@@ -439,6 +448,7 @@ class Launcher:
         link, backlog = self._link, attempt.backlog
         if link is not None:
             while attempt.credit > 0 and backlog.has_unsent and link.has_room:
+                _before_output()
                 entry = backlog.next()
                 attempt.credit -= entry.size
                 link.push(entry.frame)
