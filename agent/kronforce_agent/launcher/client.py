@@ -35,6 +35,9 @@ READY_LINE_LIMIT = 4096
 LOG_TAIL_CHARS = 2000
 """What of the log goes into an error: a traceback's end."""
 
+_FOR_TESTS = (failpoints.FLAG, failpoints.LOG)
+"""What the launcher inherits of our own environment, so that tests can kill it where they want."""
+
 EventSink = Callable[[Sequence[protocol.Event]], None]
 ClosedSink = Callable[[Exception | None], None]
 
@@ -301,6 +304,3 @@ def _read_boot_id(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-LOG_TAIL_CHARS:].strip() or "(empty)"
-
-_FOR_TESTS = (failpoints.FLAG, failpoints.LOG)
-"""What the launcher inherits of our own environment, so that tests can kill it where they want."""
