@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from kronforce.store.database import Tx
 from kronforce.store.jobs import JobRow, jobs_by_keys
+from kronforce.store.state_filter import IS_HELD, IS_WAITING, in_phase
 from kronforce.store.tables import (
     Phase,
     executions,
@@ -98,23 +99,20 @@ def _rows(tx: Tx, query: sa.Select[Any]) -> list[OpenRow]:
 
 def held(tx: Tx) -> list[OpenRow]:
     """Everything that an agent has, or may have."""
-    return _rows(tx, _query().where(executions.c.phase.in_((Phase.ASSIGNED, Phase.RUNNING))))
+    return _rows(tx, _query().where(IS_HELD))
 
 
 def held_by(tx: Tx, agent_key: int) -> list[OpenRow]:
     """Everything that one agent has, or may have."""
     return _rows(
         tx,
-        _query().where(
-            executions.c.phase.in_((Phase.ASSIGNED, Phase.RUNNING)),
-            executions.c.agent_key == agent_key,
-        ),
+        _query().where(IS_HELD, executions.c.agent_key == agent_key),
     )
 
 
 def ready_routes(tx: Tx) -> list[int]:
     """The routes on which anything is ready."""
-    query = sa.select(executions.c.route).where(executions.c.phase == Phase.READY).distinct()
+    query = sa.select(executions.c.route).where(in_phase(Phase.READY)).distinct()
     return list(tx.conn.execute(query).scalars())
 
 
@@ -123,7 +121,7 @@ def ready_head(tx: Tx, route: int, limit: int) -> list[OpenRow]:
     return _rows(
         tx,
         _query()
-        .where(executions.c.phase == Phase.READY, executions.c.route == route)
+        .where(in_phase(Phase.READY), executions.c.route == route)
         .order_by(executions.c.priority.desc(), executions.c.key)
         .limit(limit),
     )
@@ -134,7 +132,7 @@ def due_retries(tx: Tx, until: int, limit: int) -> list[OpenRow]:
     return _rows(
         tx,
         _query()
-        .where(executions.c.phase == Phase.RETRY_WAIT, executions.c.due_at <= until)
+        .where(in_phase(Phase.RETRY_WAIT), executions.c.due_at <= until)
         .order_by(executions.c.due_at)
         .limit(limit),
     )
@@ -145,10 +143,7 @@ def overdue(tx: Tx, now: int, limit: int) -> list[OpenRow]:
     return _rows(
         tx,
         _query()
-        .where(
-            executions.c.phase.in_((Phase.READY, Phase.CONCURRENCY)),
-            executions.c.queue_deadline_at <= now,
-        )
+        .where(IS_WAITING, executions.c.queue_deadline_at <= now)
         .order_by(executions.c.queue_deadline_at)
         .limit(limit),
     )
@@ -247,9 +242,8 @@ def execution_ids_of(tx: Tx, run_id: bytes) -> list[bytes]:
 
 def count_waiting(tx: Tx) -> int:
     """Executions that wait for an agent or a limit."""
-    e = executions.c
     query = sa.select(sa.func.count()).select_from(executions)
-    ready = tx.conn.execute(query.where(e.phase == Phase.READY)).scalar() or 0
+    ready = tx.conn.execute(query.where(in_phase(Phase.READY))).scalar() or 0
     limited = sa.select(sa.func.coalesce(sa.func.sum(slots.c.waiting), 0)).select_from(slots)
     return int(ready) + int(tx.conn.execute(limited).scalar() or 0)
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from kronforce.core.access import Scope
 from kronforce.store.database import Tx
 from kronforce.store.paging import COUNT_LIMIT
+from kronforce.store.state_filter import IS_HELD, IS_WAITING, in_phase
 from kronforce.store.tables import Phase, agents, executions, jobs, runs
 from kronforce.store.visibility import in_scope
 
@@ -52,7 +53,7 @@ def status(tx: Tx, scope: Scope) -> Status:
     online = enrolled & agents.c.disconnected_at.is_(None)
     connected = sa.select(agents.c.key).where(online)
     held = sa.select(sa.literal(1)).where(
-        executions.c.phase.in_((Phase.ASSIGNED, Phase.RUNNING)),
+        IS_HELD,
         executions.c.agent_key.in_(connected),
     )
     return Status(
@@ -94,7 +95,7 @@ def _jobs(scope: Scope) -> sa.Select[Any]:
 
 
 def _in_phase(scope: Scope, phase: int) -> sa.Select[Any]:
-    query = sa.select(sa.literal(1)).select_from(executions).where(executions.c.phase == phase)
+    query = sa.select(sa.literal(1)).select_from(executions).where(in_phase(phase))
     if scope.groups is None and scope.agent_id is None:
         return query
     return query.join(runs, runs.c.key == executions.c.run_key).where(
@@ -113,7 +114,7 @@ def _oldest(tx: Tx, scope: Scope) -> Oldest | None:
             executions.c.state_reason,
         )
         .join(runs, runs.c.key == executions.c.run_key)
-        .where(executions.c.phase.in_((Phase.READY, Phase.CONCURRENCY)))
+        .where(IS_WAITING)
         .where(in_scope(runs.c.group_name, scope))
         .order_by(executions.c.created_at)
         .limit(1)

@@ -393,8 +393,8 @@ executions = Table(
     Index(
         "executions_deadline",
         "queue_deadline_at",
-        sqlite_where=text("phase IN (1, 2) AND queue_deadline_at IS NOT NULL"),
-        postgresql_where=text("phase IN (1, 2) AND queue_deadline_at IS NOT NULL"),
+        sqlite_where=text("phase IN (1, 2)"),
+        postgresql_where=text("phase IN (1, 2)"),
     ),
     Index(
         "executions_held",

@@ -322,7 +322,7 @@ def _create_executions() -> None:
         "executions_deadline",
         "executions",
         ["queue_deadline_at"],
-        **_only("phase IN (1, 2) AND queue_deadline_at IS NOT NULL"),
+        **_only("phase IN (1, 2)"),
     )
     op.create_index("executions_due", "executions", ["due_at"], **_only("phase = 3"))
     op.create_index("executions_held", "executions", ["agent_key"], **_only("phase IN (4, 5)"))

@@ -1,0 +1,53 @@
+"""What is asked often goes by an index: cost follows what is open, not what ever was."""
+
+import pytest
+import sqlalchemy as sa
+
+from kronforce.store import executions, open_work, runs, status
+from kronforce.store.database import reading
+from tests.store.rows import EVERYTHING, FIRST, NOW
+
+QUESTIONS = {
+    "held": open_work.held,
+    "held by one": lambda tx: open_work.held_by(tx, 1),
+    "ready routes": open_work.ready_routes,
+    "the head of a route": lambda tx: open_work.ready_head(tx, 1, 10),
+    "due retries": lambda tx: open_work.due_retries(tx, NOW, 10),
+    "overdue": lambda tx: open_work.overdue(tx, NOW, 10),
+    "how many wait": open_work.count_waiting,
+    "status": lambda tx: status.status(tx, EVERYTHING),
+    "failed runs": lambda tx: runs.list_runs(tx, EVERYTHING, state=5, page=FIRST),
+    "failed executions": lambda tx: executions.list_executions(tx, EVERYTHING, state=5, page=FIRST),
+    "runs of a job": lambda tx: runs.list_runs(tx, EVERYTHING, job_key=1, page=FIRST),
+    "executions of a job": lambda tx: executions.list_executions(
+        tx, EVERYTHING, job_key=1, page=FIRST
+    ),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_no_question_of_every_day_reads_the_whole_history(database, question):
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        asked.append((statement, parameters))
+
+    with reading(database.main) as tx:
+        if not database.sqlite:
+            # What it does with a table of any size, not with an empty one.
+            tx.conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        sa.event.listen(database.main, "before_cursor_execute", note)
+        QUESTIONS[question](tx)
+        sa.event.remove(database.main, "before_cursor_execute", note)
+        plans = [line for statement in asked for line in _plan(tx, *statement)]
+
+    assert asked
+    for table in ("runs", "executions"):
+        whole = {f"SCAN {table}", f"SCAN {table} USING INDEX sqlite_autoindex_{table}_1"}
+        found = [line for line in plans if line in whole or f"Seq Scan on {table} " in line]
+        assert found == []
+
+
+def _plan(tx, statement, parameters):
+    explain = "EXPLAIN QUERY PLAN " if tx.sqlite else "EXPLAIN "
+    return [row[-1].strip() for row in tx.conn.exec_driver_sql(explain + statement, parameters)]
