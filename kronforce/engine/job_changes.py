@@ -66,9 +66,18 @@ class RequestClaim:
 
 
 def create_job(
-    tx: Tx, change: Change, *, job_id: bytes, job: Job, claim: RequestClaim | None
+    tx: Tx,
+    change: Change,
+    *,
+    job_id: bytes,
+    job: Job,
+    claim: RequestClaim | None,
+    triggered: bool,
 ) -> tuple[JobRow, bool]:
-    """Make a job that was checked; for a request that was claimed before, its job, and True."""
+    """Make a job that was checked; for a request that was claimed before, its job, and True.
+
+    `triggered`: its first run follows at once, so that an interval waits for that one's end.
+    """
     if claim is not None:
         made = requests.claim_request(
             tx,
@@ -82,7 +91,8 @@ def create_job(
             return _require(tx, change.scope, ids.to_text(made)), True
     spec = normalise_job(job)
     _check_references(tx, change, spec)
-    timing = _plan(spec, job_id, change.now, paused=job.status == JOB_STATUS_PAUSED)
+    paused = job.status == JOB_STATUS_PAUSED
+    timing = _plan(spec, job_id, change.now, last=LastEnd(open=triggered), paused=paused)
     row = jobs.insert_job(
         tx,
         id=job_id,
@@ -154,6 +164,20 @@ def resume_job(tx: Tx, change: Change, *, ref: str) -> tuple[JobRow, bool]:
     return changed, True
 
 
+def replan_job(tx: Tx, change: Change, *, ref: str) -> tuple[JobRow, bool]:
+    """Plan the next fire anew: what was to follow a run that was not made."""
+    row = _require(tx, change.scope, ref)
+    timing = _plan(
+        Job.FromString(row.spec),
+        row.id,
+        change.now,
+        last=_last_end(tx, row),
+        paused=row.status == JobStatus.PAUSED,
+        paused_until=row.paused_until,
+    )
+    return _set_timing(tx, row, _columns(timing), change.now), True
+
+
 def delete_job(tx: Tx, change: Change, *, ref: str, etag: str) -> JobRow:
     """Delete the job; what waits of it is cancelled by whoever called, after the commit."""
     row = _require(tx, change.scope, ref)
@@ -178,6 +202,8 @@ def check_etag(row: JobRow, etag: str) -> None:
 
 
 def _require(tx: Tx, scope: Scope, ref: str) -> JobRow:
+    if not ref:
+        raise InvalidArgument.of(("job_id", "is required: a job's id or exact name"))
     row = jobs.find_job(tx, scope, ref)
     if row is None:
         raise JobNotFound(f"no job {ref!r} here; see job list", job=ref)

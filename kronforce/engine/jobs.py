@@ -119,6 +119,7 @@ class Jobs:
             job_id=self._new_id(),
             job=job,
             claim=_claim(job, request_id, immediate),
+            triggered=immediate,
         )
         if not replayed:
             self._scheduler.changed(row)
@@ -204,6 +205,8 @@ class Jobs:
         request = TriggerJobRequest(job_id=job_id, request_id=f"immediate:{job_id}")
         [result] = await self._triggering.trigger(scope, author, [request])
         if isinstance(result, KronforceError):
+            # An interval was to count from this run's end.
+            await self._changed(job_changes.replan_job, self._change(scope, author), ref=job_id)
             raise result
 
     async def _cancel_waiting(self, scope: Scope, author: Author, row: JobRow) -> int:

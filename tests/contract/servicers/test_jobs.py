@@ -212,6 +212,14 @@ async def test_an_interval_that_never_ran_fires_at_once(rig):
     assert made.next_fire_at.ToMicroseconds() == rig.clock.now_us()
 
 
+async def test_an_interval_that_is_triggered_at_once_does_not_fire_beside_that_run(rig):
+    every_minute = Schedule(interval=IntervalSchedule(interval_secs=60))
+    made = await create(rig, schedule=every_minute, immediate=True)
+    assert made.status == JOB_STATUS_SCHEDULED
+    assert not made.HasField("next_fire_at")
+    assert len(await runs(rig)) == 1
+
+
 async def test_an_interval_whose_run_is_open_waits_for_it(rig):
     await create(rig, immediate=True)
     every_minute = Schedule(interval=IntervalSchedule(interval_secs=60))
@@ -257,6 +265,18 @@ async def test_a_job_is_created_paused_and_stays_so_under_a_mask(rig):
     assert made.status == JOB_STATUS_PAUSED
     after = await update(rig, paths=["priority"], priority=1)
     assert after.status == JOB_STATUS_PAUSED
+
+
+async def test_a_change_of_nothing_in_particular_is_refused_by_its_field(rig):
+    for method, request in [
+        ("UpdateJob", pb.UpdateJobRequest()),
+        ("DeleteJob", pb.DeleteJobRequest()),
+        ("PauseJob", pb.PauseJobRequest()),
+        ("ResumeJob", pb.ResumeJobRequest()),
+        ("GetJob", pb.GetJobRequest()),
+    ]:
+        refused = await rig.refused(f"JobService.{method}", request)
+        assert [v.field for v in refused.violations] == ["job_id"]
 
 
 async def test_a_deleted_job_is_gone_and_its_name_is_free(rig):
