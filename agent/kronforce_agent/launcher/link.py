@@ -33,6 +33,8 @@ class Link:
         self._reader = FrameReader()
         self._out: deque[bytes] = deque()
         self._out_bytes = 0
+        self.urgent = False
+        """Something is queued that the agent should see this turn."""
 
     @property
     def fd(self) -> int:
@@ -59,12 +61,20 @@ class Link:
     def push(self, frame: bytes) -> None:
         self._out.append(frame)
         self._out_bytes += len(frame)
+        self.urgent = True
 
     def send(self, message: Message) -> None:
         self.push(encode(message))
 
+    def send_with_next(self, message: Message) -> None:
+        """Queue it in its place, without hurry: a wake-up of the agent costs more than it says."""
+        frame = encode(message)
+        self._out.append(frame)
+        self._out_bytes += len(frame)
+
     def flush(self) -> None:
         """Send what is queued, as far as the socket takes it; the rest when it is writable."""
+        self.urgent = False
         while self._out:
             try:
                 sent = self._sock.sendmsg(islice(self._out, BUFFERS_PER_SEND))

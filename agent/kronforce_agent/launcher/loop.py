@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 SPAWNS_PER_TURN = 4
 """A spawn takes 0.3 ms: output that is ready waits for no more than four of them."""
+STARTED_WAIT_SECS = 0.002
+"""How long a Started may wait for the first output or the exit, to leave with it."""
 IDLE_SECS = 60.0
 """Without an agent, a process, unacknowledged output or an unjournalled exit: nobody needs us."""
 SHUTDOWN_ACK_SECS = 10.0
@@ -100,6 +102,7 @@ class Launcher:
         self._spool_full = False
         self._look_for_strays = False
         self._stray_timer: Timer | None = None
+        self._soon: Timer | None = None
         self._shutting_down = False
         self._done = False
         self._failures = 0
@@ -144,6 +147,8 @@ class Launcher:
     def turn(self) -> None:
         """Wait for something to do, and do it."""
         self._poller.run_ready(self._patience())
+        if self._link is not None and self._link.urgent:
+            self._poller.run_ready(0.0)  # a short run's exit is often there by now: one send less
         self._reap()
         self._timers.run_due(self._clock.monotonic())
         self._start_waiting()
@@ -282,7 +287,7 @@ class Launcher:
                     limit_bytes=self._spool.limit_bytes,
                 )
             )
-        if self._link is not None:
+        if self._link is not None and self._link.urgent:
             try:
                 self._link.flush()
             except OSError as error:
@@ -410,7 +415,20 @@ class Launcher:
         self._attempts[spawn.execution_id] = attempt
         self._family.add(attempt)
         self._starts.add(Start(process.pid, start_ticks, spawn.execution_id))
-        self._send(attempt.started())
+        self._tell_soon(attempt.started())
+
+    def _tell_soon(self, started: protocol.Started) -> None:
+        """A short run's start leaves with its output and exit, a longer one's does not wait."""
+        if self._link is not None:
+            self._link.send_with_next(started)
+            if self._soon is None:
+                due = self._clock.monotonic() + STARTED_WAIT_SECS
+                self._soon = self._timers.at(due, self._soon_is_now)
+
+    def _soon_is_now(self) -> None:
+        self._soon = None
+        if self._link is not None:
+            self._link.urgent = True
 
     def _attempt_ended(self, attempt: Attempt) -> None:
         self._family.ended(attempt)
