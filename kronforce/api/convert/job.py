@@ -19,17 +19,18 @@ from kronforce.v1.job_pb2 import Fire, Job, LastRun
 def job_message(row: JobRow, last: LastRunRow | None, now: int) -> Job:
     """The definition as its author wrote it, with what the server knows of the job."""
     message = Job.FromString(row.spec)
-    next_fire = _next_fire(message, row)
+    status, next_fire = _status(row, now), _next_fire(message, row)
     message.MergeFrom(
         Job(
             id=to_text(row.id),
             group=row.group_name,
-            status=_status(row, now),  # type: ignore[arg-type]  # the enum's number, as stored
+            status=status,  # type: ignore[arg-type]  # the enum's number, as stored
             version=row.version,
             etag=etag_of(row),
             created_at=stamp(row.created_at),
             updated_at=stamp(row.updated_at),
-            paused_until=stamp_or_none(row.paused_until),
+            # What a pause that is over said concerns nobody any more.
+            paused_until=stamp_or_none(row.paused_until if status == JobStatus.PAUSED else None),
             next_fire_at=stamp_or_none(next_fire),
             last_run=None if last is None else _last_run(last),
         )

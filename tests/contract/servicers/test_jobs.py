@@ -253,6 +253,18 @@ async def test_a_pause_until_an_instant_shows_the_first_fire_after_it(rig):
     assert paused.next_fire_at.ToMicroseconds() == rig.clock.now_us() + 180_000_000
 
 
+async def test_a_pause_that_is_over_is_not_shown_any_more(rig):
+    await create(rig, schedule=EVERY_MINUTE)
+    until = Timestamp()
+    until.FromMicroseconds(rig.clock.now_us() + 10_000_000)
+    await rig.call("JobService.PauseJob", pb.PauseJobRequest(job_id="etl", until=until))
+    rig.clock.advance(11)
+
+    job = await rig.call("JobService.GetJob", pb.GetJobRequest(job_id="etl"))
+    assert job.status == JOB_STATUS_SCHEDULED
+    assert not job.HasField("paused_until")
+
+
 async def test_a_pause_until_the_past_is_refused(rig):
     await create(rig)
     request = pb.PauseJobRequest(job_id="etl", until=Timestamp(seconds=5))
