@@ -1,7 +1,7 @@
 """The gRPC edge: makes a Call of a grpc context, and a status of an error.
 
 The chain is put around each handler once, when the server is built, and not by
-an interceptor that is asked at each call (`docs/adr`): it costs nothing where
+an interceptor that is asked at each call (`docs/adr/0003`): it costs nothing where
 nothing happens. Only here, in `server.py`, in `app.py` and in generated code
 is grpc imported. `GrpcTransport` is the other end, for callers in Python.
 """
