@@ -1,0 +1,154 @@
+"""`make bench`: every figure of the product on the real product, printed and stored.
+
+Each run of a scenario gets a product of its own; a row's value is the median over its runs. What
+could not be measured is said and has no row; what misses its floor is stored as it is.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench import machine, postgresql, profiling, results
+from tests.bench.measuring import LoadFailed, Outcome, Settings, run_once
+from tests.bench.product import DidNotStart
+from tests.bench.table import SCENARIOS, Row, Scenario
+
+RUNS = 5
+QUICK_SECS = 3.0
+QUICK_OUTPUT_BYTES = 256 << 20
+
+
+def main() -> int:
+    arguments = _arguments()
+    chosen = _chosen(arguments.only)
+    machine.use_two_cores()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(_folder(arguments.folder)))
+        database = None
+        if any(scenario.postgresql for scenario in chosen):
+            database = stack.enter_context(postgresql.server())
+        head = _head(folder, database)
+        print(f"{head['machine']} {head['versions']} commit {head['commit']}\n{_HEADING}")
+        settings = Settings(
+            folder=folder,
+            seconds=arguments.seconds or (QUICK_SECS if arguments.quick else None),
+            output_bytes=QUICK_OUTPUT_BYTES if arguments.quick else None,
+            profile=arguments.profile,
+        )
+        runs = 1 if arguments.quick else arguments.runs
+        failed = 0
+        for scenario in chosen:
+            rows = _measure(scenario, settings, database, runs)
+            failed += not rows
+            if rows and arguments.store:
+                results.store(head, rows)
+    return 1 if failed else 0
+
+
+def _measure(
+    scenario: Scenario, settings: Settings, database: postgresql.Server | None, runs: int
+) -> list[dict[str, Any]]:
+    outcomes: list[Outcome] = []
+    for number in range(runs):
+        try:
+            outcomes.append(run_once(scenario, settings, database))
+        except (LoadFailed, DidNotStart) as error:
+            print(f"{scenario.name}: run {number + 1} gave no figure: {error}", file=sys.stderr)
+            return []
+    rows = [_row(row, outcomes) for row in scenario.rows]
+    for row, made in zip(scenario.rows, rows, strict=True):
+        _print(row, made)
+    return rows
+
+
+def _row(row: Row, outcomes: list[Outcome]) -> dict[str, Any]:
+    values = [round(outcome.result[row.key], 3) for outcome in outcomes]
+    names = {name for outcome in outcomes for name in outcome.cores}
+    return {
+        "id": row.id,
+        "what": row.what,
+        "value": median(values),
+        "unit": row.unit,
+        "floor": row.floor,
+        "reach": row.reach,
+        "n": min(outcome.result["n"] for outcome in outcomes),
+        "runs": values,
+        "cores": {
+            name: round(median(outcome.cores.get(name, 0.0) for outcome in outcomes), 3)
+            for name in sorted(names)
+        },
+    }
+
+
+_WHO = ("controller", "agent", "launcher", "tasks", "database", "load", "foreign", "steal")
+_HEADING = f"{'row':28}{'value':>10} {'':5}{'floor':>8}{'reach':>8}  {'':6}{'n':>8}   cores used"
+
+
+def _print(row: Row, made: dict[str, Any]) -> None:
+    verdict = "" if row.holds(made["value"]) else "MISSED"
+    cores = "  ".join(f"{who} {made['cores'][who]:.2f}" for who in _WHO if who in made["cores"])
+    reach = "" if row.reach is None else f"{row.reach:,g}"
+    print(
+        f"{row.id:28}{made['value']:>10,.2f} {row.unit:5}{row.floor:>8,g}{reach:>8}  {verdict:6}"
+        f"{made['n']:>8,}   {cores}",
+        flush=True,
+    )
+
+
+def _chosen(only: str) -> list[Scenario]:
+    """By the name of a scenario or of one of its rows."""
+    words = {word.strip() for word in only.split(",") if word.strip()}
+    names = {s.name: {s.name, *(row.id for row in s.rows)} for s in SCENARIOS}
+    unknown = words - set().union(*names.values())
+    if unknown:
+        raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return [s for s in SCENARIOS if not words or words & names[s.name]]
+
+
+def _head(folder: Path, database: postgresql.Server | None) -> dict[str, Any]:
+    versions = machine.versions()
+    if database is not None:
+        versions["postgresql"] = database.version
+    return {
+        "commit": machine.commit(),
+        "date": machine.date(),
+        "machine": machine.describe(folder),
+        "versions": versions,
+    }
+
+
+def _folder(parent: str) -> tempfile.TemporaryDirectory[str]:
+    """Below `parent`, which must not be in memory if figures are to mean anything."""
+    return tempfile.TemporaryDirectory(prefix="kronforce-bench-", dir=parent or None)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    add = parser.add_argument
+    add("--only", default="", help="rows or scenarios, with commas")
+    add("--runs", type=int, default=RUNS, help="the median of so many")
+    add("--seconds", type=float, help="of each run's window, instead of the scenario's own")
+    add("--quick", action="store_true", help=f"one run of {QUICK_SECS:g} s: a look, not a figure")
+    add("--store", action=argparse.BooleanOptionalAction, default=None,
+        help="write results.json; by default only with all runs and windows as they are")  # fmt: skip
+    add("--profile", default="", choices=["", *profiling.WHO], help="py-spy into build/bench")
+    add("--folder", default="", help="where data goes; default: the system's temporary folder")
+    arguments = parser.parse_args()
+    if arguments.store is None:
+        touched = arguments.quick or arguments.seconds or arguments.profile
+        arguments.store = not touched and arguments.runs >= RUNS
+    return arguments
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,43 @@
+"""The load generator, a process of its own: `python -m tests.bench.load SPEC` (JSON).
+
+It speaks the bare contract over one channel and prints one JSON object per line: `begin` and `end`
+around what is measured, then `result`. The key comes in KRONFORCE_KEY. Its own cost is part of
+the picture (it shares the cores), so requests that repeat are encoded once.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import json
+import sys
+from typing import Any
+
+import uvloop
+
+from tests.bench import first_output, one_at_a_time, output, sustained
+from tests.bench.books import Client
+
+KINDS = {
+    "first_output": first_output.measure,
+    "one_at_a_time": one_at_a_time.measure,
+    "sustained": sustained.measure,
+    "output": output.measure,
+}
+
+
+def tell(event: str, **more: Any) -> None:
+    print(json.dumps({"event": event, **more}), flush=True)
+
+
+async def main(spec: dict[str, Any]) -> None:
+    async with Client(spec["address"], os.environ["KRONFORCE_KEY"]) as client:
+        job_id = await client.create_job(spec["job"])
+        result = await KINDS[spec["kind"]](client, job_id, spec, tell)
+        tell("result", **result)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(json.loads(sys.argv[1])))

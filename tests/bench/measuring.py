@@ -1,0 +1,124 @@
+"""One run of one scenario: product up, load on it, CPU read around the window, product down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench import postgresql, product, profiling, usage
+from tests.bench.table import Scenario
+
+WARM_SECS = 2.0
+"""Imports, first pages, plans, a steady queue: not what is measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the command line says of a run."""
+
+    folder: Path
+    seconds: float | None = None
+    output_bytes: int | None = None
+    profile: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """`result` is the load generator's; `cores` are those used on average, by process."""
+
+    result: dict[str, Any]
+    cores: dict[str, float]
+
+
+class LoadFailed(Exception):
+    """The load generator gave no figure; the message says why."""
+
+
+def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server | None) -> Outcome:
+    """Raises LoadFailed, product.DidNotStart."""
+    with ExitStack() as stack:
+        db, postmaster = "", 0
+        if scenario.postgresql:
+            assert database is not None
+            db = stack.enter_context(postgresql.database(database))
+            postmaster = database.postmaster
+        running = stack.enter_context(
+            product.running(settings.folder, slots=scenario.slots, db=db, postmaster=postmaster)
+        )
+        process = stack.enter_context(_load(scenario, settings, running))
+        try:
+            return _follow(scenario, settings, running, process)
+        finally:
+            process.kill()
+
+
+def _load(
+    scenario: Scenario, settings: Settings, running: product.Product
+) -> subprocess.Popen[str]:
+    job = {
+        "name": scenario.name,
+        "task": scenario.task or {"noop": {}},
+        "target": {"any": {}},
+        "schedule": {"on_demand": {}},
+        **scenario.job,
+    }
+    spec = {
+        **scenario.load,
+        "address": running.address,
+        "job": job,
+        "warm_secs": WARM_SECS,
+        "seconds": settings.seconds or scenario.seconds,
+    }
+    if settings.output_bytes and "bytes" in spec:
+        spec["bytes"] = settings.output_bytes
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.load", json.dumps(spec)],
+        cwd=product.CHECKOUT,
+        env={**product.environment(), "KRONFORCE_KEY": running.key},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _follow(
+    scenario: Scenario,
+    settings: Settings,
+    running: product.Product,
+    load: subprocess.Popen[str],
+) -> Outcome:
+    def look() -> usage.Snapshot:
+        return usage.snapshot({**running.pids(), "load": [load.pid, os.getpid()]})
+
+    cores: dict[str, float] = {}
+    result: dict[str, Any] | None = None
+    assert load.stdout is not None
+    for line in load.stdout:
+        told = json.loads(line)
+        if told["event"] == "begin":
+            begin = look()
+            seconds = settings.seconds or scenario.seconds
+            profiling.start(settings.profile, running, scenario.name, seconds)
+        elif told["event"] == "end":
+            cores = usage.cores_between(begin, look())
+        else:
+            result = told
+    if result is None:
+        assert load.stderr is not None
+        raise LoadFailed(load.stderr.read().strip()[-2000:])
+    _no_process_left(running)
+    for name, numbers in running.pids().items():
+        result[f"rss_{name}"] = usage.peak_rss_mb(numbers[0])
+    return Outcome(result=result, cores=cores)
+
+
+def _no_process_left(running: product.Product) -> None:
+    left = usage.children(running.launcher) if running.launcher is not None else []
+    if left:
+        raise LoadFailed(f"{len(left)} processes of ended runs are still there")

@@ -1,0 +1,168 @@
+"""The real thing, started for one measurement: a controller process and an agent process.
+
+Both run as a user would start them, on a fresh data folder, and are gone with everything that
+they wrote when the context ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from kronforce.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
+from tests.bench import usage
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+START_LIMIT_SECS = 60.0
+STOP_LIMIT_SECS = 20.0
+POLL_SECS = 0.05
+AGENT = "bench"
+
+T = TypeVar("T")
+
+
+class DidNotStart(Exception):
+    """A process of the product ended or stayed silent; the message has the end of its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """A running product, and who is who."""
+
+    folder: Path
+    address: str
+    key: str
+    controller: int
+    agent: int
+    database: tuple[int, ...] = ()
+
+    @property
+    def launcher(self) -> int | None:
+        """Started by the agent when it starts or needs it, and in a session of its own."""
+        found = usage.find("kronforce_agent.launcher", str(self.folder))
+        return found[0] if found else None
+
+    def pids(self) -> dict[str, list[int]]:
+        named = {"controller": [self.controller], "agent": [self.agent]}
+        if self.launcher is not None:
+            named["launcher"] = [self.launcher]
+        if self.database:
+            named["database"] = [*self.database, *usage.children(self.database[0])]
+        return named
+
+
+@contextmanager
+def running(parent: Path, *, slots: int, db: str = "", postmaster: int = 0) -> Iterator[Product]:
+    """Start both and wait until the agent is online."""
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        yield _start(folder, slots, db, postmaster, started)
+    finally:
+        for process in reversed(started):
+            _stop(process)
+        for pid in usage.find("kronforce_agent.launcher", str(folder)):
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(
+    folder: Path, slots: int, db: str, postmaster: int, started: list[subprocess.Popen[bytes]]
+) -> Product:
+    data = ("--data-dir", str(folder), "--log-level", "warning")
+    flags = ["--grpc-bind", "127.0.0.1:0", *data, *(["--db", db] if db else [])]
+    controller = _spawn(folder, "controller", ["kronforce", "controller", *flags], started)
+    endpoint = _until(lambda: _read_endpoint(folder), controller, folder / "controller.log")
+    key = (folder / "admin.key").read_text().strip()
+    with grpc.insecure_channel(endpoint) as channel:
+        agents = agent_service_pb2_grpc.AgentServiceStub(channel)
+        metadata = (("authorization", f"Bearer {key}"),)
+        request = agent_service_pb2.CreateJoinTokenRequest()
+        token = folder / "join.token"
+        token.write_text(agents.CreateJoinToken(request, metadata=metadata).token)
+        token.chmod(0o600)
+        flags = ["--address", endpoint, "--name", AGENT, "--slots", str(slots), *data]
+        words = ["kronforce_agent", *flags, "--token-file", str(token)]
+        agent = _spawn(folder, "agent", words, started)
+
+        def online() -> bool:
+            request = agent_service_pb2.GetAgentRequest(agent_id=AGENT)
+            try:
+                found = agents.GetAgent(request, metadata=metadata)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.NOT_FOUND:  # type: ignore[attr-defined]
+                    return False
+                raise
+            return bool(found.state == agent_pb2.AGENT_STATE_ONLINE)
+
+        _until(online, agent, folder / "agent.log")
+    return Product(
+        folder=folder,
+        address=endpoint,
+        key=key,
+        controller=controller.pid,
+        agent=agent.pid,
+        database=(postmaster,) if postmaster else (),
+    )
+
+
+def _spawn(
+    folder: Path, name: str, words: list[str], started: list[subprocess.Popen[bytes]]
+) -> subprocess.Popen[bytes]:
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=CHECKOUT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    started.append(process)
+    return process
+
+
+def environment() -> dict[str, str]:
+    """Ours without settings of Kronforce, which would reach the processes behind our back."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("KRONFORCE_")}
+
+
+def _read_endpoint(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "endpoint.json").read_text())["address"])
+    except (OSError, ValueError):
+        return ""
+
+
+def _until(ready: Callable[[], T], process: subprocess.Popen[bytes], log: Path) -> T:
+    deadline = time.monotonic() + START_LIMIT_SECS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        found = ready()
+        if found:
+            return found
+        time.sleep(POLL_SECS)
+    raise DidNotStart(f"{log.stem} (exit {process.poll()}):\n{log.read_text()[-3000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT_SECS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

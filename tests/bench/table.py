@@ -1,0 +1,119 @@
+"""The rows of `make bench`: what is measured, how, and the figures to hold it against.
+
+One scenario may give several rows; it runs once for all of them. Floors and reaches are promises:
+a row that misses its floor stays in the table as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SHELL_TRUE = {"shell": {"command": "true"}}
+SHELL_ECHO = {"shell": {"command": "echo hi"}}
+NOOP: dict[str, Any] = {"noop": {}}
+OUTPUT_BYTES = 1 << 30
+"""Of the one execution in `output_stored`: seconds at the floor, and 16 times the default cap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure. `key` is where it stands in what the scenario gives."""
+
+    id: str
+    what: str
+    key: str
+    unit: str
+    floor: float
+    reach: float | None
+    higher_is_better: bool = False
+
+    def holds(self, value: float) -> bool:
+        return value >= self.floor if self.higher_is_better else value <= self.floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One load on a fresh product. `load` goes to the load generator as it is."""
+
+    name: str
+    rows: tuple[Row, ...]
+    task: dict[str, Any]
+    load: dict[str, Any]
+    seconds: float
+    slots: int = 64
+    postgresql: bool = False
+    job: dict[str, Any] = field(default_factory=dict)
+
+
+def _latency(name: str, what: str, p50: tuple[float, float], p99: tuple[float, float]) -> Any:
+    return tuple(
+        Row(id=f"{name}_{part}", what=f"{what}, {part}", key=part, unit="ms", floor=f, reach=r)
+        for part, (f, r) in (("p50", p50), ("p99", p99))
+    )
+
+
+def _first_output(name: str, task: Any, rate: int, count: int, rows: tuple[Row, ...]) -> Scenario:
+    load = {"kind": "first_output", "rate": rate}
+    return Scenario(name=name, rows=rows, task=task, load=load, seconds=count / rate)
+
+
+def _rate(id: str, what: str, floor: float, reach: float | None, **more: Any) -> Scenario:  # noqa: A002
+    """`outstanding` bounds the runs that are triggered and not finished, so that what is counted
+    is sustained: nothing is triggered faster than it finishes."""
+    row = Row(
+        id=id, what=what, key="rate", unit="/s", floor=floor, reach=reach, higher_is_better=True
+    )
+    load = {"kind": "sustained", "batch": 64, "callers": 8, "outstanding": 512}
+    load |= more.pop("load", {})
+    return Scenario(name=id, rows=(row,), load=load, seconds=5, **{"task": NOOP} | more)
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    _first_output(
+        "first_output_noop", NOOP, 20, 1_000,
+        _latency("first_output_noop", "trigger → first output byte at a watching client, no-op, 20/s",
+                 (5.5, 3.5), (12, 6)),
+    ),
+    _first_output(
+        "first_output_200", NOOP, 200, 2_000,
+        _latency("first_output_200", "the same at 200/s", (3.5, 2), (10, 4)),
+    ),
+    _first_output(
+        "first_output_shell", SHELL_ECHO, 20, 1_000,
+        _latency("first_output_shell", "the same at 20/s, real `sh -c`", (7, 4.5), (15, 8)),
+    ),
+    Scenario(
+        name="shell_finished",
+        rows=_latency("shell_finished", "trigger → finished, `sh -c true`, one at a time",
+                      (8, 5.5), (0, 0))[:1],
+        task=SHELL_TRUE,
+        load={"kind": "one_at_a_time"},
+        seconds=5,
+    ),
+    _rate("noop_batched_sqlite", "no-ops sustained, durable, TriggerJobs of 64, SQLite FULL",
+          6_000, 12_000),
+    _rate("noop_batched_postgresql", "the same on PostgreSQL", 3_000, 6_000, postgresql=True),
+    _rate("noop_batched_256", "the same on SQLite with 256 slots", 8_000, 15_000, slots=256,
+          load={"outstanding": 1_024, "callers": 16}),
+    _rate("noop_unary", "the same, one TriggerJob each, 64 calls in flight", 2_000, 4_000,
+          load={"batch": 1, "callers": 64}),
+    _rate("shell_rate", "real `sh -c true` sustained, none left behind", 900, 1_600,
+          task=SHELL_TRUE),
+    Scenario(
+        name="output_stored",
+        rows=(
+            Row(id="output_stored", what="live output of one execution to one watcher, stored",
+                key="mb_per_sec", unit="MB/s", floor=100, reach=200, higher_is_better=True),
+            *(
+                Row(id=f"output_stored_rss_{who}", what=f"its peak memory, {who}",
+                    key=f"rss_{who}", unit="MB", floor=200, reach=None)
+                for who in ("agent", "launcher", "controller")
+            ),
+        ),
+        task={},
+        load={"kind": "output", "bytes": OUTPUT_BYTES},
+        seconds=0,
+        job={"output_cap_bytes": 10 << 30},
+    ),
+)  # fmt: skip
