@@ -29,7 +29,8 @@ from kronforce_agent.output import OutputRouter
 from kronforce_agent.processes import Processes
 from kronforce_agent.records import Key
 from kronforce_agent.session import Identity, Session, SessionEnded
-from kronforce_agent.supervisor import Limits, Supervisor
+from kronforce_agent.supervisor import Parts, Supervisor
+from kronforce_agent.table import Limits
 from kronforce_agent.tasks import REGISTRY
 from kronforce_agent.tasks.kinds import Host, ProcessTask
 
@@ -45,6 +46,14 @@ KILL_SECS = 1.0
 """With --stop-tasks, the last of that time: what has outlived TERM is killed and reported."""
 
 _NO_CREDENTIAL = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+_REFUSED = (
+    *_NO_CREDENTIAL,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+"""Asking again would not help: a person must do something."""
 
 
 class AlreadyRunningError(Exception):
@@ -72,16 +81,16 @@ class Agent:
             config.folder / "journal", self._clock, on_trouble=self._journal_trouble
         )
         self._processes = self._make_processes()
-        self._supervisor = Supervisor(
+        parts = Parts(
             journal=self._journal,
             outbox=self._outbox,
             router=self._router,
             clock=self._clock,
-            runners=self._runners,
+            launcher=lambda: self.launcher,
             host=Host(agent_name=config.name, work_folder=config.folder / "work"),
             limits=Limits(slots=config.slots),
-            launcher=lambda: self.launcher,
         )
+        self._supervisor = Supervisor(parts, self._runners)
         self._supervisor.reopen = self._reopen
         self.connected = asyncio.Event()
         """Set once the first welcome has come."""
@@ -125,7 +134,7 @@ class Agent:
             client, inventory = await self._processes.attach()
             self._supervisor.boot_id = client.boot_id
             if client.spool_full_at_start:
-                self._supervisor.set_drain("spool", "the spool is nearly full")
+                self._supervisor.drains.set("spool", "the spool is nearly full")
         self._supervisor.recover(entries, inventory)
 
     async def _until_stopped(self, loops: list[asyncio.Task[None]]) -> None:
@@ -147,7 +156,7 @@ class Agent:
             "ending tasks" if stop_tasks else "processes go on without the agent",
             extra={"action": "stopping"},
         )
-        self._supervisor.set_drain("stopping", "the agent is stopping")
+        self._supervisor.drains.set("stopping", "the agent is stopping")
         if stop_tasks:
             self._supervisor.stop_all()
         settled = await self._settle(self._patience)
@@ -156,7 +165,7 @@ class Agent:
             launcher.shutdown(grace_secs=0.0)
             settled = await self._settle(KILL_SECS)
         if not settled:
-            log.warning("left %s executions behind", self._supervisor.held_count)
+            log.warning("left %s executions behind", len(self._supervisor.table))
         if stop_tasks and launcher is not None:
             launcher.shutdown()
 
@@ -171,30 +180,20 @@ class Agent:
         try:
             async with asyncio.timeout(secs):
                 while not self._settled():
-                    self._supervisor.changed.clear()
-                    await self._supervisor.changed.wait()
+                    self._supervisor.table.changed.clear()
+                    await self._supervisor.table.changed.wait()
         except TimeoutError:
             return False
         return True
 
     def _settled(self) -> bool:
-        if self._config.stop_tasks:
-            return not self._supervisor.running() if not self._online else self._nothing_held
-        return not any(self._waits_for(held) for held in self._supervisor.held())
-
-    @property
-    def _online(self) -> bool:
-        return self._router.online
-
-    @property
-    def _nothing_held(self) -> bool:
-        return self._supervisor.held_count == 0
+        return not any(self._waits_for(held) for held in self._supervisor.table)
 
     def _waits_for(self, held: Held) -> bool:
-        """Not for processes: they outlive the agent. Not for reports that nobody can take now."""
+        """Not for processes, which outlive the agent, nor for reports that nobody takes now."""
         if held.ended:
-            return self._online and not held.is_process
-        return not held.is_process
+            return self._router.online and (self._config.stop_tasks or not held.is_process)
+        return self._config.stop_tasks or not held.is_process
 
     # ---- connecting ----------------------------------------------------------------------------
 
@@ -256,7 +255,14 @@ class Agent:
                 "KRONFORCE_JOIN_TOKEN (kronforce agent token makes one)"
             )
         async with open_channel(self._config, enrolment.pinned_ca(token)) as channel:
-            credential = await enrolment.register(channel, self._config, token, self._facts)
+            try:
+                credential = await enrolment.register(channel, self._config, token, self._facts)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _REFUSED:
+                    raise
+                raise EnrolmentError(
+                    f"the controller refuses to enrol {self._config.name!r}: {error.details()}"
+                ) from None
         enrolment.save(self._config.folder, credential)
         log.info("enrolled as %s", self._config.name, extra={"action": "enrolled"})
         return credential
@@ -267,8 +273,8 @@ class Agent:
             return
         try:
             await self._enrol()
-        except grpc.aio.AioRpcError as error:
-            log.warning("the join token is refused too: %s", error.details())
+        except (grpc.aio.AioRpcError, EnrolmentError) as error:
+            log.warning("enrolling again did not help: %s", error)
 
     def _identity(self, credential: Credential) -> Identity:
         reattach = self._processes is not None
@@ -299,7 +305,7 @@ class Agent:
             self._session.reopen(reason)
 
     def _journal_trouble(self, error: OSError | None) -> None:
-        self._supervisor.set_drain("journal", f"the journal: {error.strerror}" if error else "")
+        self._supervisor.drains.set("journal", f"the journal: {error.strerror}" if error else "")
 
 
 def make_folder(path: Path) -> None:

@@ -92,7 +92,7 @@ def default_data_dir(environ: Mapping[str, str]) -> str:
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="kronforce-agent", description="Runs the executions that a controller assigns."
+        prog="kronforce agent run", description="Runs the executions that a controller assigns."
     )
     add = parser.add_argument
     add("--address", default=environ.get("KRONFORCE_ADDRESS") or DEFAULT_ADDRESS)

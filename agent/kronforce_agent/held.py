@@ -7,29 +7,19 @@ ACCEPTED ───────┘  (after an agent restart: recorded, certainly 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kronforce.v1 import agent_service_pb2 as pb
-from kronforce_agent.clock import timestamp
 from kronforce_agent.inagent import InAgentRun
 from kronforce_agent.output import OutputBuffer
 from kronforce_agent.records import Key
 
 RECEIVED, ACCEPTED, RUNNING, FINISHING, FINISHED = range(5)
 
-_INVENTORY = {
-    ACCEPTED: pb.INVENTORY_STATE_ACCEPTED,
-    RUNNING: pb.INVENTORY_STATE_RUNNING,
-    FINISHING: pb.INVENTORY_STATE_RUNNING,
-    FINISHED: pb.INVENTORY_STATE_FINISHED,
-}
-
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Held:
-    """Mutable on purpose: the supervisor is its only writer."""
+    """Mutable on purpose: the supervisor is the only writer, through its parts."""
 
     key: Key
     arm: str
@@ -55,33 +45,3 @@ class Held:
     def ended(self) -> bool:
         """Whether its result is durable."""
         return self.state == FINISHED
-
-
-def inventory(held: Iterable[Held]) -> pb.Inventory:
-    """Everything recorded whose result was not acknowledged."""
-    return pb.Inventory(items=[_item(each) for each in held if each.state != RECEIVED])
-
-
-def heartbeat(held: Iterable[Held]) -> pb.AgentHeartbeat:
-    """Count and hash of the same."""
-    count = 0
-    total = 0
-    for each in held:
-        if each.state != RECEIVED:
-            count += 1
-            total ^= key_hash(each.key)
-    return pb.AgentHeartbeat(held_count=count, held_hash=total)
-
-
-def key_hash(key: Key) -> int:
-    """First 8 bytes, big-endian, of SHA-256 of `<execution id>:<fence>`."""
-    return int.from_bytes(hashlib.sha256(f"{key[0]}:{key[1]}".encode()).digest()[:8], "big")
-
-
-def _item(held: Held) -> pb.InventoryItem:
-    return pb.InventoryItem(
-        execution_id=held.key[0],
-        fence=held.key[1],
-        state=_INVENTORY[held.state],
-        started_at=timestamp(held.started_micros) if held.started_micros else None,
-    )

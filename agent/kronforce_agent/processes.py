@@ -30,8 +30,6 @@ class Sink(Protocol):
 
     def launcher_events(self, events: Sequence[protocol.Event]) -> None: ...
 
-    def launcher_gone(self) -> None: ...
-
     def launcher_back(self, boot_id: str, inventory: protocol.Inventory) -> None: ...
 
 
@@ -94,7 +92,6 @@ class Processes:
         while True:
             await self._gone.wait()
             self._sink = None
-            sink.launcher_gone()
             log.error("the launcher is gone", extra={"action": "launcher_gone"})
             client, inventory = await self._attach_again()
             sink.launcher_back(client.boot_id, inventory)

@@ -145,7 +145,7 @@ class Session:
             facts=identity.facts,
             slots=identity.slots,
             task_types=identity.task_types,
-            inventory=self._supervisor.inventory(),
+            inventory=self._supervisor.table.inventory(),
             now=timestamp(self._clock.micros()),
         )
         return pb.AgentMessage(hello=hello).SerializeToString()
@@ -181,7 +181,7 @@ class Session:
     async def _beat(self, every_secs: int) -> None:
         while True:
             await self._clock.sleep(every_secs)
-            beat = pb.AgentMessage(heartbeat=self._supervisor.heartbeat())
+            beat = pb.AgentMessage(heartbeat=self._supervisor.table.heartbeat())
             self._outbox.put(beat.SerializeToString())
 
     async def _watch_lease(self, lease_secs: int) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import execution_pb2 as ex
-from kronforce_agent import held as holding
+from kronforce_agent.table import key_hash
 from kronforce_agent.tasks.noop import BLOCK
 from tests.fakes.controller import (
     CREDENTIAL,
@@ -322,7 +322,7 @@ async def test_the_heartbeat_counts_and_hashes_what_is_held(
             await session.expect("result", key)
         nothing = await session.expect("heartbeat", nth=2)
     assert beat.held_count == 2
-    assert beat.held_hash == holding.key_hash(keys[0]) ^ holding.key_hash(keys[1])
+    assert beat.held_hash == key_hash(keys[0]) ^ key_hash(keys[1])
     assert (nothing.held_count, nothing.held_hash) == (0, 0)
 
 
