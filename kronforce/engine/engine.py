@@ -16,6 +16,7 @@ from typing import Any
 
 from kronforce.clock import Clock
 from kronforce.core.ids import IdSource
+from kronforce.core.job_settings import ConcurrencyPolicy
 from kronforce.core.lifecycle import Reason
 from kronforce.engine.cancelling import Cancelling
 from kronforce.engine.capacity import Capacity
@@ -137,6 +138,7 @@ class Engine:
         await self._load_held()
         await self.loader.load_ready()
         await self.scheduler.load()
+        await self._resume_replacing()
         for name, loop in self._all_loops():
             self._loops.append(asyncio.create_task(loop, name=name))
 
@@ -188,11 +190,19 @@ class Engine:
     def _admitted(self, run_keys: list[int]) -> None:
         self.tasks.spawn(self.loader.admitted(run_keys), name="admitted")
 
-    def _replace_older(self, run: CreateRun) -> None:
-        self.tasks.spawn(self._replace(run), name="replace")
+    async def _resume_replacing(self) -> None:
+        """A newcomer whose older runs a crash left uncancelled still replaces them."""
+        for job_key, version, run_key in await self._store.read(open_work.newest_waiting):
+            pair = (job_key, version)
+            job = (await self.snapshots.of_versions([pair]))[pair]
+            if job.settings.concurrency_policy is ConcurrencyPolicy.REPLACE:
+                self.tasks.spawn(self._replace(job_key, run_key), name="replace")
 
-    async def _replace(self, run: CreateRun) -> None:
-        older = await self._store.read(open_work.open_run_keys, run.job.key, run.key)
+    def _replace_older(self, run: CreateRun) -> None:
+        self.tasks.spawn(self._replace(run.job.key, run.key), name="replace")
+
+    async def _replace(self, job_key: int, run_key: int) -> None:
+        older = await self._store.read(open_work.open_run_keys, job_key, run_key)
         await self.cancelling.cancel_keys(
             older, by="replace", reason=Reason.REPLACED, message="a newer run replaced it"
         )

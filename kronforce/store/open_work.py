@@ -17,6 +17,7 @@ from kronforce.store.database import Tx
 from kronforce.store.jobs import JobRow, jobs_by_keys
 from kronforce.store.state_filter import IS_HELD, IS_WAITING, in_phase
 from kronforce.store.tables import (
+    Admission,
     Phase,
     executions,
     job_versions,
@@ -168,6 +169,18 @@ def open_run_keys(tx: Tx, job_key: int, before: int | None = None) -> list[int]:
     if before is not None:
         query = query.where(runs.c.key < before)
     return list(tx.conn.execute(query.order_by(runs.c.key)).scalars())
+
+
+def newest_waiting(tx: Tx) -> list[tuple[int, int, int]]:
+    """(job, version, run) of the newest run that waits for each job's limit."""
+    waiting = sa.select(slots.c.job_key).where(slots.c.waiting > 0).distinct()
+    newest = (
+        sa.select(sa.func.max(runs.c.key))
+        .where(runs.c.admission == Admission.WAITING, runs.c.job_key.in_(waiting))
+        .group_by(runs.c.job_key, runs.c.slot_key)
+    )
+    query = sa.select(runs.c.job_key, runs.c.job_version, runs.c.key).where(runs.c.key.in_(newest))
+    return [(row.job_key, row.job_version, row.key) for row in tx.conn.execute(query)]
 
 
 def scheduled_not_started(tx: Tx) -> list[tuple[int, int]]:

@@ -22,6 +22,9 @@ SCHEDULER = 1
 
 SlotId = tuple[int, str]
 
+_BY_PRIORITY = (runs.c.priority.desc(), runs.c.key)
+_NEWEST_FIRST = (runs.c.key.desc(),)
+
 
 class Slot:
     """One (job, key): runs that hold a slot, runs that wait, scheduled ones among these."""
@@ -69,7 +72,10 @@ class Slots:
             slot.scheduled_waiting -= trigger == SCHEDULER
 
     def let_in(self, slot_id: SlotId, limit: Limit) -> list[int]:
-        """Admit the waiting by priority and age; their run keys."""
+        """Admit the waiting by priority and age; their run keys.
+
+        Where newcomers replace, only the newest matters: the others are about to be cancelled.
+        """
         slot = self.of(slot_id)
         free = min(limit.max_concurrent - slot.active, slot.waiting)
         if free <= 0:
@@ -78,7 +84,7 @@ class Slots:
             sa.select(runs.c.key, runs.c.trigger)
             .where(runs.c.admission == Admission.WAITING)
             .where(runs.c.job_key == slot_id[0], runs.c.slot_key == slot_id[1])
-            .order_by(runs.c.priority.desc(), runs.c.key)
+            .order_by(*_NEWEST_FIRST if limit.policy == REPLACE else _BY_PRIORITY)
             .limit(free)
         )
         admitted = self._tx.conn.execute(query).all()
