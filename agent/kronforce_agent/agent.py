@@ -92,6 +92,7 @@ class Agent:
         )
         self._supervisor = Supervisor(parts, self._runners)
         self._supervisor.reopen = self._reopen
+        self._outbox.on_overflow = lambda: self._reopen("the controller does not read")
         self.connected = asyncio.Event()
         """Set once the first welcome has come."""
 

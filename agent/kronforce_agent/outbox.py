@@ -2,17 +2,21 @@
 
 Each message is encoded once, for the journal and for the stream; a frame is their concatenation
 as `repeated messages = 1`. Without a session nothing is queued: what matters is in the table of
-held executions, from which the next session begins. Its size is bounded by what may be held
-(slots and unacknowledged results), so it needs no limit of its own.
+held executions, from which the next session begins. A controller that does not read while it goes
+on writing ends its session at QUEUE_BYTES.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 FRAME_BYTES = 1024 * 1024
 """A frame is closed at this size: far below the 4 MB that a receiver takes."""
+
+QUEUE_BYTES = 128 * 1024 * 1024
+"""Twice what unacknowledged results may hold: beyond it the other side does not read."""
 
 _TAG = b"\x0a"  # field 1, length-delimited
 
@@ -22,18 +26,25 @@ class Outbox:
 
     def __init__(self) -> None:
         self._queue: deque[bytes] = deque()
+        self._bytes = 0
         self._open = False
         self.wake = asyncio.Event()
+        self.on_overflow: Callable[[], None] = lambda: None
+        """Called when the queue is full; the message is dropped, and the session must end."""
 
     def open(self) -> None:
         """A session can take messages now."""
-        self._queue.clear()
+        self._clear()
         self._open = True
 
     def close(self) -> None:
         """The session is over; what it did not take is rebuilt for the next one."""
         self._open = False
+        self._clear()
+
+    def _clear(self) -> None:
         self._queue.clear()
+        self._bytes = 0
         self.wake.clear()
 
     @property
@@ -42,9 +53,14 @@ class Outbox:
 
     def put(self, message: bytes) -> None:
         """Queue one serialised AgentMessage."""
-        if self._open:
-            self._queue.append(message)
-            self.wake.set()
+        if not self._open:
+            return
+        if self._bytes > QUEUE_BYTES:
+            self.on_overflow()
+            return
+        self._queue.append(message)
+        self._bytes += len(message)
+        self.wake.set()
 
     def take_frame(self) -> bytes:
         """Whatever is queued, as one serialised ConnectRequest; empty if nothing is."""
@@ -55,6 +71,7 @@ class Outbox:
             message = queue.popleft()
             parts += (_TAG, varint(len(message)), message)
             size += len(message)
+        self._bytes -= size
         if not queue:
             self.wake.clear()
         return b"".join(parts)

@@ -1,7 +1,9 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kronforce.v1 import agent_service_pb2 as pb
+from kronforce_agent import outbox as outboxes
 from kronforce_agent.outbox import FRAME_BYTES, Outbox, frame_of
 
 
@@ -48,3 +50,18 @@ def test_without_a_session_nothing_is_queued() -> None:
 def test_a_single_message_is_a_frame_too() -> None:
     each = message("hello")
     assert pb.ConnectRequest.FromString(frame_of(each.SerializeToString())).messages[0] == each
+
+
+def test_a_full_queue_drops_and_asks_for_the_sessions_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outboxes, "QUEUE_BYTES", 10)
+    outbox = Outbox()
+    asked: list[bool] = []
+    outbox.on_overflow = lambda: asked.append(True)
+    outbox.open()
+    outbox.put(b"x" * 11)
+    assert not asked
+    outbox.put(b"one too many")
+    assert asked
+    assert len(outbox.take_frame()) == len(frame_of(b"x" * 11))
+    outbox.put(b"there is room again")
+    assert not outbox.empty
