@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kronforce import __version__
-from kronforce.config import default_data_dir
+from kronforce.config import Config, default_data_dir, is_loopback
 
 
 def read_endpoint(folder: Path) -> dict[str, Any] | None:
@@ -20,17 +20,24 @@ def read_endpoint(folder: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def head(folder: Path, endpoint: Mapping[str, Any], environ: Mapping[str, str]) -> list[str]:
+def head(config: Config, endpoint: Mapping[str, Any], environ: Mapping[str, str]) -> list[str]:
     """Version, data, address and key, once the controller listens."""
-    address = endpoint["address"]
-    how = "" if endpoint.get("tls") else "-plaintext "
+    folder = config.data_dir
     lines = [
         f"kronforce {__version__}   data {short(folder)}",
-        f"  gRPC     {address}   (reflection on: grpcurl {how}{address} list)",
+        f"  gRPC     {endpoint['address']}   ({_reflection(config, str(endpoint['address']))})",
     ]
     if (folder / "admin.key").exists():
         lines.append(f"  key      {short(folder / 'admin.key')}   ({_key_hint(folder, environ)})")
     return lines
+
+
+def _reflection(config: Config, address: str) -> str:
+    how = "-plaintext" if config.tls_cert is None else f"-cacert {config.tls_cert}"
+    if not is_loopback(config.grpc_bind):
+        # Public on loopback alone.
+        how += ' -H "authorization: Bearer KEY"'
+    return f"reflection on: grpcurl {how} {address} list"
 
 
 def _key_hint(folder: Path, environ: Mapping[str, str]) -> str:

@@ -212,12 +212,12 @@ def test_killed_without_a_word_it_leaves_nothing_behind(start: Callable[..., Up]
 
 
 def test_started_again_it_finds_what_it_left(start: Callable[..., Up]) -> None:
-    first = start("--seed")
-    first.wait_for("✓ hello")
+    first = start()
+    first.wait_for("agent    local")
     assert first.interrupt() == 0
     key = (first.folder / "admin.key").read_text()
-    again = start("--seed")
-    again.wait_for("✓ hello")
+    again = start()
+    again.wait_for("agent    local")
     assert (again.folder / "admin.key").read_text() == key
     assert "1 of 1 online" in again.cli("status").stdout
 
