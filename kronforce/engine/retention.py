@@ -14,6 +14,7 @@ from kronforce.clock import Clock, to_us
 from kronforce.store import output as output_store
 from kronforce.store import retention as stored
 from kronforce.store.open_work import jobs_with_history_limit
+from kronforce.store.partitions import drop_partitions, ensure_partitions
 from kronforce.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Retention:
 
     async def round(self) -> int:
         """Everything that is too old, at most `MAX_BATCHES` batches; runs that went."""
+        await self._store.write(ensure_partitions, self._clock.now_us())
         cutoff = to_us(self._clock.now() - self._keep)
         gone = 0
         for _ in range(MAX_BATCHES):
@@ -53,6 +55,8 @@ class Retention:
                 break
             gone += await self._delete(keys)
         gone += await self._by_history()
+        # Whole days first: what is left for the deletes is little.
+        await self._store.write(drop_partitions, cutoff)
         for delete in (stored.delete_events, stored.delete_requests, stored.delete_skips,
                        stored.delete_jobs):  # fmt: skip
             await self._until_none(delete, cutoff)

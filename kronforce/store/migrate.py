@@ -20,6 +20,7 @@ from alembic.util import CommandError
 
 from kronforce.store import tables
 from kronforce.store.database import Database, Tx, reading, writing
+from kronforce.store.partitions import ensure_partitions
 
 _FOLDER = Path(__file__).parent / "migrations"
 
@@ -63,12 +64,21 @@ def migrate(database: Database, *, force: bool = False) -> None:
     """
     for engine, history in ((database.main, _MAIN), (database.output, _OUTPUT)):
         _migrate(engine, history, force or database.sqlite)
+    if not database.sqlite:
+        with writing(database.main) as tx:
+            ensure_partitions(tx, _server_now(tx))
 
 
 def is_current(database: Database) -> bool:
     """Whether nothing is to be migrated."""
     pairs = ((database.main, _MAIN), (database.output, _OUTPUT))
     return all(_current(engine, history) == _newest(history) for engine, history in pairs)
+
+
+def _server_now(tx: Tx) -> int:
+    """The server's clock: whoever migrates has none, and a day more or less is no harm."""
+    seconds = sa.extract("epoch", sa.func.now())
+    return int(tx.conn.execute(sa.select(sa.cast(seconds, sa.BigInteger))).scalar_one()) * 1_000_000
 
 
 def _migrate(engine: sa.Engine, history: _History, allowed: bool) -> None:

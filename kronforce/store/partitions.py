@@ -38,15 +38,28 @@ def ensure_partitions(tx: Tx, now: int, days_ahead: int = DAYS_AHEAD) -> int:
 
 
 def drop_partitions(tx: Tx, cutoff: int) -> int:
-    """Drop the days before the cutoff: of events as they are, of output once it is deleted."""
+    """Drop the days before the cutoff: of events as they are, of output once it is deleted.
+
+    How many were dropped; 0 also where somebody reads them for long: try again later.
+    """
     if tx.sqlite:
         return 0
+    try:
+        with tx.conn.begin_nested():
+            return _drop(tx, cutoff)
+    except sa.exc.OperationalError:
+        return 0
+
+
+def _drop(tx: Tx, cutoff: int) -> int:
     tx.conn.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_LIMIT_MS}")
     dropped = 0
     for table in _TABLES:
         past = [name for name in _partitions(tx, table) if name < _name(table, cutoff)]
         for name in sorted(past):
             dropped += _drop_events(tx, name) if table == "events" else _drop_if_empty(tx, name)
+    # What shares this transaction waits as long as it always does.
+    tx.conn.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
     return dropped
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import base as postgresql
 
 from kronforce.store import tables
 from kronforce.store.commit_order import Xid8
-from kronforce.store.database import open_database, writing
+from kronforce.store.database import open_database, reading, writing
 from kronforce.store.migrate import (
     ControllerRunningError,
     SchemaError,
@@ -22,7 +22,8 @@ from kronforce.store.migrate import (
 )
 from kronforce.store.partitions import DAY_US, drop_partitions, ensure_partitions
 
-NOW = 1_800_000_000 * 1_000_000
+# Long ago, so that the days which the migration made by the real clock lie ahead.
+NOW = 1_000_000_000 * 1_000_000
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -179,6 +180,15 @@ def test_days_are_made_ahead_once(tx):
     assert ensure_partitions(tx, NOW + DAY_US) == (0 if tx.sqlite else 2)
 
 
+def test_a_database_begins_with_the_days_ahead(tx):
+    if tx.sqlite:
+        pytest.skip("only PostgreSQL has partitions")
+    children = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass"
+
+    # The DEFAULT one, today and seven days.
+    assert tx.conn.exec_driver_sql(children).scalar() == 9
+
+
 def test_a_day_whose_rows_came_first_stays_in_the_default_partition(tx):
     _insert_event(tx, NOW)
 
@@ -202,6 +212,23 @@ def test_past_days_are_dropped_but_not_those_that_hold_output(tx, database):
     assert dropped == (0 if tx.sqlite else 3)
     left = tx.conn.scalar(sa.select(sa.func.count()).select_from(tables.events))
     assert left == (1 if tx.sqlite else 0)
+
+
+def test_a_day_that_somebody_reads_is_dropped_another_time(database, other, monkeypatch):
+    if database.sqlite:
+        pytest.skip("only PostgreSQL has partitions")
+    monkeypatch.setattr("kronforce.store.partitions.LOCK_LIMIT_MS", 50)
+    with writing(database.main) as tx:
+        ensure_partitions(tx, NOW, days_ahead=0)
+
+    with reading(other.main) as reader:
+        reader.conn.execute(sa.select(tables.events)).all()
+        with writing(database.main) as tx:
+            assert drop_partitions(tx, NOW + DAY_US) == 0
+            _insert_event(tx, NOW)
+
+    with writing(database.main) as tx:
+        assert drop_partitions(tx, NOW + DAY_US) == 2
 
 
 @pytest.fixture
