@@ -24,7 +24,7 @@ def job(tx: Tx, scope: Scope, ref: str) -> JobRow:
     _require("job_id", ref)
     row = jobs.find_job(tx, scope, ref)
     if row is None:
-        raise JobNotFound(f"no job {ref!r} here; see job list", job=ref)
+        raise JobNotFound(f"no job {ref!r}; see `kronforce job list`", job=ref)
     return row
 
 
@@ -34,7 +34,7 @@ def run(tx: Tx, scope: Scope, ref: str) -> RunRow:
     raw = ids.from_text(ref)
     row = None if raw is None else runs.find_run(tx, scope, raw)
     if row is None:
-        raise RunNotFound(f"no run {ref!r} here; see run list", run=ref)
+        raise RunNotFound(f"no run {ref!r}; see `kronforce run list`", run=ref)
     return row
 
 
@@ -44,7 +44,7 @@ def execution(tx: Tx, scope: Scope, ref: str) -> ExecutionRow:
     raw = ids.from_text(ref)
     row = None if raw is None else executions.find_execution(tx, scope, raw)
     if row is None:
-        raise ExecutionNotFound(f"no execution {ref!r} here; see run list", execution=ref)
+        raise ExecutionNotFound(f"no execution {ref!r}; see `kronforce run get`", execution=ref)
     return row
 
 
@@ -53,7 +53,7 @@ def agent(tx: Tx, ref: str) -> AgentRow:
     _require("agent_id", ref)
     row = agents.find_agent(tx, ref)
     if row is None:
-        raise AgentNotFound(f"no agent {ref!r}; see agent list", agent=ref)
+        raise AgentNotFound(f"no agent {ref!r}; see `kronforce agent list`", agent=ref)
     return row
 
 

@@ -179,7 +179,10 @@ def _target_problems(job: Job) -> Iterator[Problem]:
         case "agent":
             reference = job.target.agent.agent_id
             if not reference or len(reference) > AGENT_REF_MAX:
-                yield "target.agent_id", "is required: an agent's name or id, see agent list"
+                yield (
+                    "target.agent_id",
+                    "is required: an agent's name or id, see `kronforce agent list`",
+                )
         case "tagged":
             if problem := tag_problem(job.target.tagged.tag):
                 yield "target.tag", problem

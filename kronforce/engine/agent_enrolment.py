@@ -104,7 +104,7 @@ def update_facts(tx: Tx, agent_key: int, enrolment: Enrolment) -> AgentRow:
 def bad_token() -> BadJoinToken:
     """The one answer for every token that is not good."""
     return BadJoinToken(
-        "the join token is unknown, used up or expired; make another: kronforce agent token"
+        "the join token is unknown, used up or expired; make another: `kronforce agent token`"
     )
 
 
@@ -173,6 +173,6 @@ def tell(tx: Tx, row: AgentRow, kind: str, severity: int, actor: str, now: int, 
 def _name_taken(name: str) -> AlreadyExists:
     return AlreadyExists(
         f"an agent named {name!r} is enrolled already; choose another name, or remove that one "
-        f"first: kronforce agent delete {name}",
+        f"first: `kronforce agent delete {name}`",
         name=name,
     )

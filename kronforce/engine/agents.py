@@ -196,7 +196,7 @@ def require_agent(tx: Tx, ref: str) -> AgentRow:
     """The agent of this id or name; raises AgentNotFound."""
     row = agents.find_agent(tx, ref)
     if row is None:
-        raise AgentNotFound(f"no agent {ref!r}; see agent list", agent=ref)
+        raise AgentNotFound(f"no agent {ref!r}; see `kronforce agent list`", agent=ref)
     return row
 
 
@@ -217,12 +217,12 @@ def _require_agent_role(scope: Scope, caller: Caller) -> None:
     if caller.kind == "public":
         raise Unauthenticated(
             "an agent enrols with a join token, with a key of the role agent, or with its own "
-            "credential; none came with the call: kronforce agent token"
+            "credential; none came with the call: `kronforce agent token`"
         )
     if scope.role is not Role.AGENT:
         raise PermissionDenied(
             f"a key with the role agent may do this; this one is {scope.role}: make a join token "
-            "instead, kronforce agent token",
+            "instead, `kronforce agent token`",
             permission="agents.serve",
             role=scope.role,
         )

@@ -206,7 +206,7 @@ def _require(tx: Tx, scope: Scope, ref: str) -> JobRow:
         raise InvalidArgument.of(("job_id", "is required: a job's id or exact name"))
     row = jobs.find_job(tx, scope, ref)
     if row is None:
-        raise JobNotFound(f"no job {ref!r} here; see job list", job=ref)
+        raise JobNotFound(f"no job {ref!r}; see `kronforce job list`", job=ref)
     return row
 
 
@@ -228,7 +228,9 @@ def _check_agent(tx: Tx, spec: Job) -> None:
         return
     names = [agent.name for agent in agents.all_agents(tx)[:_SUGGEST_FROM]]
     close = difflib.get_close_matches(reference, names, n=_SUGGESTIONS)
-    hint = f"agents that look like it: {', '.join(close)}" if close else "see agent list"
+    hint = (
+        f"agents that look like it: {', '.join(close)}" if close else "see `kronforce agent list`"
+    )
     raise InvalidArgument.of(
         (
             "target.agent_id",
