@@ -280,12 +280,6 @@ def job_spec(tx: Tx, job_key: int, version: int) -> tuple[bytes, bool]:
     return row.spec, row.trusted
 
 
-def count_jobs(tx: Tx, scope: Scope) -> int:
-    """How many jobs the scope sees."""
-    query = _live(scope).with_only_columns(sa.func.count())
-    return int(tx.conn.scalar(query) or 0)
-
-
 def _live(scope: Scope) -> sa.Select[Any]:
     visible = in_scope(jobs.c.group_name, scope)
     return sa.select(*_COLUMNS).where(jobs.c.deleted_at.is_(None), visible)

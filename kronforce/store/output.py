@@ -58,17 +58,6 @@ class OutputHead:
     truncated: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredRow:
-    """A row without its bytes: what the cap needs to know."""
-
-    stream: int
-    start: int
-    length: int
-    sequence: int
-    stored: int
-
-
 def get_inline(tx: Tx, execution_key: int) -> bytes | None:
     """Output that came with the result: a serialised `kronforce.v1.ExecutionOutput`."""
     query = sa.select(inline_output.c.data).where(inline_output.c.execution_key == execution_key)
@@ -133,26 +122,6 @@ def head(tx: Tx, execution_key: int, stream: int, limit: int) -> OutputHead:
             break
         last = rows[-1].sequence
     return OutputHead(data=bytes(data[:limit]), truncated=True)
-
-
-def stored_rows(tx: Tx, execution_key: int, after_sequence: int, limit: int) -> list[StoredRow]:
-    """Rows without their bytes, in order: what is there to give up when the cap is reached."""
-    columns = [_chunks[name] for name in ("stream", "start", "length", "sequence")]
-    query = sa.select(*columns, _stored().label("stored")).where(
-        _chunks.execution_key == execution_key, _chunks.sequence > after_sequence
-    )
-    rows = tx.conn.execute(query.order_by(_chunks.sequence).limit(limit))
-    return [StoredRow(**row._asdict()) for row in rows]
-
-
-def delete_between(tx: Tx, execution_key: int, after: int, before: int) -> int:
-    """Delete the rows between two sequences, both excluded: the middle; how many went."""
-    statement = sa.delete(output_chunks).where(
-        _chunks.execution_key == execution_key,
-        _chunks.sequence > after,
-        _chunks.sequence < before,
-    )
-    return tx.conn.execute(statement).rowcount
 
 
 def delete_output(tx: Tx, execution_keys: Sequence[int], limit: int) -> int:

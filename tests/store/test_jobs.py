@@ -48,7 +48,7 @@ def test_a_job_outside_the_scope_looks_like_one_that_is_not_there(tx):
     assert jobs.find_jobs(tx, OPS, ["a", to_text(job.id), "b"]) == {"b": mine}
     assert jobs.find_job(tx, NOTHING, "b") is None
     assert [row.name for row in jobs.list_jobs(tx, OPS, page=FIRST).items] == ["b"]
-    assert (jobs.count_jobs(tx, EVERYTHING), jobs.count_jobs(tx, OPS)) == (2, 1)
+    assert jobs.list_jobs(tx, OPS, page=FIRST).total == 1
 
 
 def test_a_taken_name_is_refused_until_its_job_is_deleted(tx):
@@ -227,4 +227,4 @@ def test_two_jobs_of_one_name_at_the_same_time_make_one(database, other):
 
     assert len(refused) == 1
     with reading(database.main) as tx:
-        assert jobs.count_jobs(tx, EVERYTHING) == 1
+        assert jobs.list_jobs(tx, EVERYTHING, page=FIRST).total == 1

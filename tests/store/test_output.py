@@ -116,17 +116,6 @@ def test_a_head_of_many_small_rows_is_whole_or_says_so(tx, monkeypatch):
     assert output.head(tx, 1, OUT, 9) == output.OutputHead(data=b"x" * 4, truncated=True)
 
 
-def test_the_middle_can_be_given_up(tx):
-    store(tx, *((OUT, number, b"x") for number in range(5)))
-
-    rows = output.stored_rows(tx, 1, 1, 3)
-    assert [(row.sequence, row.stored) for row in rows] == [(2, 1), (3, 1), (4, 1)]
-    assert output.delete_between(tx, 1, 1, 4) == 2
-
-    left = output.read_chunks(tx, 1, 0, 100)
-    assert [row.start for row in left] == [0, 3, 4]
-
-
 def test_output_is_deleted_in_bounded_steps_with_its_progress(tx):
     for key in (1, 2, 3):
         store(tx, (OUT, 0, b"a"), (OUT, 1, b"b"), execution_key=key)
