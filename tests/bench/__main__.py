@@ -11,17 +11,17 @@ import os
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import argparse
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from tests.bench import machine, postgresql, profiling, results
+from tests.bench import machine, postgresql, profiling, report, results
 from tests.bench.measuring import LoadFailed, Outcome, Settings, run_once
 from tests.bench.product import DidNotStart
-from tests.bench.table import SCENARIOS, Row, Scenario
+from tests.bench.table import SCENARIOS, Scenario
 
 RUNS = 5
 QUICK_SECS = 3.0
@@ -31,6 +31,8 @@ QUICK_OUTPUT_BYTES = 256 << 20
 def main() -> int:
     arguments = _arguments()
     chosen = _chosen(arguments.only)
+    # `kill` must end the product, too: a leftover controller would spoil the next figures.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     machine.use_two_cores()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(_folder(arguments.folder)))
@@ -38,7 +40,7 @@ def main() -> int:
         if any(scenario.postgresql for scenario in chosen):
             database = stack.enter_context(postgresql.server())
         head = _head(folder, database)
-        print(f"{head['machine']} {head['versions']} commit {head['commit']}\n{_HEADING}")
+        print(*(f"{name} {value}" for name, value in head.items()), report.HEADING, sep="\n")
         settings = Settings(
             folder=folder,
             seconds=arguments.seconds or (QUICK_SECS if arguments.quick else None),
@@ -65,44 +67,10 @@ def _measure(
         except (LoadFailed, DidNotStart) as error:
             print(f"{scenario.name}: run {number + 1} gave no figure: {error}", file=sys.stderr)
             return []
-    rows = [_row(row, outcomes) for row in scenario.rows]
-    for row, made in zip(scenario.rows, rows, strict=True):
-        _print(row, made)
+    rows = [report.row_of(row, outcomes) for row in scenario.rows]
+    for number, (row, made) in enumerate(zip(scenario.rows, rows, strict=True)):
+        report.show(row, made, with_cores=number == 0)
     return rows
-
-
-def _row(row: Row, outcomes: list[Outcome]) -> dict[str, Any]:
-    values = [round(outcome.result[row.key], 3) for outcome in outcomes]
-    names = {name for outcome in outcomes for name in outcome.cores}
-    return {
-        "id": row.id,
-        "what": row.what,
-        "value": median(values),
-        "unit": row.unit,
-        "floor": row.floor,
-        "reach": row.reach,
-        "n": min(outcome.result["n"] for outcome in outcomes),
-        "runs": values,
-        "cores": {
-            name: round(median(outcome.cores.get(name, 0.0) for outcome in outcomes), 3)
-            for name in sorted(names)
-        },
-    }
-
-
-_WHO = ("controller", "agent", "launcher", "tasks", "database", "load", "foreign", "steal")
-_HEADING = f"{'row':28}{'value':>10} {'':5}{'floor':>8}{'reach':>8}  {'':6}{'n':>8}   cores used"
-
-
-def _print(row: Row, made: dict[str, Any]) -> None:
-    verdict = "" if row.holds(made["value"]) else "MISSED"
-    cores = "  ".join(f"{who} {made['cores'][who]:.2f}" for who in _WHO if who in made["cores"])
-    reach = "" if row.reach is None else f"{row.reach:,g}"
-    print(
-        f"{row.id:28}{made['value']:>10,.2f} {row.unit:5}{row.floor:>8,g}{reach:>8}  {verdict:6}"
-        f"{made['n']:>8,}   {cores}",
-        flush=True,
-    )
 
 
 def _chosen(only: str) -> list[Scenario]:
@@ -138,9 +106,9 @@ def _arguments() -> argparse.Namespace:
     add("--only", default="", help="rows or scenarios, with commas")
     add("--runs", type=int, default=RUNS, help="the median of so many")
     add("--seconds", type=float, help="of each run's window, instead of the scenario's own")
-    add("--quick", action="store_true", help=f"one run of {QUICK_SECS:g} s: a look, not a figure")
+    add("--quick", action="store_true", help=f"one run of {QUICK_SECS:g} s, not a figure")
     add("--store", action=argparse.BooleanOptionalAction, default=None,
-        help="write results.json; by default only with all runs and windows as they are")  # fmt: skip
+        help="write results.json; default: only with all runs, windows as usual")  # fmt: skip
     add("--profile", default="", choices=["", *profiling.WHO], help="py-spy into build/bench")
     add("--folder", default="", help="where data goes; default: the system's temporary folder")
     arguments = parser.parse_args()

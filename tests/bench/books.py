@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 import grpc.aio
 from google.protobuf.json_format import ParseDict
@@ -50,16 +50,16 @@ class Client:
         self._metadata = (("authorization", f"Bearer {key}"),)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self.executions = execution_service_pb2_grpc.ExecutionServiceStub(self._channel)
-        self._trigger = self._channel.unary_unary(
+        self._trigger: Any = self._channel.unary_unary(
             _JOBS + "TriggerJob",
             response_deserializer=job_service_pb2.TriggerJobResponse.FromString,
         )
-        self._trigger_many = self._channel.unary_unary(
+        self._trigger_many: Any = self._channel.unary_unary(
             _JOBS + "TriggerJobs",
             response_deserializer=job_service_pb2.TriggerJobsResponse.FromString,
         )
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -135,7 +135,7 @@ class Books:
         self._ended: str | None = None
         self._follower: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Books:
+    async def __aenter__(self) -> Self:
         self._call = self._client.watch(include_output=self._include_output)
         self._follower = asyncio.create_task(self._follow())
         await asyncio.sleep(SETTLE_SECS)

@@ -18,7 +18,7 @@ from typing import Any
 import uvloop
 
 from tests.bench import first_output, one_at_a_time, output, sustained
-from tests.bench.books import Client
+from tests.bench.books import Client, Void
 
 KINDS = {
     "first_output": first_output.measure,
@@ -39,5 +39,16 @@ async def main(spec: dict[str, Any]) -> None:
         tell("result", **result)
 
 
+def _first(error: BaseException) -> BaseException:
+    """What happened, out of its groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 if __name__ == "__main__":
-    uvloop.run(main(json.loads(sys.argv[1])))
+    try:
+        uvloop.run(main(json.loads(sys.argv[1])))
+    except (Void, ExceptionGroup) as error:
+        first = _first(error)
+        raise SystemExit(str(first) if isinstance(first, Void) else repr(first)) from None

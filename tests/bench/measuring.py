@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import postgresql, product, profiling, usage
+from tests.bench import machine, postgresql, product, profiling, usage
 from tests.bench.table import Scenario
 
 WARM_SECS = 2.0
@@ -30,10 +30,14 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """`result` is the load generator's; `cores` are those used on average, by process."""
+    """`result` is the load generator's; `cores` are those used on average, by process.
+
+    `fsync_ms` is what a synced page took in the data folder just before.
+    """
 
     result: dict[str, Any]
     cores: dict[str, float]
+    fsync_ms: float
 
 
 class LoadFailed(Exception):
@@ -42,6 +46,7 @@ class LoadFailed(Exception):
 
 def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server | None) -> Outcome:
     """Raises LoadFailed, product.DidNotStart."""
+    fsync_ms = machine.fsync_median_ms(settings.folder)
     with ExitStack() as stack:
         db, postmaster = "", 0
         if scenario.postgresql:
@@ -53,9 +58,10 @@ def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server
         )
         process = stack.enter_context(_load(scenario, settings, running))
         try:
-            return _follow(scenario, settings, running, process)
+            result, cores = _follow(scenario, settings, running, process)
         finally:
             process.kill()
+    return Outcome(result=result, cores=cores, fsync_ms=fsync_ms)
 
 
 def _load(
@@ -77,14 +83,15 @@ def _load(
     }
     if settings.output_bytes and "bytes" in spec:
         spec["bytes"] = settings.output_bytes
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.load", json.dumps(spec)],
-        cwd=product.CHECKOUT,
-        env={**product.environment(), "KRONFORCE_KEY": running.key},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with (running.folder / "load.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.load", json.dumps(spec)],
+            cwd=product.CHECKOUT,
+            env={**product.environment(), "KRONFORCE_KEY": running.key},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
 
 
 def _follow(
@@ -92,33 +99,43 @@ def _follow(
     settings: Settings,
     running: product.Product,
     load: subprocess.Popen[str],
-) -> Outcome:
+) -> tuple[dict[str, Any], dict[str, float]]:
     def look() -> usage.Snapshot:
         return usage.snapshot({**running.pids(), "load": [load.pid, os.getpid()]})
 
     cores: dict[str, float] = {}
     result: dict[str, Any] | None = None
+    recording: profiling.Recording | None = None
     assert load.stdout is not None
     for line in load.stdout:
         told = json.loads(line)
         if told["event"] == "begin":
             begin = look()
             seconds = settings.seconds or scenario.seconds
-            profiling.start(settings.profile, running, scenario.name, seconds)
+            if settings.profile:
+                recording = profiling.Recording(settings.profile, running, scenario.name, seconds)
         elif told["event"] == "end":
             cores = usage.cores_between(begin, look())
         else:
             result = told
     if result is None:
-        assert load.stderr is not None
-        raise LoadFailed(load.stderr.read().strip()[-2000:])
+        raise LoadFailed(_logs(running.folder))
+    if recording is not None:
+        recording.wait()
     _no_process_left(running)
     for name, numbers in running.pids().items():
         result[f"rss_{name}"] = usage.peak_rss_mb(numbers[0])
-    return Outcome(result=result, cores=cores)
+    return result, cores
 
 
 def _no_process_left(running: product.Product) -> None:
     left = usage.children(running.launcher) if running.launcher is not None else []
     if left:
         raise LoadFailed(f"{len(left)} processes of ended runs are still there")
+
+
+def _logs(folder: Path) -> str:
+    """The end of what everybody said, the load generator last."""
+    names = ("controller", "agent", "load")
+    ends = [(name, (folder / f"{name}.log").read_text().strip()[-1500:]) for name in names]
+    return "\n".join(f"--- {name}: {text}" for name, text in ends if text)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.bench.books import DRAIN_SECS, SUCCEEDED, Client, Tell, Void, one
@@ -24,14 +23,14 @@ async def measure(client: Client, job_id: str, spec: dict[str, Any], tell: Tell)
     with tempfile.NamedTemporaryFile() as file:
         file.write(LINE * (FILE_BYTES // len(LINE)))
         file.flush()
-        size = Path(file.name).stat().st_size
+        size = file.tell()
         await _follow(client, await _job(client, spec, file.name, 1), size)
         times = max(1, round(spec["bytes"] / size))
         job_id = await _job(client, spec, file.name, times)
         tell("begin")
         took = await _follow(client, job_id, size * times)
         tell("end")
-    return {"n": size * times, "mb_per_sec": size * times / took / 1e6}
+    return {"n": 1, "mb_per_sec": size * times / took / 1e6}
 
 
 async def _job(client: Client, spec: dict[str, Any], file: str, times: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests.bench import usage
 from tests.bench.product import CHECKOUT
 
 SCRIPT = CHECKOUT / "tests" / "services" / "postgres.py"
@@ -35,12 +36,13 @@ def server() -> Iterator[Server]:
     url = _script("start", *holder)
     try:
         with psycopg.connect(url, autocommit=True) as connection:
-            version = str(connection.info.server_version)
+            version = str(connection.info.parameter_status("server_version"))
             row = connection.execute("show data_directory").fetchone()
         assert row is not None
         data = Path(row[0])
         postmaster = int((data / "postmaster.pid").read_text().split()[0])
-        os.sched_setaffinity(postmaster, os.sched_getaffinity(0))
+        for pid in (postmaster, *usage.children(postmaster)):
+            os.sched_setaffinity(pid, os.sched_getaffinity(0))
         yield Server(url=url, postmaster=postmaster, version=version, data=data)
     finally:
         _script("stop", *holder)

@@ -103,7 +103,7 @@ def _start(
             try:
                 found = agents.GetAgent(request, metadata=metadata)
             except grpc.RpcError as error:
-                if error.code() == grpc.StatusCode.NOT_FOUND:  # type: ignore[attr-defined]
+                if error.code() == grpc.StatusCode.NOT_FOUND:
                     return False
                 raise
             return bool(found.state == agent_pb2.AGENT_STATE_ONLINE)

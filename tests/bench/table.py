@@ -72,7 +72,8 @@ def _rate(id: str, what: str, floor: float, reach: float | None, **more: Any) ->
 SCENARIOS: tuple[Scenario, ...] = (
     _first_output(
         "first_output_noop", NOOP, 20, 1_000,
-        _latency("first_output_noop", "trigger → first output byte at a watching client, no-op, 20/s",
+        _latency("first_output_noop",
+                 "trigger → first output byte at a watching client, no-op, 20/s",
                  (5.5, 3.5), (12, 6)),
     ),
     _first_output(
