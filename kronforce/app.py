@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
@@ -35,6 +35,7 @@ from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
+from kronforce.controller_lock import LockKeeper
 from kronforce.core.ids import IdSource
 from kronforce.engine.agents import Agents
 from kronforce.engine.engine import Engine, Limits
@@ -42,12 +43,7 @@ from kronforce.engine.jobs import Jobs
 from kronforce.errors import AlreadyExists, InvalidArgument
 from kronforce.security import tls
 from kronforce.store.database import Database, open_database
-from kronforce.store.migrate import (
-    ControllerRunningError,
-    SchemaError,
-    migrate,
-    take_controller_lock,
-)
+from kronforce.store.migrate import ControllerRunningError, SchemaError, migrate
 from kronforce.store.store import Store
 from kronforce.telemetry import logs
 from kronforce.telemetry.calls import CallCounts
@@ -61,9 +57,6 @@ from kronforce.v1 import (
 )
 
 log = logs.logger("controller")
-
-# One controller until several are supported: what its sessions are recorded under.
-CONTROLLER = "controller"
 
 # Ended by hand while it was ending: the shell's number for SIGINT.
 FORCED_EXIT = 130
@@ -106,7 +99,11 @@ async def controller(
         new_id = IdSource(clock, random.SystemRandom())
         certificate = tls.load(config.tls_cert, config.tls_key)
 
-        store = Store(_open_database(config, stack), clock)
+        database = _open_database(config)
+        lock = LockKeeper(database, clock, on_lost=_stop_this_process)
+        stack.callback(lock.release)
+        _bring_up_to_date(database, lock)
+        store = Store(database, clock)
         await store.start()
         stack.push_async_callback(store.stop)
         await first_start.ensure_admin_key(config, store=store, clock=clock, new_id=new_id)
@@ -128,7 +125,8 @@ async def controller(
         identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
         in_flight = InFlight(clock)
         keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
-        await _run_in_background(stack, keeper)
+        _run_in_background(stack, keeper.run(), "keys")
+        _run_in_background(stack, lock.run(), "lock")
 
         services = {
             **_engine_servicers(config, engine, agents, store, clock, new_id),
@@ -251,13 +249,19 @@ def _endpoints(config: Config, servicers: Mapping[str, object]) -> Mapping[str, 
         raise CannotStart(f"{error}; the contract must say who may call every method") from error
 
 
-def _open_database(config: Config, stack: AsyncExitStack) -> Database:
-    """Open, become its only controller, bring its schema up to date."""
-    database = open_database(config.db)
+def _open_database(config: Config) -> Database:
+    """Open it; nothing is read yet."""
     try:
-        lock = take_controller_lock(database.main)
-        if lock is not None:
-            stack.callback(lock.release)
+        return open_database(config.db)
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        # A URL that cannot be read, or a driver that is not installed.
+        raise CannotStart(f"cannot open the database: {error}; see --db") from error
+
+
+def _bring_up_to_date(database: Database, lock: LockKeeper) -> None:
+    """Become the database's only controller and make its schema this version's."""
+    try:
+        lock.take()
         migrate(database)
     except (SchemaError, ControllerRunningError) as error:
         database.close()
@@ -269,11 +273,14 @@ def _open_database(config: Config, stack: AsyncExitStack) -> Database:
             f"cannot use the database {database.location}: {reason}; choose another with --db or"
             " KRONFORCE_DB"
         ) from error
-    return database
 
 
-async def _run_in_background(stack: AsyncExitStack, keeper: Keeper) -> None:
-    task = asyncio.create_task(keeper.run(), name="keeper")
+def _stop_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run_in_background(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
+    task = asyncio.create_task(work, name=name)
 
     async def cancel() -> None:
         task.cancel()
