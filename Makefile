@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 .PHONY: run test check check-contract check-generated generate bench test-chaos wheel lock clean
 
 run: $(VENV)/.stamp-run
-	@$(BIN)/kronforce up --seed
+	@$(BIN)/kronforce up --seed --trust-operators
 
 test: $(VENV)/.stamp
 	$(BIN)/pytest -n auto --ignore=tests/bench --ignore=tests/chaos tests
