@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
 
-from kronforce.store.dialect import Cursor, Row, Statement
+from kronforce.store.dialect import Cursor, Lookup, Row, Statement
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +47,10 @@ class Tx:
         self.conn = conn
         self.sqlite = conn.dialect.name == "sqlite"
         self.cursor = cast(Cursor, conn.connection.cursor())
+
+    def look_up(self, lookup: Lookup, keys: Collection[int]) -> list[Any]:
+        """Rows by integer keys."""
+        return lookup.run(self.cursor, keys, sqlite=self.sqlite)
 
     def run(self, statement: Statement, rows: Sequence[Row]) -> int:
         """Run a batched statement; the number of rows that it inserted or changed."""

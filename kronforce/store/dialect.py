@@ -29,6 +29,9 @@ from sqlalchemy.types import TypeEngine
 
 Row = tuple[Any, ...]
 
+# Keys in one lookup on SQLite: far below its limit of 32,766 parameters.
+LOOKUP_KEYS = 1_000
+
 
 class Cursor(Protocol):
     """What both drivers' cursors have in common."""
@@ -82,6 +85,30 @@ class Statement:
         else:
             cursor.execute(self._postgresql, [list(column) for column in zip(*rows, strict=True)])
         return cursor.rowcount
+
+
+class Lookup:
+    """`SELECT` of some columns by integer keys, compiled once for each number of keys."""
+
+    def __init__(self, table: Table, *columns: str, key: str, where: str = "") -> None:
+        tail = f" AND {where}" if where else ""
+        self._head = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {key}"
+        self._tail = tail
+        self._postgresql = f"{self._head} = ANY(%s::bigint[]){tail}"
+
+    def run(self, cursor: Cursor, keys: Collection[int], *, sqlite: bool) -> list[Any]:
+        """The rows, in no particular order."""
+        if not sqlite:
+            cursor.execute(self._postgresql, [list(keys)])
+            return cursor.fetchall()
+        found: list[Any] = []
+        rest = list(keys)
+        while rest:
+            part, rest = rest[:LOOKUP_KEYS], rest[LOOKUP_KEYS:]
+            marks = ",".join("?" * len(part))
+            cursor.execute(f"{self._head} IN ({marks}){self._tail}", part)
+            found += cursor.fetchall()
+        return found
 
 
 def insert(table: Table, *columns: str, unless_exists: bool = False) -> Statement:

@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from kronforce.store.database import Tx
 from kronforce.store.dialect import Row
 from kronforce.store.hot import creating, finishing
 from kronforce.store.hot import statements as st
 from kronforce.store.hot.admission import Slots
 from kronforce.store.hot.commands import Assign, Call, Created, CreateRun, Finish, NewTarget, Start
-from kronforce.store.tables import agents, counters
 
 FENCE = "fence"
 
@@ -110,8 +107,7 @@ def _valid_sessions(tx: Tx, wanted: Sequence[NewTarget | Assign]) -> list[NewTar
     for item in wanted:
         session = item.session if isinstance(item, NewTarget) else item
         epochs[session.agent_key] = session.epoch
-    query = sa.select(agents.c.key, agents.c.session_epoch).where(agents.c.key.in_(epochs))
-    current = {row.key: row.session_epoch for row in tx.conn.execute(query)}
+    current = dict(tx.look_up(st.SESSION_EPOCHS, epochs))
     valid: list[NewTarget | Assign] = []
     for item in wanted:
         session = item.session if isinstance(item, NewTarget) else item
@@ -122,14 +118,15 @@ def _valid_sessions(tx: Tx, wanted: Sequence[NewTarget | Assign]) -> list[NewTar
 
 def take_counter(tx: Tx, name: str, count: int) -> int:
     """Take `count` numbers from a counter that only grows; the first of them."""
-    query = (
-        sa.update(counters)
-        .where(counters.c.name == name)
-        .values(value=counters.c.value + count)
-        .returning(counters.c.value)
+    mark = "?" if tx.sqlite else "%s"
+    tx.cursor.execute(
+        f"UPDATE counters SET value = value + {mark} WHERE name = {mark} RETURNING value",
+        (count, name),
     )
-    value = tx.conn.execute(query).scalar()
-    if value is None:
-        tx.conn.execute(sa.insert(counters).values(name=name, value=count))
-        value = count
-    return int(value) - count + 1
+    row = tx.cursor.fetchone()
+    if row is None:
+        tx.cursor.execute(
+            f"INSERT INTO counters (name, value) VALUES ({mark}, {mark})", (name, count)
+        )
+        return 1
+    return int(row[0]) - count + 1

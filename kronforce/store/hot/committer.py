@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from kronforce.errors import KronforceError, Unavailable
+from kronforce.errors import Unavailable
 from kronforce.failpoints import failpoint
 from kronforce.store.database import Tx
 
@@ -61,7 +61,7 @@ class Committer:
         self._staged: list[Any] = []
         self._busy = False
         self._cut_planned = False
-        self._conn: sa.Connection | None = None
+        self._tx: Tx | None = None
         self._batches: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._idle = asyncio.Event()
@@ -173,34 +173,54 @@ class Committer:
 
     def _try(self, batch: list[Any]) -> Exception | None:
         try:
-            conn = self._connection()
-            with conn.begin():
-                if conn.dialect.name == "sqlite":
-                    conn.exec_driver_sql("BEGIN IMMEDIATE")
-                self._apply(Tx(conn), batch)
-                _before_commit()
+            tx = self._begin()
+            self._apply(tx, batch)
+            _before_commit()
+            self._end(tx.conn)
             _after_commit()
         except Exception as error:  # noqa: BLE001 - every caller is told, and the thread must live
-            if _is_lost(error):
-                self._disconnect()
+            self._abandon(lost=_is_lost(error))
             return error
         return None
 
-    def _connection(self) -> sa.Connection:
-        if self._conn is None:
-            conn = self._engine.connect()
-            if self.on_connect is not None:
-                self.on_connect(conn)
-                conn.commit()
-            self._conn = conn
-        return self._conn
+    def _begin(self) -> Tx:
+        """One transaction on the driver's own connection; Core joins it where it is used."""
+        if self._tx is None:
+            self._tx = Tx(self._connect())
+        if self._tx.sqlite:
+            self._tx.cursor.execute("BEGIN IMMEDIATE")
+        return self._tx
+
+    def _end(self, conn: sa.Connection) -> None:
+        if conn.in_transaction():
+            conn.commit()
+        else:
+            conn.connection.commit()
+
+    def _abandon(self, *, lost: bool) -> None:
+        if self._tx is None:
+            return
+        if not lost:
+            with suppress(Exception):
+                if self._tx.conn.in_transaction():
+                    self._tx.conn.rollback()
+                self._tx.conn.connection.rollback()
+                return
+        self._disconnect()
+
+    def _connect(self) -> sa.Connection:
+        conn = self._engine.connect()
+        if self.on_connect is not None:
+            self.on_connect(conn)
+            conn.commit()
+        return conn
 
     def _disconnect(self) -> None:
-        if self._conn is not None:
+        if self._tx is not None:
             with suppress(Exception):
-                self._conn.invalidate()
-                self._conn.close()
-            self._conn = None
+                self._tx.conn.invalidate()
+                self._tx.conn.close()
+            self._tx = None
 
 
 def _nothing() -> None:
@@ -209,21 +229,24 @@ def _nothing() -> None:
 
 def _is_conflict(error: Exception) -> bool:
     """Deadlock and serialisation failures: nothing is wrong with the batch itself."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return state in {"40001", "40P01"}
+    return getattr(_driver_error(error), "sqlstate", None) in {"40001", "40P01"}
 
 
 def _is_lost(error: Exception) -> bool:
-    return isinstance(error, sa.exc.DBAPIError) and (
-        error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
-    )
+    """The store does not answer, as both drivers and Core say it: by these names."""
+    return any(base.__name__ in _AWAY for base in type(_driver_error(error)).__mro__)
+
+
+_AWAY = frozenset({"OperationalError", "InterfaceError"})
+
+
+def _driver_error(error: Exception) -> BaseException:
+    return getattr(error, "orig", None) or error
 
 
 def _for_callers(error: Exception) -> Exception:
     """What a caller is told: ours as it is, a store that is away as UNAVAILABLE."""
-    if isinstance(error, KronforceError):
-        return error
-    if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+    if _is_lost(error):
         log.error("the store did not take a write: %s", error, extra={"action": "store_away"})
         return Unavailable("the store does not answer; nothing was written: try again")
     return error

@@ -14,7 +14,7 @@ from kronforce.store.hot.admission import Slots
 from kronforce.store.hot.commands import Created, CreateRun, NewTarget
 from kronforce.store.hot.events import skipped_event, triggered_event, unscheduled_event
 from kronforce.store.hot.finishing import PENDING, SplitBatch
-from kronforce.store.tables import Admission, Phase, jobs, requests
+from kronforce.store.tables import Admission, Phase, requests
 
 _SKIPPED = 8
 _GONE = frozenset({Created.REPLAYED, Created.REUSED, Created.STALE, Created.NO_RUN})
@@ -56,11 +56,7 @@ def _stored_requests(
 
 def check_definitions(tx: Tx, creates: Sequence[CreateRun]) -> None:
     """A run is made only of the definition that is current in this transaction."""
-    keys = {run.job.key for run in creates}
-    query = sa.select(jobs.c.key, jobs.c.revision).where(
-        jobs.c.key.in_(keys), jobs.c.deleted_at.is_(None)
-    )
-    current = {row.key: row.revision for row in tx.conn.execute(query)}
+    current = dict(tx.look_up(st.JOB_REVISIONS, {run.job.key for run in creates}))
     for run in creates:
         if run.outcome is Created.CREATED and current.get(run.job.key) != run.job.revision:
             run.outcome = Created.STALE

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from kronforce.store.database import Tx
 from kronforce.store.dialect import Row
 from kronforce.store.hot import statements as st
 from kronforce.store.hot.admission import Slots
 from kronforce.store.hot.commands import Finish, NextAttempt, Start
 from kronforce.store.hot.events import completed_event, started_event
-from kronforce.store.tables import Admission, Phase, runs
+from kronforce.store.tables import Admission, Phase
 
 PENDING = 1
 RUNNING = 3
@@ -108,12 +106,11 @@ class RunChanges:
 
 
 def _read_back(tx: Tx, finishes: list[Finish]) -> None:
-    keys = {finish.live.run.key for finish in finishes}
-    query = sa.select(runs.c.key, runs.c.state, runs.c.finished_at).where(runs.c.key.in_(keys))
-    found = {row.key: row for row in tx.conn.execute(query)}
+    rows = tx.look_up(st.RUN_STATES, {finish.live.run.key for finish in finishes})
+    found = {key: (state, finished_at) for key, state, finished_at in rows}
     for finish in finishes:
-        row = found[finish.live.run.key]
-        finish.run_state, finish.run_finished = row.state, row.finished_at is not None
+        finish.run_state, finished_at = found[finish.live.run.key]
+        finish.run_finished = finished_at is not None
 
 
 def release_slots(tx: Tx, ended: Sequence[Finish], slots: Slots) -> None:

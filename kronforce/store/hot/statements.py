@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kronforce.core.lifecycle import WORST_FIRST
 from kronforce.store import tables as t
-from kronforce.store.dialect import delete, insert, update, upsert
+from kronforce.store.dialect import Lookup, delete, insert, update, upsert
 
 # An outcome's rank: the higher, the worse. `runs.worst` keeps the highest of a run.
 RANK = {int(state): len(WORST_FIRST) - place for place, state in enumerate(WORST_FIRST)}
@@ -111,3 +111,7 @@ ADMIT_EXECUTIONS = update(
 FORGET_OUTPUT = delete(
     t.inline_output, ("execution_key",), where="t.execution_key = :execution_key"
 )
+
+JOB_REVISIONS = Lookup(t.jobs, "key", "revision", key="key", where="deleted_at IS NULL")
+SESSION_EPOCHS = Lookup(t.agents, "key", "session_epoch", key="key")
+RUN_STATES = Lookup(t.runs, "key", "state", "finished_at", key="key")
