@@ -8,7 +8,7 @@ waits for a definition that is wrong in itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -24,7 +24,12 @@ from kronforce.core.lifecycle import Reason, State
 from kronforce.core.names import group_name_problem
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine import job_changes
+from kronforce.engine.cancelling import Cancelling
+from kronforce.engine.first_run import create_with_run
 from kronforce.engine.job_changes import Author, Change, RequestClaim
+from kronforce.engine.scheduler import Scheduler
+from kronforce.engine.snapshots import JobSnapshots
+from kronforce.engine.triggering import Triggering
 from kronforce.errors import (
     InvalidArgument,
     KronforceError,
@@ -33,7 +38,7 @@ from kronforce.errors import (
 )
 from kronforce.store import groups
 from kronforce.store.groups import GroupRow
-from kronforce.store.jobs import JobRow
+from kronforce.store.jobs import JobRow, last_runs
 from kronforce.store.paging import PageRequest
 from kronforce.store.runs import list_runs
 from kronforce.store.store import Store
@@ -50,38 +55,6 @@ CANCEL_AT_ONCE = 500
 _SPACE = "\x1fjobs:"
 
 
-class Scheduler(Protocol):
-    """Who fires jobs; told after the commit."""
-
-    def changed(self, job: JobRow) -> None:
-        """The job's timing is new."""
-        ...
-
-
-class Snapshots(Protocol):
-    """Who holds definitions in memory; told after the commit."""
-
-    def forget(self, job_key: int) -> None:
-        """What is held of this job is stale."""
-        ...
-
-
-class Triggering(Protocol):
-    """The one door."""
-
-    async def trigger(
-        self, scope: Scope, principal: Any, requests: Sequence[TriggerJobRequest]
-    ) -> Sequence[Any]: ...
-
-
-class Cancelling(Protocol):
-    """Who ends runs."""
-
-    async def cancel_keys(
-        self, run_keys: Sequence[int], *, by: str, reason: Reason, message: str
-    ) -> None: ...
-
-
 class Jobs:
     """Every change that a caller can make to jobs and groups."""
 
@@ -92,7 +65,7 @@ class Jobs:
         clock: Clock,
         new_id: IdSource,
         scheduler: Scheduler,
-        snapshots: Snapshots,
+        snapshots: JobSnapshots,
         triggering: Triggering,
         cancelling: Cancelling,
         trust_operators: bool,
@@ -113,18 +86,17 @@ class Jobs:
         _check_definition(job)
         if immediate:
             self._check_window(job)
+            return await self._create_with_run(scope, author, job, request_id)
         row, replayed = await self._store.write(
             job_changes.create_job,
             self._change(scope, author),
             job_id=self._new_id(),
             job=job,
             claim=_claim(job, request_id, immediate),
-            triggered=immediate,
+            triggered=False,
         )
         if not replayed:
             self._scheduler.changed(row)
-        if immediate:
-            await self._trigger_once(scope, author, row)
         return row
 
     async def update(
@@ -198,6 +170,27 @@ class Jobs:
                 "the job's window (starts_at … expires_at) is not open now; create it without "
                 "immediate, then trigger it with force"
             )
+
+    async def _create_with_run(
+        self, scope: Scope, author: Author, job: Job, request_id: str
+    ) -> JobRow:
+        row, replayed, fired = await create_with_run(
+            self._store,
+            self._triggering,
+            self._change(scope, author),
+            job_id=self._new_id(),
+            job=job,
+            claim=_claim(job, request_id, immediate=True),
+        )
+        if not replayed:
+            self._scheduler.changed(row)
+        if not fired and not await self._has_run(row):
+            # The batch was split between the two, and the run did not come through.
+            await self._trigger_once(scope, author, row)
+        return row
+
+    async def _has_run(self, row: JobRow) -> bool:
+        return row.key in await self._store.read(last_runs, [row.key])
 
     async def _trigger_once(self, scope: Scope, author: Author, row: JobRow) -> None:
         job_id = ids.to_text(row.id)

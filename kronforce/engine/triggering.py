@@ -165,6 +165,10 @@ class Triggering:
                 outcomes[index] = failed or await self._outcome(scope, run)
         return stale
 
+    def check_capacity(self) -> None:
+        """Raise ResourceExhausted if no run may be made now."""
+        self._capacity.admit_trigger()
+
     async def refill_keys(self) -> None:
         """Fetch row keys where few are left; before many runs are made at once."""
         if self._keys.wants_block:

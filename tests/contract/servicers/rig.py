@@ -1,7 +1,6 @@
 """The servicers with their use cases on a real store, called through the chain as a key would.
 
-The engine is there without its loops, so that nothing moves by itself; what the
-scheduler is told is written down in `told`.
+The engine is there without its loops, so that nothing moves by itself.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -55,29 +53,13 @@ SERVICES = {
 }
 
 
-@dataclass
-class Told:
-    """What the use cases said to the scheduler, after their commits."""
-
-    changed: list[Any] = field(default_factory=list)
-
-
-class _Scheduler:
-    def __init__(self, told: Told) -> None:
-        self._told = told
-
-    def changed(self, job: Any) -> None:
-        self._told.changed.append(job)
-
-
 class Rig:
     """Call with `await rig.call("JobService.GetJob", request, key="admin")`."""
 
-    def __init__(self, *, transport: LocalTransport, clock: ManualClock, store: Store, told: Told):
+    def __init__(self, *, transport: LocalTransport, clock: ManualClock, store: Store):
         self._transport = transport
         self.clock = clock
         self.store = store
-        self.told = told
         self.secrets: dict[str, str] = {}
 
     @classmethod
@@ -85,7 +67,6 @@ class Rig:
     async def open(cls, database: Database, clock: ManualClock) -> AsyncIterator[Rig]:
         store = Store(database, clock)
         new_id = IdSource(clock, random.Random(7))
-        told = Told()
         engine = Engine(
             store=store,
             clock=clock,
@@ -100,7 +81,7 @@ class Rig:
             store=store,
             clock=clock,
             new_id=new_id,
-            scheduler=_Scheduler(told),
+            scheduler=engine.scheduler,
             snapshots=engine.snapshots,
             triggering=engine.triggering,
             cancelling=engine.cancelling,
@@ -150,9 +131,7 @@ class Rig:
         try:
             # The loops stay off: nothing moves but what a test calls.
             await engine.keys.fill()
-            rig = cls(
-                transport=LocalTransport(endpoints, chain), clock=clock, store=store, told=told
-            )
+            rig = cls(transport=LocalTransport(endpoints, chain), clock=clock, store=store)
             await rig.add_key("admin", api_key_pb2.ROLE_ADMIN, new_id())
             await rig.add_key("operator", api_key_pb2.ROLE_OPERATOR, new_id())
             await rig.add_key("viewer", api_key_pb2.ROLE_VIEWER, new_id())

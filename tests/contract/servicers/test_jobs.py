@@ -55,7 +55,6 @@ async def test_a_job_is_made_and_read_back_as_it_was_written(rig):
     assert list(made.tags) == ["a", "b"]
     assert not made.HasField("queue_limit")
     assert made.next_fire_at.ToMicroseconds() == rig.clock.now_us() + 60_000_000
-    assert [job.id.hex() for job in rig.told.changed] == [made.id.replace("-", "")]
 
 
 async def test_a_job_is_found_by_its_exact_name_alone(rig):
@@ -130,6 +129,25 @@ async def test_immediate_makes_one_run_however_often_it_is_repeated(rig):
 
     [run] = await runs(rig)
     assert run.job_id == job.id
+
+
+async def test_a_job_that_is_refused_takes_its_immediate_run_with_it(rig):
+    await create(rig)
+    again = pb.CreateJobRequest(job=Job(name="etl", task=NOOP), immediate=True)
+    assert (await rig.refused("JobService.CreateJob", again)).reason == "NAME_TAKEN"
+    assert not await runs(rig)
+
+
+async def test_an_immediate_run_is_in_the_job_s_own_transaction(rig):
+    before = rig.store.commits
+    await create(rig, immediate=True)
+    assert rig.store.commits == before + 1
+
+
+async def test_an_immediate_run_holds_its_job_s_slot(rig):
+    job = await create(rig, immediate=True, max_concurrent=1)
+    await rig.call("JobService.TriggerJob", pb.TriggerJobRequest(job_id=job.id))
+    assert [run.state_reason for run in await runs(rig)] == ["concurrency", ""]
 
 
 async def test_immediate_outside_the_window_makes_nothing(rig):
