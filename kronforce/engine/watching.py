@@ -70,6 +70,9 @@ class Watcher:
 
     def state(self, update: RunUpdate) -> None:
         """A run's newest state takes the place of one that was not taken yet."""
+        held = self._states.get(update.run_id)
+        if held is not None and held.state.revision > update.state.revision:
+            return  # a snapshot that was read while the run went on
         if len(self._states) >= MAX_STATES and update.run_id not in self._states:
             self._dropped += 1
         else:
