@@ -181,7 +181,7 @@ class Engine:
             self._waiting -= 1
         self.scheduler.run_started(live)
         if finish.run_finished and live.run.job.is_interval:
-            self.tasks.spawn(self.scheduler.interval_ended(live, finish), name="interval-ended")
+            self.tasks.spawn(self.scheduler.interval_ended(live.run.job.key), name="interval-ended")
 
     def _attempt_made(self, live: LiveExecution, due_at: int | None) -> None:
         self._waiting += 1
@@ -202,7 +202,7 @@ class Engine:
         self.tasks.spawn(self._replace(run.job.key, run.key), name="replace")
 
     async def _replace(self, job_key: int, run_key: int) -> None:
-        older = await self._store.read(open_work.open_run_keys, job_key, run_key)
+        older = await self._store.read(open_work.replaced_by, job_key, run_key)
         await self.cancelling.cancel_keys(
             older, by="replace", reason=Reason.REPLACED, message="a newer run replaced it"
         )

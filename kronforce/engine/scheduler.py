@@ -31,7 +31,7 @@ from kronforce.store import jobs as job_store
 from kronforce.store import open_work
 from kronforce.store.events import NewEvent, insert_events
 from kronforce.store.fires import record_skips
-from kronforce.store.hot.commands import Advance, Created, CreateRun, Finish
+from kronforce.store.hot.commands import Advance, Created, CreateRun
 from kronforce.store.jobs import JobRow
 from kronforce.store.store import Store
 
@@ -245,24 +245,23 @@ class Scheduler:
         if live.run.trigger == SCHEDULER:
             self._not_started.get(live.run.job.key, set()).discard(live.run.key)
 
-    async def interval_ended(self, live: LiveExecution, finish: Finish) -> None:
+    async def interval_ended(self, job_key: int) -> None:
         """A run of an interval job has ended: the delay counts from now."""
-        for row in await self._store.read(job_store.jobs_by_keys, [live.run.job.key]):
-            await self._count_interval(row, ended_at=finish.finished_at)
+        for row in await self._store.read(job_store.jobs_by_keys, [job_key]):
+            await self._count_interval(row)
 
-    async def _count_interval(self, row: JobRow, ended_at: int | None = None) -> None:
+    async def _count_interval(self, row: JobRow) -> None:
         """Plan the next run of an interval job whose last run has ended."""
         if row.deleted_at is not None or row.next_fire_at is not None:
             return
         snapshot = JobSnapshot(row)
         if not isinstance(snapshot.settings.schedule, Interval):
             return
-        if await self._store.read(open_work.open_run_keys, row.key):
+        last = await self._store.read(open_work.newest_run, row.key)
+        if last is not None and last[1] is None:
+            # Its end counts on.
             return
-        at = ended_at
-        if at is None:
-            last = (await self._store.read(job_store.last_runs, [row.key])).get(row.key)
-            at = None if last is None else last.finished_at
+        at = None if last is None else last[1]
         paused = row.status == JobStatus.PAUSED
         timing = plan_timing(
             snapshot.settings, row.id, now=self._clock.now(),

@@ -33,6 +33,7 @@ from kronforce.engine.timers import Timers
 from kronforce.engine.watching import Hub
 from kronforce.errors import Aborted, FailedPrecondition, InvalidArgument, PermissionDenied
 from kronforce.failpoints import failpoint
+from kronforce.store.agents import touch_agents
 from kronforce.store.hot import statements as st
 from kronforce.store.sessions import SessionOpened, close_session, keep_evidence, open_session
 from kronforce.store.store import Store
@@ -484,12 +485,23 @@ class Sessions:
             if now - beat >= HEARTBEAT_SECS:
                 beat = now
                 self._beat()
+                self._note_last_seen()
 
     def _beat(self) -> None:
         message = pb.ControllerMessage()
         message.heartbeat.SetInParent()
         for session in self._dispatcher.sessions.values():
             session.send(message)
+
+    def _note_last_seen(self) -> None:
+        """For people who look at the list: to within a heartbeat or two."""
+        now, ahead = self._clock.now_us(), self._clock.monotonic()
+        heard = [
+            (session.agent_key, now - int((ahead - session.last_heard) * 1_000_000))
+            for session in self._dispatcher.sessions.values()
+        ]
+        if heard:
+            self._tasks.spawn(self._store.write(touch_agents, heard), name="last-seen")
 
     def _check_answers(self, session: Session, now: float) -> None:
         for live in list(session.held.values()):

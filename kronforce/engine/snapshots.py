@@ -44,7 +44,8 @@ class JobSnapshot:
 
     __slots__ = (
         "agent_ref", "assignment", "group", "id", "id_text", "is_interval", "job", "key",
-        "name", "needs_trust", "revision", "settings", "status", "target", "task_type", "trusted", "version",
+        "name", "needs_trust", "revision", "settings", "status", "target", "task_type",
+        "trusted", "version",
     )  # fmt: skip
 
     def __init__(self, row: JobRow) -> None:

@@ -147,6 +147,9 @@ class Views:
         self, watcher: Watcher, waiting: set[str], *, ends: bool
     ) -> AsyncIterator[RunUpdates]:
         """Frames until all named runs have ended, or for ever."""
+        if not ends:
+            # Says that the watch covers everything from now on, long before anything may happen.
+            yield RunUpdates()
         while True:
             await self._catch_up(watcher)
             updates = watcher.take()

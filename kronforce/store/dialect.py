@@ -9,7 +9,7 @@ the table's own columns, and runs over many rows at a time: on SQLite by
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import (

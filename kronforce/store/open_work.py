@@ -31,8 +31,14 @@ from kronforce.v1.job_pb2 import Job
 # Keys per `IN (…)`: far below both stores' limits for parameters.
 CHUNK = 500
 
-# `JobStatus` of the contract.
+# How far back open runs are looked for where a newcomer replaces them: there are at most
+# `max_concurrent` of them and those that wait.
+REPLACED = 1_000
+
+# `JobStatus`, `Trigger` and `ExecutionState` of the contract.
 UNSCHEDULED = 3
+SCHEDULER = 1
+PENDING = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,12 +169,27 @@ def of_runs(tx: Tx, run_keys: Iterable[int]) -> list[OpenRow]:
     return found
 
 
-def open_run_keys(tx: Tx, job_key: int, before: int | None = None) -> list[int]:
-    """The job's runs that have not ended, oldest first; `before` a run key, if given."""
-    query = sa.select(runs.c.key).where(runs.c.job_key == job_key, runs.c.finished_at.is_(None))
-    if before is not None:
-        query = query.where(runs.c.key < before)
-    return list(tx.conn.execute(query.order_by(runs.c.key)).scalars())
+def newest_run(tx: Tx, job_key: int) -> tuple[int, int | None] | None:
+    """(key, when it ended) of the job's newest run; None if it never ran."""
+    query = (
+        sa.select(runs.c.key, runs.c.finished_at)
+        .where(runs.c.job_key == job_key)
+        .order_by(runs.c.key.desc())
+        .limit(1)
+    )
+    row = tx.conn.execute(query).one_or_none()
+    return None if row is None else (row.key, row.finished_at)
+
+
+def replaced_by(tx: Tx, job_key: int, run_key: int) -> list[int]:
+    """The job's open runs that are older than a run, among the newest that are."""
+    older = (
+        sa.select(runs.c.key, runs.c.finished_at)
+        .where(runs.c.job_key == job_key, runs.c.key < run_key)
+        .order_by(runs.c.key.desc())
+        .limit(REPLACED)
+    )
+    return [row.key for row in tx.conn.execute(older) if row.finished_at is None]
 
 
 def newest_waiting(tx: Tx) -> list[tuple[int, int, int]]:
@@ -185,15 +206,16 @@ def newest_waiting(tx: Tx) -> list[tuple[int, int, int]]:
 
 def scheduled_not_started(tx: Tx) -> list[tuple[int, int]]:
     """(job, run) of every scheduled run that has not started yet."""
-    e = executions.c
-    query = (
-        sa.select(runs.c.job_key, runs.c.key)
-        .join(executions, e.run_key == runs.c.key)
-        .where(runs.c.trigger == 1, runs.c.state == 1)
-        .where(e.phase.in_((Phase.READY, Phase.CONCURRENCY, Phase.ASSIGNED, Phase.RETRY_WAIT)))
-        .distinct()
-    )
-    return [(row.job_key, row.key) for row in tx.conn.execute(query)]
+    found: set[tuple[int, int]] = set()
+    for phases in (IS_WAITING, IS_HELD):
+        query = (
+            sa.select(runs.c.job_key, runs.c.key)
+            .join(executions, executions.c.run_key == runs.c.key)
+            .where(runs.c.trigger == SCHEDULER, runs.c.state == PENDING)
+            .where(phases)
+        )
+        found.update((row.job_key, row.key) for row in tx.conn.execute(query))
+    return sorted(found)
 
 
 def jobs_of_versions(tx: Tx, wanted: Sequence[tuple[int, int]]) -> list[JobRow]:
@@ -263,22 +285,7 @@ def count_waiting(tx: Tx) -> int:
 
 def recount_slots(tx: Tx) -> list[tuple[int, str, int, int]]:
     """Put every job's slots right; (job, key, active, waiting) of those that were wrong."""
-    counted = (
-        sa.select(
-            runs.c.job_key, runs.c.slot_key,
-            sa.func.count().filter(runs.c.admission == 1).label("active"),
-            sa.func.count().filter(runs.c.admission == 2).label("waiting"),
-            sa.func.count().filter(sa.and_(runs.c.admission == 2, runs.c.trigger == 1))
-            .label("scheduled"),
-        )
-        .where(runs.c.finished_at.is_(None), runs.c.admission.in_((1, 2)))
-        .where(runs.c.job_key.in_(sa.select(slots.c.job_key)))
-        .group_by(runs.c.job_key, runs.c.slot_key)
-    )  # fmt: skip
-    actual = {
-        (row.job_key, row.slot_key): (row.active, row.waiting, row.scheduled)
-        for row in tx.conn.execute(counted)
-    }
+    actual = _slots_in_use(tx)
     wrong = []
     for row in tx.conn.execute(sa.select(slots).with_for_update()).all():
         right = actual.get((row.job_key, row.slot_key), (0, 0, 0))
@@ -290,6 +297,29 @@ def recount_slots(tx: Tx) -> list[tuple[int, str, int, int]]:
                 .values(active=right[0], waiting=right[1], scheduled_waiting=right[2])
             )
     return wrong
+
+
+def _slots_in_use(tx: Tx) -> dict[tuple[int, str], tuple[int, int, int]]:
+    """(active, waiting, scheduled among these) by job and key, counted over open executions."""
+    seen: dict[int, tuple[int, str, int, int]] = {}
+    for phases in (IS_WAITING, IS_HELD, in_phase(Phase.RETRY_WAIT)):
+        query = (
+            sa.select(runs.c.key, runs.c.job_key, runs.c.slot_key, runs.c.admission, runs.c.trigger)
+            .join(executions, executions.c.run_key == runs.c.key)
+            .where(phases, runs.c.admission.in_((Admission.ACTIVE, Admission.WAITING)))
+        )
+        for row in tx.conn.execute(query):
+            seen[row.key] = (row.job_key, row.slot_key, row.admission, row.trigger)
+    counted: dict[tuple[int, str], tuple[int, int, int]] = {}
+    for job_key, slot_key, admission, trigger in seen.values():
+        active, waiting, scheduled = counted.get((job_key, slot_key), (0, 0, 0))
+        waits = admission == Admission.WAITING
+        counted[job_key, slot_key] = (
+            active + (not waits),
+            waiting + waits,
+            scheduled + (waits and trigger == SCHEDULER),
+        )
+    return counted
 
 
 def jobs_with_history_limit(tx: Tx) -> list[tuple[int, int]]:
