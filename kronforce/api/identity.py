@@ -70,8 +70,11 @@ class Known:
 class Identity:
     """Answers for keys; one per process."""
 
-    def __init__(self, *, store: Store, clock: Clock, throttle: Throttle) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, throttle: Throttle, remembered: int = REMEMBERED
+    ) -> None:
         self._store = store
+        self._remembered = remembered
         self._clock = clock
         self._throttle = throttle
         self._known: dict[bytes, Known] = {}
@@ -108,7 +111,7 @@ class Identity:
             known = await self._store.read(read_known, digest)
         if known is None or not hmac.compare_digest(known.hash, digest):
             raise Unauthenticated(f"the key is unknown or revoked; {WAY_IN}")
-        if len(self._known) >= REMEMBERED:
+        if len(self._known) >= self._remembered:
             del self._known[next(iter(self._known))]
         self._known[digest] = known
         return known

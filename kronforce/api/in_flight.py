@@ -34,8 +34,12 @@ log = logs.logger("api")
 class InFlight:
     """Every call between its admission and its end; for one event loop."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, *, max_unary: int = MAX_UNARY, max_streams: int = MAX_STREAMS
+    ) -> None:
         self._clock = clock
+        self._max_unary = max_unary
+        self._max_streams = max_streams
         self._unary: dict[Call, float] = {}
         self._streams: set[Call] = set()
         self._stopping = False
@@ -45,12 +49,12 @@ class InFlight:
         if self._stopping:
             raise Unavailable("the server is stopping; try again in a moment")
         if method.streaming:
-            if len(self._streams) >= MAX_STREAMS:
-                raise _too_many("streams", MAX_STREAMS)
+            if len(self._streams) >= self._max_streams:
+                raise _too_many("streams", self._max_streams)
             self._streams.add(call)
         else:
-            if len(self._unary) >= MAX_UNARY:
-                raise _too_many("calls", MAX_UNARY)
+            if len(self._unary) >= self._max_unary:
+                raise _too_many("calls", self._max_unary)
             ceiling = self._clock.monotonic() + UNARY_CEILING_SECS
             if call.deadline is None or call.deadline > ceiling:
                 call.deadline = ceiling

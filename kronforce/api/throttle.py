@@ -21,7 +21,8 @@ ADDRESSES = 10_000
 class Throttle:
     """Counts failures in windows of WINDOW_SECS."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, addresses: int = ADDRESSES) -> None:
+        self._addresses = addresses
         self._monotonic = clock.monotonic
         # address -> (start of its window, failures in it)
         self._failures: dict[str, tuple[float, int]] = {}
@@ -45,6 +46,6 @@ class Throttle:
         start, failures = self._failures.pop(peer, (now, 0))
         if now >= start + WINDOW_SECS:
             start, failures = now, 0
-        if len(self._failures) >= ADDRESSES:
+        if len(self._failures) >= self._addresses:
             del self._failures[next(iter(self._failures))]
         self._failures[peer] = (start, failures + 1)

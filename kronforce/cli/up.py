@@ -38,8 +38,9 @@ AGENT_LIMIT_SECS = 10.0
 STOP_TASKS_SECS = 2.5
 STOP_AGENT_SECS = 3.0
 STOP_CONTROLLER_SECS = 1.8
-# Between an agent's end and its next start.
-RESTART_PAUSE_SECS = 1.0
+# Between an agent's end and its next start: doubled while it does not live long.
+RESTART_PAUSE_SECS = (1.0, 30.0)
+LIVED_LONG_SECS = 10.0
 # The hint comes after the first result, or after this, whichever is first.
 HINT_AFTER_SECS = 15.0
 
@@ -173,10 +174,16 @@ class _Up:
 
     async def _keep_agent(self, address: str) -> None:
         """Start the agent again whenever it ends before we do."""
+        shortest, longest = RESTART_PAUSE_SECS
+        pause = shortest
+        loop = asyncio.get_running_loop()
         while self._agent is not None:
+            began = loop.time()
             code = await asyncio.shield(self._agent.ended)
-            self._session.warn(f"the agent ended (exit {code}); starting it again")
-            await asyncio.sleep(RESTART_PAUSE_SECS)
+            pause = shortest if loop.time() - began > LIVED_LONG_SECS else pause
+            self._session.warn(f"the agent ended (exit {code}); starting it again in {pause:.0f} s")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
             self._agent = self._start_agent(address)
 
     async def _greet(self, client: AsyncClient) -> None:

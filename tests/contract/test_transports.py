@@ -11,7 +11,7 @@ import pytest
 
 from kronforce.api.call import Call
 from kronforce.api.chain import MAX_MESSAGE_BYTES
-from kronforce.api.local import LocalTransport
+from kronforce.api.local import BUFFERED_REPLIES, LocalTransport
 from kronforce.api.services import endpoints_of
 from kronforce.api.status import CallFailed
 from kronforce.errors import Aborted, Code, InvalidArgument, JobNotFound, Unauthenticated
@@ -275,3 +275,25 @@ async def test_a_surface_offers_only_what_the_contract_exposes_on_it(served: Ser
     with pytest.raises(CallFailed) as refused:
         await first(gateway, connect, metadata=await served.credential())
     assert refused.value.code is Code.UNIMPLEMENTED
+
+
+async def test_a_slow_reader_in_the_process_slows_its_servicer(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    async def watch_runs(_request: Any, _call: Call) -> AsyncIterator[run_pb2.RunUpdates]:
+        for number in range(10 * BUFFERED_REPLIES):
+            made.append(number)
+            yield run_pb2.RunUpdates()
+
+    async with (
+        serve(tmp_path, stand_ins(WatchRuns=watch_runs)) as served,
+        asyncio.timeout(LIMIT_SECS),
+        watch(served, "local", await served.key()) as replies,
+    ):
+        await anext(replies)
+        await until(lambda: len(made) >= BUFFERED_REPLIES)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        # One read, a full queue, and one in the servicer's hand.
+        assert len(made) <= BUFFERED_REPLIES + 2
+        assert len([reply async for reply in replies]) == 10 * BUFFERED_REPLIES - 1

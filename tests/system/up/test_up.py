@@ -191,7 +191,7 @@ def test_an_agent_that_dies_is_started_again(start: Callable[..., Up]) -> None:
     up = start()
     up.wait_for("agent    local")
     os.kill(up.child("agent"), signal.SIGKILL)
-    up.wait_for("the agent ended", "starting it again")
+    up.wait_for("the agent ended", "starting it again in")
     assert until(lambda: "1 of 1 online" in up.cli("status").stdout)
 
 
