@@ -65,6 +65,8 @@ def sentence(run: Run, *, now: datetime, attempts_allowed: int = 0) -> str:
         return f"Waiting {_since(run, now)}{_why(run, last)}."
     if word == "pending_approval":
         return f"Waiting {_since(run, now)} for somebody's approval."
+    if last is not None and last.attempt_number > 1 and state_word(last.state) == "pending":
+        return _between_attempts(run, last, now, attempts_allowed)
     how = _attempt(last, attempts_allowed)
     where = _where(run, last)
     if word == "running":
@@ -72,6 +74,18 @@ def sentence(run: Run, *, now: datetime, attempts_allowed: int = 0) -> str:
         spent = duration((now - as_datetime(began)).total_seconds())
         return f"Running{how} for {spent}{where}{_why(run, last)}."
     return f"{word.replace('_', ' ').capitalize()}{how}{_took(run)}{where}{_why(run, last)}."
+
+
+def _between_attempts(run: Run, last: Execution, now: datetime, allowed: int) -> str:
+    """`Waiting for attempt 2 of 3, in 4 s; attempt 1 failed: exit 1.`"""
+    of = f" of {allowed}" if allowed > 1 else ""
+    due = f", {relative(last.due_at, now)}" if last.HasField("due_at") else ""
+    before = run.executions[-2] if len(run.executions) > 1 else None
+    if before is None:
+        return f"Waiting for attempt {last.attempt_number}{of}{due}."
+    said = f": {before.message}" if before.message else ""
+    number, word = before.attempt_number, state_word(before.state).replace("_", " ")
+    return f"Waiting for attempt {last.attempt_number}{of}{due}; attempt {number} {word}{said}."
 
 
 def _since(run: Run, now: datetime) -> str:
@@ -102,6 +116,7 @@ def _why(run: Run, last: Execution | None) -> str:
         return ""
     said = run.message or (last.message if last else "") or _reason(run, last)
     meaning = _meaning(last, said)
+    said = said.removeprefix("waits: ")
     text = ", ".join(each for each in (said, meaning) if each).rstrip(".")
     return f": {text}" if text else ""
 
@@ -127,11 +142,10 @@ def _facts(run: Run, *, now: datetime, utc: bool) -> list[tuple[str, str]]:
         instant = getattr(run, name)
         return f"{absolute(instant, utc=utc)}  ({relative(instant, now)})"
 
-    trigger = Trigger.Name(run.trigger).removeprefix("TRIGGER_").lower()
     return [
         ("run", run.id),
         ("job", f"{run.job_name}, version {run.job_version}"),
-        ("trigger", f"{trigger} by {run.triggered_by}" if run.triggered_by else trigger),
+        ("trigger", _trigger(run)),
         ("triggered", when("created_at")),
         ("nominal", when("nominal_at")),
         ("started", when("started_at")),
@@ -142,6 +156,12 @@ def _facts(run: Run, *, now: datetime, utc: bool) -> list[tuple[str, str]]:
         *((f"attempt {each.attempt_number}", _execution(each)) for each in run.executions),
         ("cancelled by", run.cancelled_by),
     ]
+
+
+def _trigger(run: Run) -> str:
+    word = Trigger.Name(run.trigger).removeprefix("TRIGGER_").lower()
+    by = run.triggered_by
+    return f"{word} by {by}" if by and by != word else word
 
 
 def _times(run: Run) -> str:

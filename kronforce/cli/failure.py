@@ -29,6 +29,10 @@ _CODES: tuple[tuple[type[ClientError], Exit], ...] = (
 )
 
 
+# Fields that a flag fills in, by the name that a person typed.
+_FLAGS = {"page_size": "--limit", "kind_pattern": "--kind", "trigger.job_id": "job"}
+
+
 def code_of(error: ClientError) -> Exit:
     """The number for an error of a call."""
     for kind, code in _CODES:
@@ -40,7 +44,9 @@ def code_of(error: ClientError) -> Exit:
 def lines_of(error: ClientError, *, key_was_sent: bool = True) -> list[str]:
     """The error's text: the first line says what and where, the others why and what next."""
     if error.violations:
-        return [f"{each.field}  {each.description}" for each in error.violations]
+        return [
+            f"{_FLAGS.get(each.field, each.field)}  {each.description}" for each in error.violations
+        ]
     return [error.message, *hints_of(error, key_was_sent=key_was_sent)]
 
 

@@ -71,7 +71,7 @@ class Follower:
         self.last = status
         if not status.HasField("finished_at"):
             text = _describe(status)
-            if text != self._told:
+            if text and text != self._told:
                 self._told = text
                 self.say(text)
             return
@@ -113,6 +113,8 @@ def _describe(status: RunStatus) -> str:
         reason = f" ({status.state_reason})" if status.state_reason else ""
         return f"● running{where}{attempt}{reason}"
     why = status.message or status.state_reason
+    if not why:
+        return ""  # it has only just been fired
     return f"○ {word.replace('_', ' ')}{f': {why}' if why else ''}"
 
 

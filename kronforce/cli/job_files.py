@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from kronforce.v1.job_pb2 import Job
 
-SUFFIXES = (".yaml", ".yml", ".json")
+# What counts in a folder; a file that is named may be called anything.
+SUFFIXES = (".yaml", ".yml")
 # Aliases can make a small file mean an endless document.
 MAX_NODES = 100_000
 MAX_DEPTH = 64
@@ -119,7 +120,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
         if path == "-":
             yield "/dev/stdin"
         elif place.is_dir():
-            names = sorted(each for each in place.rglob("*") if each.suffix in SUFFIXES)
+            names = sorted(each for each in place.rglob("*") if _counts(each.relative_to(place)))
             if not names:
                 raise CommandError(f"{path} has no file that ends in {', '.join(SUFFIXES)}")
             yield from map(str, names)
@@ -127,6 +128,11 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             yield path
         else:
             raise CommandError(f"{path}: there is no such file", code=Exit.ERROR)
+
+
+def _counts(path: FilePath) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix in SUFFIXES and not hidden
 
 
 class _Unreadable(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kronforce.cli.explain import explain
+from kronforce.cli.missing import naming_similar
 from kronforce.cli.run_names import find_run, run_id
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
@@ -60,7 +61,7 @@ def list_runs(
         At most this many, up to 1,000.
     """
     session = current()
-    with session.client() as client:
+    with session.client() as client, naming_similar(client, job=job):
         page = client.runs.page(job=job, state=_state(state), group=group, page_size=limit)
     show_list(session, page.runs, _columns(session), name=lambda run: str(run.id), reply=page)
     if not page.runs:

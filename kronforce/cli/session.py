@@ -79,7 +79,9 @@ class Session:
         from kronforce.cli.failure import CommandError
 
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise CommandError(f"{question} Without a terminal nobody can say so.", f"add {flag}")
+            raise CommandError(
+                f'"{question}" needs an answer, and there is no terminal to ask on', f"add {flag}"
+            )
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was changed")
