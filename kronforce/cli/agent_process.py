@@ -17,12 +17,14 @@ from kronforce.cli.session import current
 def run(
     *arguments: Annotated[str, Parameter(allow_leading_hyphen=True)],
 ) -> int:
-    """Be an agent on this host until SIGTERM or Ctrl-C; `kronforce agent run --help` for flags.
+    """Be an agent on this host until SIGTERM or Ctrl-C.
 
     Parameters
     ----------
     arguments
-        The agent's flags: --address, --name, --token-file, --tags, --slots…
+        --address HOST:PORT, --name NAME, --token-file FILE, --tags A,B, --labels K=V, --slots N,
+        --task-types A,B, --data-dir DIR, --ca FILE, --insecure, --stop-tasks, --stop-within SECS,
+        --spool-max BYTES, --log-level LEVEL; `python -m kronforce_agent --help` explains each.
     """
     end_with_parent(current().settings.environ)
     from kronforce_agent.main import main

@@ -191,7 +191,9 @@ async def test_a_caller_that_goes_away_cancels_the_handler(
 async def test_a_deadline_ends_the_call(served: Served, probe: Probe, way: str) -> None:
     async with asyncio.timeout(LIMIT_SECS):
         error = await failure(served, way, "slow", timeout=0.05)
-        await probe.ended.wait()
+        if probe.started.is_set():
+            # On a busy machine the deadline may come before the handler.
+            await probe.ended.wait()
     assert error.code is Code.DEADLINE_EXCEEDED
 
 
