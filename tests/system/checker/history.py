@@ -1,0 +1,143 @@
+"""The words of a history: what clients were told, what the store says, what tasks did.
+
+Plain values, no protos: a broken history is written by hand in a few lines, and the checker stays
+independent of how it was recorded. Instants are microseconds UTC, states their lower-case words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PENDING, RUNNING = "pending", "running"
+TERMINAL = frozenset(
+    {
+        "succeeded",
+        "failed",
+        "timed_out",
+        "cancelled",
+        "skipped",
+        "expired",
+        "rejected",
+        "lost",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What a job allows; `output_bytes` says that each attempt prints its own known stream."""
+
+    delivery: str = "at_most_once"
+    retry_max: int = 0
+    max_concurrent: int = 0
+    notes_effects: bool = True
+    output_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledged:
+    """A trigger that was answered: once for each answer, so repeats are here too."""
+
+    job: str
+    request_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An execution's final row."""
+
+    id: str
+    target: int = 0
+    number: int = 1
+    state: str
+    reason: str = ""
+    fence: int = 0
+    created_at: int = 0
+    started_at: int | None = None
+    finished_at: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run's final row with its executions."""
+
+    id: str
+    job: str
+    state: str
+    nominal_at: int | None = None
+    finished_at: int | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """An event, in commit order."""
+
+    cursor: str
+    kind: str
+    run_id: str = ""
+    execution_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a watch showed of a run, in the order it came."""
+
+    run_id: str
+    revision: int
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """A line that a task wrote outside of Kronforce, in the order written."""
+
+    execution_id: str
+    fence: int
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A chunk of standard output as it was read: bytes, or an explicit gap."""
+
+    offset: int
+    data: bytes = b""
+    gap: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fired:
+    """A row of the ledger."""
+
+    job: str
+    nominal_at: int
+    run_id: str = ""
+    reason: str = ""
+    until: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Everything that was recorded of one round."""
+
+    policies: Mapping[str, Policy]
+    acknowledged: tuple[Acknowledged, ...] = ()
+    runs: tuple[Run, ...] = ()
+    events: tuple[Happened, ...] = ()
+    # What a follower of events got while it happened; None: nobody followed.
+    followed: tuple[Happened, ...] | None = None
+    seen: tuple[Seen, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    outputs: Mapping[str, tuple[Piece, ...]] = field(default_factory=dict)
+    fires: tuple[Fired, ...] = ()
+    # Rows of evidence by execution.
+    evidence: Mapping[str, int] = field(default_factory=dict)
+
+
+def stream_of(execution_id: str, size: int) -> bytes:
+    """The bytes that an attempt of a job with `output_bytes` prints: known, and like no other's."""
+    return hashlib.shake_256(execution_id.encode()).digest(size)

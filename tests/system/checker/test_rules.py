@@ -1,0 +1,291 @@
+"""The checker is checked: a sound history passes, and each way to break one is told by its rule."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.system.checker.history import (
+    Acknowledged,
+    Attempt,
+    Effect,
+    Fired,
+    Happened,
+    History,
+    Piece,
+    Policy,
+    Run,
+    Seen,
+    stream_of,
+)
+from tests.system.checker.rules import judge
+
+SIZE = 1000
+FIRST = Attempt(
+    id="e1", state="failed", fence=3, created_at=10, started_at=12, finished_at=20, reason="exit"
+)
+SECOND = Attempt(
+    id="e2", number=2, state="succeeded", fence=5, created_at=20, started_at=21, finished_at=30
+)
+TICK = Attempt(id="e3", state="succeeded", fence=6, created_at=40, started_at=41, finished_at=42)
+LIVES = {
+    "e1": ("job.triggered", "execution.started", "execution.completed"),
+    "e2": ("execution.started", "execution.completed"),
+    "e3": ("job.triggered", "execution.started", "execution.completed"),
+}
+
+
+def sound() -> History:
+    """A run that failed and was retried, and a scheduled one."""
+    events = tuple(
+        Happened(cursor=f"{execution}-{kind}", kind=kind, execution_id=execution)
+        for execution, kinds in LIVES.items()
+        for kind in kinds
+    )
+    return History(
+        policies={"work": Policy(retry_max=1, output_bytes=SIZE), "tick": Policy(max_concurrent=1)},
+        acknowledged=(Acknowledged(job="work", request_id="q", run_id="r1"),) * 2,
+        runs=(
+            Run(id="r1", job="work", state="succeeded", finished_at=30, attempts=(FIRST, SECOND)),
+            Run(
+                id="r2",
+                job="tick",
+                state="succeeded",
+                nominal_at=40,
+                finished_at=42,
+                attempts=(TICK,),
+            ),
+        ),
+        events=events,
+        followed=events[1:],
+        seen=(
+            Seen(run_id="r1", revision=1, state="pending"),
+            Seen(run_id="r1", revision=3, state="running"),
+            Seen(run_id="r1", revision=5, state="succeeded"),
+        ),
+        effects=(
+            Effect(execution_id="e1", fence=3, what="start"),
+            Effect(execution_id="e2", fence=5, what="start"),
+            Effect(execution_id="e2", fence=5, what="end"),
+            Effect(execution_id="e3", fence=6, what="start"),
+            Effect(execution_id="e3", fence=6, what="end"),
+        ),
+        outputs={
+            "e1": (Piece(offset=0, data=stream_of("e1", SIZE)[:10]),),
+            "e2": (
+                Piece(offset=0, data=stream_of("e2", SIZE)[:600]),
+                Piece(offset=600, data=stream_of("e2", SIZE)[600:]),
+            ),
+        },
+        fires=(Fired(job="tick", nominal_at=40, run_id="r2"),),
+        evidence={"e1": 8},
+    )
+
+
+def with_run(history: History, index: int, **changes: object) -> History:
+    runs = list(history.runs)
+    runs[index] = replace(runs[index], **changes)  # type: ignore[arg-type]
+    return replace(history, runs=tuple(runs))
+
+
+def with_attempts(history: History, *attempts: Attempt) -> History:
+    return with_run(history, 0, attempts=attempts)
+
+
+def broken() -> dict[str, tuple[str, History]]:
+    """Name → (the rule that must tell, the history)."""
+    good = sound()
+    ack = good.acknowledged[0]
+    other = Effect(execution_id="e2", fence=5, what="start")
+    completed = Happened(cursor="again", kind="execution.completed", execution_id="e1")
+    return {
+        "the run of an answered trigger is gone": (
+            "a",
+            replace(good, acknowledged=(replace(ack, run_id="r9"),)),
+        ),
+        "one request made two runs": (
+            "a",
+            replace(good, acknowledged=(ack, replace(ack, run_id="r2"))),
+        ),
+        "a run that nobody asked for": ("a", replace(good, acknowledged=())),
+        "a run that never ends": ("a", with_run(good, 0, state="running", finished_at=None)),
+        "an execution that never ends": (
+            "a",
+            with_attempts(good, FIRST, replace(SECOND, state="running")),
+        ),
+        "a run without executions": ("a", with_attempts(good)),
+        "a start after the end": (
+            "b",
+            replace(good, events=(good.events[2], good.events[1], *good.events[3:])),
+        ),
+        "two starts": ("b", replace(good, events=(*good.events[:2], *good.events[1:]))),
+        "a start without its event": ("b", replace(good, events=good.events[:1] + good.events[2:])),
+        "a watcher saw a revision fall": (
+            "b",
+            replace(good, seen=(replace(good.seen[0], revision=9), *good.seen[1:])),
+        ),
+        "a watcher saw a terminal state change": (
+            "b",
+            replace(good, seen=(replace(good.seen[0], state="lost"), *good.seen[1:])),
+        ),
+        "a watcher was shown another end": (
+            "b",
+            replace(good, seen=(*good.seen[:2], replace(good.seen[2], state="failed"))),
+        ),
+        "a follower of events missed one": (
+            "b",
+            replace(good, followed=good.events[1:3] + good.events[4:]),
+        ),
+        "a follower of events got one twice": (
+            "b",
+            replace(good, followed=(*good.events[1:], good.events[-1])),
+        ),
+        "a follower got events out of order": (
+            "b",
+            replace(good, followed=(good.events[0], good.events[2], good.events[1])),
+        ),
+        "a fence that did not grow": ("c", with_attempts(good, FIRST, replace(SECOND, fence=2))),
+        "one fence given twice": ("c", with_attempts(good, FIRST, replace(SECOND, fence=6))),
+        "two attempts open at a time": (
+            "c",
+            with_attempts(good, FIRST, replace(SECOND, created_at=15)),
+        ),
+        "a hole in the attempts": ("c", with_attempts(good, FIRST, replace(SECOND, number=3))),
+        "a stale writer": (
+            "c",
+            replace(good, effects=(*good.effects, replace(other, fence=4, what="end"))),
+        ),
+        "an end that was taken twice": ("d", replace(good, events=(*good.events, completed))),
+        "an end without its event": (
+            "d",
+            replace(good, events=good.events[:2] + good.events[3:]),
+        ),
+        "more evidence than is kept": ("d", replace(good, evidence={"e1": 9})),
+        "a task that started twice": ("e", replace(good, effects=(*good.effects, other))),
+        "a success that did nothing": (
+            "e",
+            replace(good, effects=good.effects[:1] + good.effects[3:]),
+        ),
+        "a success that did not come to its end": (
+            "e",
+            replace(good, effects=good.effects[:2] + good.effects[3:]),
+        ),
+        "work of an execution that there is not": (
+            "e",
+            replace(good, effects=(*good.effects, replace(other, execution_id="e9"))),
+        ),
+        "work under another fence": (
+            "e",
+            replace(good, effects=(*good.effects, replace(other, fence=7, what="end"))),
+        ),
+        "a skipped execution that did something": (
+            "e",
+            with_attempts(good, FIRST, replace(SECOND, state="skipped")),
+        ),
+        "at most once, and again after a loss": (
+            "e",
+            with_attempts(good, replace(FIRST, state="lost"), SECOND),
+        ),
+        "again after a success": (
+            "e",
+            with_attempts(good, replace(FIRST, state="succeeded"), SECOND),
+        ),
+        "retried too often": (
+            "e",
+            replace(good, policies={**good.policies, "work": Policy(output_bytes=SIZE)}),
+        ),
+        "two rows for an instant": ("f", replace(good, fires=good.fires * 2)),
+        "a run for an instant without a row": (
+            "f",
+            replace(good, fires=(Fired(job="tick", nominal_at=50, reason="misfire"),)),
+        ),
+        "two runs for an instant": (
+            "f",
+            replace(good, runs=(*good.runs, replace(good.runs[1], id="r3"))),
+        ),
+        "a row with neither run nor reason": (
+            "f",
+            replace(good, fires=(*good.fires, Fired(job="tick", nominal_at=50))),
+        ),
+        "a range that covers a fired instant": (
+            "f",
+            replace(
+                good,
+                fires=(*good.fires, Fired(job="tick", nominal_at=30, until=45, reason="paused")),
+            ),
+        ),
+        "a silent gap": (
+            "g",
+            replace(good, outputs={"e2": (Piece(offset=10, data=stream_of("e2", SIZE)[10:]),)}),
+        ),
+        "bytes that are missing at the end": (
+            "g",
+            replace(good, outputs={"e2": (Piece(offset=0, data=stream_of("e2", SIZE)[:-1]),)}),
+        ),
+        "another execution's bytes": (
+            "g",
+            replace(good, outputs={"e1": (Piece(offset=0, data=stream_of("e2", SIZE)[:10]),)}),
+        ),
+        "a gap in a success": (
+            "g",
+            replace(
+                good,
+                outputs={
+                    "e2": (
+                        Piece(offset=0, gap=10),
+                        Piece(offset=10, data=stream_of("e2", SIZE)[10:]),
+                    )
+                },
+            ),
+        ),
+        "more at a time than the limit": (
+            "l",
+            replace(
+                good,
+                policies={"work": Policy(retry_max=1, max_concurrent=1)},
+                runs=(
+                    *good.runs,
+                    replace(good.runs[0], id="r4", attempts=(replace(FIRST, id="e4"),)),
+                ),
+                effects=(
+                    Effect(execution_id="e2", fence=5, what="start"),
+                    Effect(execution_id="e4", fence=3, what="start"),
+                    Effect(execution_id="e4", fence=3, what="end"),
+                    Effect(execution_id="e2", fence=5, what="end"),
+                ),
+            ),
+        ),
+    }
+
+
+def test_a_sound_history_passes() -> None:
+    assert judge(sound()) == []
+
+
+@pytest.mark.parametrize("name", broken())
+def test_a_broken_history_is_told_by_its_rule(name: str) -> None:
+    rule, history = broken()[name]
+    assert rule in {finding[1] for finding in judge(history)}
+
+
+def test_every_rule_has_a_broken_history() -> None:
+    assert {rule for rule, _ in broken().values()} == set("abcdefgl")
+
+
+def test_a_delivery_of_at_least_once_may_go_on_after_a_loss() -> None:
+    history = with_attempts(sound(), replace(FIRST, state="lost", reason="launcher_died"), SECOND)
+    policy = Policy(delivery="at_least_once", output_bytes=SIZE)
+    assert judge(replace(history, policies={**history.policies, "work": policy})) == []
+
+
+def test_a_fourth_loss_is_told_of() -> None:
+    lost = [
+        Attempt(
+            id=f"e{n}", number=n, state="lost", fence=n, created_at=n, started_at=n, finished_at=n
+        )
+        for n in range(1, 5)
+    ]
+    history = History(
+        policies={"work": Policy(delivery="at_least_once", notes_effects=False)},
+        runs=(Run(id="r", job="work", state="lost", finished_at=4, attempts=tuple(lost)),),
+    )
+    assert any("lost 4 times" in finding for finding in judge(history))
