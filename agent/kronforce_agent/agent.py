@@ -90,8 +90,8 @@ class Agent:
             host=Host(agent_name=config.name, work_folder=config.folder / "work"),
             limits=Limits(slots=config.slots),
         )
-        self._supervisor = Supervisor(parts, self._runners)
-        self._supervisor.reopen = self._reopen
+        self.supervisor = Supervisor(parts, self._runners)
+        self.supervisor.reopen = self._reopen
         self._outbox.on_overflow = lambda: self._reopen("the controller does not read")
         self.connected = asyncio.Event()
         """Set once the first welcome has come."""
@@ -116,13 +116,13 @@ class Agent:
             await self._attach(entries)
             loops = [asyncio.ensure_future(self._connect_for_ever())]
             if self._processes is not None:
-                self._processes.deliver_to(self._supervisor)
-                loops.append(asyncio.ensure_future(self._processes.keep(self._supervisor)))
+                self._processes.deliver_to(self.supervisor)
+                loops.append(asyncio.ensure_future(self._processes.keep(self.supervisor)))
             try:
                 await self._until_stopped(loops)
             finally:
                 await _cancel_all(loops)
-                await self._supervisor.close()
+                await self.supervisor.close()
         finally:
             if self._processes is not None:
                 self._processes.close()
@@ -130,13 +130,13 @@ class Agent:
 
     async def _attach(self, entries: Mapping[Key, Entry]) -> None:
         inventory: protocol.Inventory | None = None
-        self._supervisor.boot_id = uuid.uuid4().hex
+        self.supervisor.boot_id = uuid.uuid4().hex
         if self._processes is not None:
             client, inventory = await self._processes.attach()
-            self._supervisor.boot_id = client.boot_id
+            self.supervisor.boot_id = client.boot_id
             if client.spool_full_at_start:
-                self._supervisor.drains.set("spool", "the spool is nearly full")
-        self._supervisor.recover(entries, inventory)
+                self.supervisor.drains.set("spool", "the spool is nearly full")
+        self.supervisor.recover(entries, inventory)
 
     async def _until_stopped(self, loops: list[asyncio.Task[None]]) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -157,16 +157,16 @@ class Agent:
             "ending tasks" if stop_tasks else "processes go on without the agent",
             extra={"action": "stopping"},
         )
-        self._supervisor.drains.set("stopping", "the agent is stopping")
+        self.supervisor.drains.set("stopping", "the agent is stopping")
         if stop_tasks:
-            self._supervisor.stop_all()
+            self.supervisor.stop_all()
         settled = await self._settle(self._patience)
         launcher = self.launcher
         if stop_tasks and not settled and launcher is not None:
             launcher.shutdown(grace_secs=0.0)
             settled = await self._settle(KILL_SECS)
         if not settled:
-            log.warning("left %s executions behind", len(self._supervisor.table))
+            log.warning("left %s executions behind", len(self.supervisor.table))
         if stop_tasks and launcher is not None:
             launcher.shutdown()
 
@@ -181,14 +181,14 @@ class Agent:
         try:
             async with asyncio.timeout(secs):
                 while not self._settled():
-                    self._supervisor.table.changed.clear()
-                    await self._supervisor.table.changed.wait()
+                    self.supervisor.table.changed.clear()
+                    await self.supervisor.table.changed.wait()
         except TimeoutError:
             return False
         return True
 
     def _settled(self) -> bool:
-        return not any(self._waits_for(held) for held in self._supervisor.table)
+        return not any(self._waits_for(held) for held in self.supervisor.table)
 
     def _waits_for(self, held: Held) -> bool:
         """Not for processes, which outlive the agent, nor for reports that nobody takes now."""
@@ -212,7 +212,7 @@ class Agent:
             self._session = Session(
                 channel,
                 identity,
-                supervisor=self._supervisor,
+                supervisor=self.supervisor,
                 outbox=self._outbox,
                 router=self._router,
                 clock=self._clock,
@@ -306,7 +306,7 @@ class Agent:
             self._session.reopen(reason)
 
     def _journal_trouble(self, error: OSError | None) -> None:
-        self._supervisor.drains.set("journal", f"the journal: {error.strerror}" if error else "")
+        self.supervisor.drains.set("journal", f"the journal: {error.strerror}" if error else "")
 
 
 def make_folder(path: Path) -> None:

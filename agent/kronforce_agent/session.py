@@ -188,11 +188,19 @@ class Session:
         self._heard = self._clock.monotonic()
         while True:
             left = self._heard + lease_secs - self._clock.monotonic()
-            if left <= 0:
-                await self._clock.sleep(BACKLOG_SECS)
-                if self._heard + lease_secs <= self._clock.monotonic() - BACKLOG_SECS:
-                    raise SessionEnded(f"nothing heard for {lease_secs} s")
-            await self._clock.sleep(max(left, 0))
+            if left > 0:
+                await self._clock.sleep(left)
+            elif await self._backlog_is_read() and self._silent_for(lease_secs):
+                raise SessionEnded(f"nothing heard for {lease_secs} s")
+
+    async def _backlog_is_read(self) -> bool:
+        """Give what has arrived its turn; false if this process stood still meanwhile."""
+        began = self._clock.monotonic()
+        await self._clock.sleep(BACKLOG_SECS)
+        return self._clock.monotonic() - began < 2 * BACKLOG_SECS
+
+    def _silent_for(self, secs: int) -> bool:
+        return self._heard + secs <= self._clock.monotonic()
 
     async def _wait_reopen(self) -> None:
         raise SessionEnded(await self._reopen)

@@ -242,6 +242,22 @@ async def test_stop_tasks_ends_the_process_and_reports_it(
     assert session.of("result", key)[0].state == ex.EXECUTION_STATE_CANCELLED
 
 
+async def test_an_agent_that_stood_still_reads_what_came_before_it_calls_anybody_deaf(
+    controller: FakeController, run_agent: Run
+) -> None:
+    controller.lease_secs = 1
+    agent = await run_agent("--task-types", "noop")
+    session = await controller.session()
+    agent.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(1.5)  # standing still is the failure
+    session.send(pb.ControllerMessage(heartbeat=pb.ControllerHeartbeat()))
+    await asyncio.sleep(0.1)  # for the bytes to arrive at a process that cannot say so
+    agent.send_signal(signal.SIGCONT)
+    (key,) = session.assign(noop())
+    await session.expect("result", key)
+    assert session.open
+
+
 async def test_a_second_agent_in_the_same_folder_is_refused(
     controller: FakeController, run_agent: Run
 ) -> None:
@@ -255,6 +271,13 @@ async def test_an_agent_without_credential_and_token_says_so_and_ends(
     controller: FakeController, run_agent: Run
 ) -> None:
     agent = await run_agent("--task-types", "noop", KRONFORCE_JOIN_TOKEN="")
+    assert await agent.wait() == 1
+
+
+async def test_a_refused_join_token_ends_the_agent(
+    controller: FakeController, run_agent: Run
+) -> None:
+    agent = await run_agent("--task-types", "noop", KRONFORCE_JOIN_TOKEN="kfj_wrong.x")
     assert await agent.wait() == 1
 
 
