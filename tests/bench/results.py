@@ -15,14 +15,21 @@ _ORDER = {row.id: place for place, row in enumerate(r for s in SCENARIOS for r i
 def store(head: dict[str, Any], rows: list[dict[str, Any]], file: Path = FILE) -> None:
     """Each row keeps the commit and date of its own measurement."""
     own = {"commit": head["commit"], "date": head["date"]}
-    kept = {row["id"]: row for row in _read(file) if row["id"] in _ORDER}
+    before = _read(file)
+    kept = {row["id"]: row for row in before["rows"] if row["id"] in _ORDER}
     kept |= {row["id"]: {**row, **own} for row in rows}
-    content = {**head, "rows": sorted(kept.values(), key=lambda row: _ORDER[row["id"]])}
+    # PostgreSQL's is known only when it ran.
+    versions = {**before["versions"], **head["versions"]}
+    content = {
+        **head,
+        "versions": versions,
+        "rows": sorted(kept.values(), key=lambda row: _ORDER[row["id"]]),
+    }
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
+def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
-        return []
-    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
-    return rows
+        return {"versions": {}, "rows": []}
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
