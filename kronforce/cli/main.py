@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(Exit.USAGE, [str(error), error.next_step or "kronforce --help"])
     except BrokenPipeError:
         return _reader_left()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
 
 
 def _dispatch(arguments: list[str]) -> int:
