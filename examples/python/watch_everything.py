@@ -12,12 +12,15 @@ def tell(interruption: Interruption) -> None:
 
 
 async def main(seconds: float) -> None:
-    async with AsyncClient() as kf, asyncio.timeout(seconds):
-        async with kf.runs.watch(group="Default", on_interruption=tell) as updates:
-            async for update in updates:
-                if update.HasField("state"):
-                    state = ExecutionState.Name(update.state.state)
-                    print(update.state.job_name, update.run_id, state, flush=True)
+    async with (
+        AsyncClient() as kf,
+        asyncio.timeout(seconds),
+        kf.runs.watch(group="Default", on_interruption=tell) as updates,
+    ):
+        async for update in updates:
+            if update.HasField("state"):
+                state = ExecutionState.Name(update.state.state)
+                print(update.state.job_name, update.run_id, state, flush=True)
 
 
 try:
