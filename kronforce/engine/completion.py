@@ -47,9 +47,15 @@ MAX_MESSAGE = 1_000
 _on_result = failpoint("engine.completion.result")
 _after_commit = failpoint("engine.completion.after_commit")
 
+_NOTHING_STREAMED = (0, 0)
+
 Ended = Callable[[LiveExecution, Finish], None]
 
-_REPORTED = frozenset({State.SUCCEEDED, State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST})
+# What an agent may report, by the contract's number.
+_REPORTED = {
+    int(state): state
+    for state in (State.SUCCEEDED, State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST)
+}
 
 
 class Completion:
@@ -124,8 +130,12 @@ class Completion:
         chunks = self._inline_chunks(live, result)
         if chunks:
             self._hub.output(live, chunks)
-        first = _streamed_ends(result)
-        self._when_stored(live, first, lambda: self._finish(live, result, chunks))
+        ends = _streamed_ends(result)
+        if ends == _NOTHING_STREAMED:
+            # Most runs are short: their output rides in the result.
+            self._finish(live, result, chunks)
+        else:
+            self._when_stored(live, ends, lambda: self._finish(live, result, chunks))
 
     def _inline_chunks(self, live: LiveExecution, result: Result) -> list[OutputChunk]:
         """Output in the result that the stream did not bring already."""
@@ -141,11 +151,15 @@ class Completion:
         self, live: LiveExecution, ends: tuple[int, int], then: Callable[[], None]
     ) -> None:
         """Call `then` once streamed output is stored to these offsets, or given up."""
-        if ends == (0, 0) or (live.output is not None and live.output.is_stored_to(*ends)):
+        if live.output is None or not live.output.is_stored_to(*ends):
+            self._await_output(live, ends, then)
+        else:
             then()
-            return
+
+    def _await_output(
+        self, live: LiveExecution, ends: tuple[int, int], then: Callable[[], None]
+    ) -> None:
         state = self._output.state_of(live)
-        seen = state.sequence
 
         def check() -> None:
             if not state.is_stored_to(*ends):
@@ -162,6 +176,7 @@ class Completion:
                 return
             self._output.close_gap(live, *ends)
 
+        seen = state.sequence
         state.waiting.append(check)
         self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(seen))
 
@@ -228,7 +243,7 @@ class Completion:
     def _decide_next(self, finish: Finish) -> None:
         """Whether another attempt follows, and when."""
         live: LiveExecution = finish.live
-        if live.run.cancelled_by or live.cancel_reason:
+        if finish.state == State.SUCCEEDED or live.run.cancelled_by or live.cancel_reason:
             return
         state, reason = State(finish.state), finish.reason
         settings = live.run.job.settings
@@ -318,11 +333,10 @@ class Completion:
 
 def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:
     """What the agent reported, held against what was asked for."""
-    try:
-        state = State(result.state)
-    except ValueError:
-        state = State.LOST
-    if state not in _REPORTED:
+    state = _REPORTED.get(result.state)
+    if state is State.SUCCEEDED:
+        return state, result.state_reason
+    if state is None:
         return State.FAILED, Reason.UNSUPPORTED
     if state is State.CANCELLED:
         return state, live.cancel_reason or result.state_reason or Reason.CANCELLED

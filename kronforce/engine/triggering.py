@@ -10,6 +10,8 @@ the command.
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,6 +34,7 @@ from kronforce.engine.watching import Hub
 from kronforce.errors import (
     AlreadyExists,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     KronforceError,
     NotFound,
@@ -43,6 +46,8 @@ from kronforce.store.store import Store
 from kronforce.store.tables import Admission, Phase
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 from kronforce.v1.run_pb2 import Run
+
+log = logging.getLogger(__name__)
 
 SCHEDULER, API = 1, 2
 PENDING, SKIPPED = 1, 8
@@ -348,7 +353,13 @@ class _Batch:
 
 
 def _as_ours(error: Exception) -> KronforceError:
-    return error if isinstance(error, KronforceError) else KronforceError(str(error))
+    """What a caller is told: ours as it is, a fault of ours by a number in the log."""
+    if isinstance(error, KronforceError):
+        return error
+    number = secrets.token_hex(8)
+    log.error("a trigger failed", exc_info=error,
+              extra={"action": "trigger_failed", "correlation_id": number})  # fmt: skip
+    return Internal(f"internal error {number}: see the server's log", correlation_id=number)
 
 
 def _nobody(job: JobSnapshot) -> str:

@@ -152,8 +152,8 @@ def _on_sqlite_connect(connection: sqlite3.Connection, _record: Any) -> None:
         f"busy_timeout = {BUSY_MS}",
         "foreign_keys = ON",
         "temp_store = MEMORY",
-        "cache_size = -65536",
-        "mmap_size = 268435456",
+        # 16 MiB a connection; reads of output must not fill memory.
+        "cache_size = -16384",
         # 16 MiB: a checkpoint seldom enough not to show, often enough to bound the file.
         "wal_autocheckpoint = 4096",
         "journal_size_limit = 67108864",
