@@ -24,6 +24,7 @@ from kronforce.api.call import LOCAL_PEER, Call
 from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight
 from kronforce.api.status import unexpected
+from kronforce.api.text_limits import check_text
 from kronforce.clock import Clock
 from kronforce.core import access as core_access
 from kronforce.errors import (
@@ -117,6 +118,8 @@ class Chain:
             await identify(self._identity, method, call)
         check_access(method, self._surface, call)
         check_size(request, call)
+        if isinstance(request, Message):
+            check_text(request)
         self._in_flight.admit(method, call)
 
     def _judge(

@@ -17,6 +17,7 @@ from kronforce.api.in_order import in_order
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.api.ports import Triggering, Watching
 from kronforce.api.status import to_status
+from kronforce.api.text_limits import check_text
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
 from kronforce.engine.jobs import Jobs
@@ -128,6 +129,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self, requests: AsyncIterator[pb.TriggerJobsRequest], call: Call
     ) -> AsyncGenerator[pb.TriggerJobsResponse, None]:
         async def answer(request: pb.TriggerJobsRequest) -> pb.TriggerJobsResponse:
+            # The chain sees the stream, not its messages.
+            check_text(request)
             return await self.TriggerJobs(request, call)
 
         async with aclosing(in_order(requests, answer, ahead=STREAM_AHEAD)) as responses:
