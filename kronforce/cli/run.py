@@ -132,7 +132,9 @@ def _columns(session: Session) -> list[Column]:
         ),
         Column(title="TOOK", text=took),
         Column(title="BY", text=lambda run: str(run.triggered_by)),
-        Column(title="WHY", text=lambda run: str(run.message or run.state_reason)),
+        Column(
+            title="WHY", text=lambda run: str(run.message or run.state_reason.replace("_", " "))
+        ),
         Column(title="TRIGGER", text=_trigger, wide=True),
     ]
 
