@@ -185,7 +185,7 @@ async def test_a_waiting_run_is_cancelled_at_once(rig):
     async with agent(rig) as a:
         again = await rig.run()
         await rig.ended(again.run_id)
-        assert [m for m in a.got if m.HasField("assignment")][0].execution_id in again.execution_ids
+        assert (await a.assignment()).execution_id in again.execution_ids
 
 
 async def test_a_running_attempt_is_cancelled_through_its_agent(rig):
