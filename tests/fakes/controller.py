@@ -25,7 +25,7 @@ from kronforce.v1 import agent_service_pb2_grpc, job_pb2
 JOIN_TOKEN = "kfj_test.secret"
 CREDENTIAL = "kfa_test"
 AGENT_ID = "019a0000-0000-7000-8000-000000000001"
-PATIENCE_SECS = 15.0
+PATIENCE_SECS = 30.0
 
 
 class Condition:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -48,10 +47,3 @@ def start_agent(controller: FakeController, tmp_path: Path) -> StartAgent:
             await running
 
     return start
-
-
-def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Real processes and sockets: a hang is a failure long before the suite's limit."""
-    for item in items:
-        if "tests/system/agent" in str(item.path):
-            item.add_marker(pytest.mark.timeout(60))
