@@ -46,16 +46,20 @@ class LockKeeper:
         """For ever, until another controller is found to have the lock."""
         if self._database.sqlite:
             return
+        away = False
         while True:
             await self._clock.sleep_until(self._clock.monotonic() + CHECK_SECS)
             try:
                 await asyncio.to_thread(self._check)
+                away = False
             except ControllerRunningError:
                 log.error("another controller has taken over; stopping", action="lock.lost")
                 self._on_lost()
                 return
             except SQLAlchemyError:
-                log.warning("the database is away", action="lock.unknown")
+                if not away:
+                    log.warning("the database is away", action="lock.unknown")
+                away = True
 
     def _check(self) -> None:
         if self._lock is not None and self._lock.is_held():

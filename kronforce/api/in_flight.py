@@ -108,15 +108,19 @@ class Keeper:
 
     async def run(self) -> None:
         """Once a second, for ever; what the store cannot answer now is asked again."""
+        away = False
         while True:
             await self._clock.sleep_until(self._clock.monotonic() + REVISION_POLL_SECS)
             self._in_flight.end_overdue()
             try:
                 await self.recheck()
                 await self._write_last_used()
-            except Exception:
+                away = False
+            except Exception as error:
                 # The store is away: streams stay, and the next turn asks again.
-                log.warning("keys could not be rechecked", action="keys.recheck", exc_info=True)
+                if not away:
+                    log.warning("keys cannot be rechecked", action="keys.stale", error=str(error))
+                away = True
 
     async def recheck(self, *, force: bool = False) -> None:
         """Reread keys if one was revoked, and end the streams of those that are gone."""
