@@ -116,7 +116,7 @@ class Keeper:
                 await self.recheck()
                 await self._write_last_used()
                 away = False
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the store being away
                 # The store is away: streams stay, and the next turn asks again.
                 if not away:
                     log.warning("keys cannot be rechecked", action="keys.stale", error=str(error))
