@@ -15,7 +15,7 @@ from kronforce.clock import Clock
 from kronforce.core.access import Scope
 from kronforce.core.ids import from_text, to_text
 from kronforce.core.lifecycle import TERMINAL, State
-from kronforce.engine.live import LiveTable
+from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.watching import STDERR, STDOUT, Follower, Hub, Topic, Watcher
 from kronforce.errors import InvalidArgument, NotFound
 from kronforce.store import output as output_store
@@ -136,7 +136,8 @@ class Views:
         """Have what is stored read first; what comes live meanwhile is found there too."""
         wanted = {(p.execution_id, int(p.stream)): p.offset for p in request.positions}
         for row in attempts:
-            if row.started_at is None and row.state == State.PENDING:
+            pending = row.started_at is None and row.state == State.PENDING
+            if pending and _is_untouched(self._table.by_id.get(to_text(row.id))):
                 continue
             follower = Follower.stored(to_text(row.id), to_text(run.id), row.key)
             for stream in (STDOUT, STDERR):
@@ -193,7 +194,8 @@ class Views:
             await self._hand_on_inline(watcher, follower)
             follower.behind = False
             watcher.wake.set()
-        elif live is not None and _has_all(follower, live.output):
+        elif live is not None and not live.finishing and _has_all(follower, live.output):
+            # A result that is being stored may hold output that came before this watcher did.
             follower.behind = False
 
     def _hand_on(self, watcher: Watcher, follower: Follower, row: output_store.ChunkRow) -> None:
@@ -277,6 +279,13 @@ class Views:
             if not await self._clock.wait(watcher.wake, timeout) and not follower.behind:
                 yield ReadOutputResponse()
             watcher.wake.clear()
+
+
+def _is_untouched(live: LiveExecution | None) -> bool:
+    """Whether nothing of it can have been told to watchers yet, whatever the store says."""
+    return (
+        live is not None and live.started_at is None and live.output is None and not live.finishing
+    )
 
 
 def _has_all(follower: Follower, output: object) -> bool:
