@@ -12,20 +12,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Integer,
-    LargeBinary,
-    SmallInteger,
-    Table,
-    Text,
-)
+from sqlalchemy import Column, Connection, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.types import TypeEngine
+
+from kronforce.store import arrays
 
 Row = tuple[Any, ...]
 
@@ -44,16 +35,6 @@ class Cursor(Protocol):
     def fetchone(self) -> Any: ...
 
 
-_ARRAYS: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
-    (SmallInteger, "smallint[]"),
-    (BigInteger, "bigint[]"),
-    (Integer, "integer[]"),
-    (Boolean, "boolean[]"),
-    (LargeBinary, "bytea[]"),
-    (Text, "text[]"),
-)
-
-
 def _column(table: Table, param: str) -> Column[Any]:
     """`name`, or `name=column` for a value that is not called like the column it is typed by."""
     return table.c[param.rpartition("=")[2]]
@@ -63,18 +44,16 @@ def _names(params: Sequence[str]) -> list[str]:
     return [param.partition("=")[0] for param in params]
 
 
-def _array_type(kind: TypeEngine[Any]) -> str:
-    return next(array for base, array in _ARRAYS if isinstance(kind, base))
-
-
 class Statement:
     """One statement over a batch of rows, in the words of both stores."""
 
     def __init__(self, table: Table, params: Sequence[str], sqlite: str, postgresql: str) -> None:
         self.table = table.name
         self._sqlite = sqlite
-        arrays = ", ".join(f"%s::{_array_type(_column(table, name).type)}" for name in params)
-        self._postgresql = postgresql.replace("{arrays}", arrays)
+        kinds = [arrays.of_type(_column(table, name).type) for name in params]
+        self._literals = [literal for _, literal in kinds]
+        typed = ", ".join(f"%s::{array}" for array, _ in kinds)
+        self._postgresql = postgresql.replace("{arrays}", typed)
 
     def run(self, cursor: Cursor, rows: Sequence[Row], *, sqlite: bool) -> int:
         """Execute for all rows; the number of rows inserted or changed."""
@@ -83,7 +62,8 @@ class Statement:
         if sqlite:
             cursor.executemany(self._sqlite, rows)
         else:
-            cursor.execute(self._postgresql, [list(column) for column in zip(*rows, strict=True)])
+            columns = zip(self._literals, zip(*rows, strict=True), strict=True)
+            cursor.execute(self._postgresql, [literal(column) for literal, column in columns])
         return cursor.rowcount
 
 
@@ -99,7 +79,7 @@ class Lookup:
     def run(self, cursor: Cursor, keys: Collection[int], *, sqlite: bool) -> list[Any]:
         """The rows, in no particular order."""
         if not sqlite:
-            cursor.execute(self._postgresql, [list(keys)])
+            cursor.execute(self._postgresql, [arrays.numbers(list(keys))])
             return cursor.fetchall()
         found: list[Any] = []
         rest = list(keys)
