@@ -87,7 +87,7 @@ wheel: $(VENV)/.stamp generate
 
 # For `kronforce up`: nothing that only tests or checks need.
 $(VENV)/.stamp-run: requirements/run.txt requirements/build.txt pyproject.toml
-	@echo "setting up $(VENV): once, and after a change of requirements (about 20 s)"
+	@echo "setting up $(VENV): once, and after a change of requirements (half a minute to a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python $(PIP) --require-hashes -r requirements/run.txt -r requirements/build.txt
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .

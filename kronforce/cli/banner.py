@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kronforce import __version__
 from kronforce.config import Config, default_data_dir, is_loopback
+
+# The line that is shown at the end may go to a journal.
+_MAY_HOLD_SECRETS = ("--db", "--bootstrap-admin-key")
 
 
 def read_endpoint(folder: Path) -> dict[str, Any] | None:
@@ -46,6 +52,21 @@ def _key_hint(folder: Path, environ: Mapping[str, str]) -> str:
     if looked_at == folder:
         return "the kronforce command on this host finds it by itself"
     return f"for the kronforce command: export KRONFORCE_DATA_DIR={folder}"
+
+
+def command(arguments: Sequence[str] = sys.argv) -> str:
+    """What to type for this command: `kronforce` where the shell finds it, else as it was typed."""
+    own, found = Path(arguments[0]), shutil.which("kronforce")
+    if own.name != "kronforce" or (found and Path(found).resolve() == own.resolve()):
+        return "kronforce"
+    return shlex.quote(arguments[0])
+
+
+def again(arguments: Sequence[str] = sys.argv) -> str:
+    """The line that starts the same again; never with what may hold a secret."""
+    if any(word.startswith(_MAY_HOLD_SECRETS) for word in arguments[1:]):
+        return "the same command"
+    return f"{command(arguments)} {shlex.join(arguments[1:])}"
 
 
 def short(path: Path) -> str:

@@ -197,7 +197,7 @@ class _Up:
             if self._seed:
                 await self._print_seeds(client)
             else:
-                _hint("kronforce job init")
+                _hint(f"{banner.command()} job init")
         except ClientError as error:
             self._session.warn(f"cannot ask the controller: {error}")
 
@@ -229,7 +229,7 @@ class _Up:
             now = self._session.clock.now
             self._in_background(seeds.print_results(client, str(job["name"]), show, now))
         await self._session.clock.wait(first, HINT_AFTER_SECS)
-        _hint("kronforce job run hello --follow")
+        _hint(f"{banner.command()} job run hello --follow")
 
     async def _end(self, controller: Child) -> None:
         """Tasks (the agent's to end) and agent first, then the controller, which stores it all."""
@@ -238,7 +238,7 @@ class _Up:
         if not await controller.stop(STOP_CONTROLLER_SECS):
             self._session.warn("the controller did not end in time and was killed")
         if self._stop.is_set():
-            _say(f"stopped; start again with: kronforce up{' --seed' if self._seed else ''}")
+            _say(f"stopped; start again with: {banner.again()}")
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
