@@ -179,13 +179,14 @@ class FakeController(
         self._change = asyncio.Condition()
         self._cuts = 0
         self._version = 0
+        self._plays: list[asyncio.Task] = []
 
     async def __aenter__(self) -> Self:
         await self.start()
         return self
 
     async def __aexit__(self, *unused: object) -> None:
-        await self.stop()
+        await self.close()
 
     async def start(self, port: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
@@ -201,7 +202,15 @@ class FakeController(
         await self.server.start()
 
     async def stop(self) -> None:
+        """Stop serving; runs go on, and `start(port)` serves again."""
         await self.server.stop(None)
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.stop()
+        for play in self._plays:
+            play.cancel()
+        await asyncio.gather(*self._plays, return_exceptions=True)
 
     # Faults and what tests wait for.
 
@@ -422,7 +431,7 @@ class FakeController(
         self.requests[request.request_id] = run.id
         self.chunks[run.id] = []
         story = self.stories.get(job.name) or Story()
-        asyncio.get_running_loop().create_task(self._play(run, story))
+        self._plays.append(asyncio.get_running_loop().create_task(self._play(run, story)))
         return run, False
 
     async def _play(self, run: run_pb2.Run, story: Story) -> None:

@@ -53,7 +53,7 @@ def fake(portal):
 
     server = portal.call(begin())
     yield server
-    portal.call(server.stop())
+    portal.call(server.close())
 
 
 @pytest.fixture

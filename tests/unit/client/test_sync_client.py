@@ -51,7 +51,7 @@ def fake(portal):
 
     server = portal.call(begin())
     yield server
-    portal.call(server.stop())
+    portal.call(server.close())
 
 
 def public_methods(kind):
