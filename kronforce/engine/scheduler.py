@@ -30,7 +30,7 @@ from kronforce.failpoints import failpoint
 from kronforce.store import jobs as job_store
 from kronforce.store import open_work
 from kronforce.store.events import NewEvent, insert_events
-from kronforce.store.fires import record_skips
+from kronforce.store.fires import Skip, record_skips
 from kronforce.store.hot.commands import Advance, Created, CreateRun
 from kronforce.store.jobs import JobRow
 from kronforce.store.store import Store
@@ -281,9 +281,11 @@ class Scheduler:
 
 def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance | None, now: datetime) -> None:
     """Write skipped ranges; and where nothing is fired, the job's next instant."""
+    fired = plan.fire[0].at if plan.fire else None
     record_skips(
         tx,
-        [(row.key, to_us(s.first), to_us(s.last), s.count, s.reason, to_us(now))
+        [Skip(row.key, to_us(s.first), to_us(s.last), s.count, s.reason, to_us(now),
+              apart=fired is not None and s.first > fired)
          for s in plan.skipped],
     )  # fmt: skip
     if advance is None:

@@ -49,7 +49,11 @@ class FireRow:
 
 
 class Skip(NamedTuple):
-    """`instants` named instants from the first to the last, which make no run."""
+    """`instants` named instants from the first to the last, which make no run.
+
+    `apart`: instants before it fire, also where their rows are not written yet, so that no
+    earlier range may be extended over them.
+    """
 
     job_key: int
     first: int
@@ -57,6 +61,7 @@ class Skip(NamedTuple):
     instants: int
     reason: str
     now: int
+    apart: bool = False
 
 
 def list_fires(
@@ -77,7 +82,7 @@ def list_fires(
     )
 
 
-def record_skips(tx: Tx, skips: Iterable[tuple[int, int, int, int, str, int]]) -> None:
+def record_skips(tx: Tx, skips: Iterable[tuple[int, int, int, int, str, int] | Skip]) -> None:
     """Note skipped instants, each a `Skip`; what is noted already is not counted again."""
     waiting = sorted(Skip(*skip) for skip in skips)
     while waiting:
@@ -92,7 +97,7 @@ def _record(tx: Tx, skips: Sequence[Skip]) -> None:
     before = _rows_before(tx, skips)
     for skip in skips:
         row = before.get(skip.job_key)
-        if row is None or row.run_key is not None or row.reason != skip.reason:
+        if row is None or row.run_key is not None or _differs(row, skip):
             new.append(
                 (skip.job_key, skip.first, skip.last, skip.instants, skip.reason, False, skip.now)
             )
@@ -100,6 +105,10 @@ def _record(tx: Tx, skips: Sequence[Skip]) -> None:
             extended.append((skip.job_key, row.nominal_at, skip.last, skip.instants, skip.now))
     tx.run(_EXTEND, extended)
     tx.run(_INSERT, new)
+
+
+def _differs(row: FireRow, skip: Skip) -> bool:
+    return row.reason != skip.reason or (skip.apart and row.nominal_at != skip.first)
 
 
 def _rows_before(tx: Tx, skips: Sequence[Skip]) -> dict[int, FireRow]:

@@ -66,6 +66,15 @@ def test_a_range_before_a_fire_is_noted_although_the_fire_came_first(tx):
     assert ledger(tx, 1) == [(0, 4, 5, "misfire"), (5, 5, 1, "")]
 
 
+def test_a_range_after_instants_that_are_about_to_fire_is_a_row_of_its_own(tx):
+    fires.record_skips(tx, [skip(1, 0, 4, instants=5)])
+    fires.record_skips(tx, [skip(1, 6, 8, instants=3)._replace(apart=True)])
+    fires.record_skips(tx, [skip(1, 6, 8, instants=3)._replace(apart=True)])
+    fired(tx, 1, 5)
+
+    assert ledger(tx, 1) == [(0, 4, 5, "overlap"), (5, 5, 1, ""), (6, 8, 3, "overlap")]
+
+
 def test_what_is_noted_already_is_not_counted_again(tx):
     fires.record_skips(tx, [skip(1, 0, 9, instants=10)])
     fires.record_skips(tx, [skip(1, 0, 9, instants=10), skip(1, 9)])
