@@ -18,7 +18,11 @@ Literal = Callable[[Sequence[Any]], str]
 
 def numbers(column: Sequence[int | None]) -> str:
     """Numbers and truth values: as Python shows a list, but for the brackets and None."""
-    return "{" + str(list(column))[1:-1].replace("None", "NULL") + "}"
+    shown = str(list(column))
+    if "<" in shown:
+        # Members of an enum show their names.
+        shown = str([None if value is None else int(value) for value in column])
+    return "{" + shown[1:-1].replace("None", "NULL") + "}"
 
 
 def binary(column: Sequence[bytes | None]) -> str:

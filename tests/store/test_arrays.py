@@ -3,6 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from kronforce.core.lifecycle import State
 from kronforce.store import arrays
 
 QUIET = settings(
@@ -37,6 +38,11 @@ def test_texts_come_back(postgres_url, column):
 def test_bytes_come_back(postgres_url, column):
     found = read_back(postgres_url, "bytea[]", arrays.binary(column))
     assert [row[0] for row in found] == column
+
+
+def test_members_of_an_enum_are_numbers(postgres_url):
+    found = read_back(postgres_url, "smallint[]", arrays.numbers([State.LOST, None, 3]))
+    assert [row[0] for row in found] == [11, None, 3]
 
 
 def test_truth_values_come_back(postgres_url):
