@@ -1,0 +1,214 @@
+"""The README's tour, pasted line by line into a shell beside a fresh `kronforce up`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+# What the README says; the test's own server listens elsewhere.
+ADDRESS = "127.0.0.1:50051"
+START_LIMIT_SECS = 60.0
+TOUR_LIMIT_SECS = 240.0
+STOP_LIMIT_SECS = 20.0
+
+# Of the lines that begin so: the exit code if it is not 0, and what must be in the output.
+EXPECTED: dict[str, tuple[int, Sequence[str]]] = {
+    "kronforce status": (0, ["1 of 1 online"]),
+    "kronforce job run count": (0, ["line 1\n", "line 6\n", "succeeded"]),
+    "kronforce run logs count": (0, ["line 1\n", "line 6\n"]),
+    "kronforce run list": (0, ["count\tsucceeded", "hello\tsucceeded"]),
+    "kronforce run cancel": (0, ["sleeper"]),
+    "timeout 15 kronforce run watch": (124, ["tick\tsucceeded"]),
+    "kronforce job pause tick": (0, ["tick paused"]),
+    "kronforce event tail": (0, ["execution.completed"]),
+    "kronforce job delete": (0, ["deleted"]),
+    "grpcurl -plaintext 127": (0, ["kronforce.v1.JobService"]),
+    "buf curl --protocol grpc --http2-prior-knowledge --list": (0, ["JobService/TriggerJob"]),
+}
+EXPECTED_OF_CALLS = {
+    "JobService/TriggerJob": ["EXECUTION_STATE_PENDING"],
+    "JobService/RunJob": ["EXECUTION_STATE_SUCCEEDED"],
+}
+
+pytestmark = pytest.mark.timeout(START_LIMIT_SECS + TOUR_LIMIT_SECS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pasted:
+    """One line and what came of it."""
+
+    line: str
+    code: int
+    output: str
+
+
+class Tour:
+    """A shell in a folder that looks like the checkout, beside a server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if "KRONFORCE" not in name},
+            "HOME": str(folder),
+            "KRONFORCE_DATA_DIR": str(folder / "data"),
+            "KRONFORCE_GRPC_BIND": "127.0.0.1:0",
+        }
+        (folder / ".venv").symlink_to(sys.prefix)
+        (folder / "examples").symlink_to(CHECKOUT / "examples")
+        self.log = folder / "up.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kronforce", "up", "--seed", "--trust-operators"],
+                cwd=folder,
+                env=self.environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._wait_for("Try:")
+        except BaseException:
+            self.stop()
+            raise
+        self.address = json.loads((folder / "data" / "endpoint.json").read_text())["address"]
+
+    def _wait_for(self, words: str) -> None:
+        deadline = time.monotonic() + START_LIMIT_SECS
+        while words not in self.log.read_text():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            threading.Event().wait(0.05)
+
+    def paste(self, lines: Sequence[str]) -> list[Pasted]:
+        """Run the lines in one shell; each with its exit code and all it printed."""
+        script = ["cd -- " + str(self.folder)]
+        for line in lines:
+            script += [line.replace(ADDRESS, self.address), 'printf "\\n@@ %s @@\\n" "$?"']
+        done = subprocess.run(
+            ["bash", "-c", "\n".join(script)],
+            env={**self.environ, "KRONFORCE_GRPC_BIND": ""},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TOUR_LIMIT_SECS,
+            check=False,
+        )
+        parts = re.split(r"\n@@ (\d+) @@\n", done.stdout)
+        outputs, codes = parts[:-1:2], parts[1::2]
+        assert len(codes) == len(lines), done.stdout
+        return [
+            Pasted(line=line, code=int(code), output=output)
+            for line, code, output in zip(lines, codes, outputs, strict=True)
+        ]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(STOP_LIMIT_SECS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@pytest.fixture
+def tour(tmp_path: Path) -> Iterator[Tour]:
+    made = Tour(tmp_path)
+    yield made
+    made.stop()
+
+
+def blocks(language: str, *, where: Callable[[str], bool] = lambda _: True) -> list[list[str]]:
+    """The tour's code blocks of a language, as lines."""
+    section = README.split("\n## A tour", 1)[1].split("\n## ", 1)[0]
+    found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [block.splitlines() for block in found if where(block)]
+
+
+def of_tool(tool: str) -> list[str]:
+    (lines,) = blocks("sh", where=lambda block: f"{tool} " in block)
+    return lines
+
+
+def our_own() -> list[str]:
+    """What needs nothing but this project, from the first line to the last."""
+    found = blocks("sh", where=lambda block: "grpcurl" not in block and "buf curl" not in block)
+    return [line for block in found for line in block]
+
+
+# What a block that is tested by itself needs of those before it.
+PREPARED = [". .venv/bin/activate", "kronforce job apply -f examples/tour.yaml"]
+
+
+def judge(pasted: Sequence[Pasted]) -> None:
+    for each in pasted:
+        code, words = 0, list[str]()
+        for start, (wanted, parts) in EXPECTED.items():
+            if each.line.startswith(start):
+                code, words = wanted, [*words, *parts]
+        for call, parts in EXPECTED_OF_CALLS.items():
+            if each.line.endswith(call):
+                words += parts
+        assert each.code == code, f"{each.line}\n{each.output}"
+        for word in words:
+            assert word in each.output, f"{each.line}\n{each.output}"
+
+
+def test_every_line_of_the_tour_does_what_it_says(tour: Tour) -> None:
+    lines = our_own()
+    assert set(PREPARED) <= set(lines)
+
+    pasted = tour.paste(lines)
+
+    judge(pasted)
+    first, second = (each.output for each in pasted if each.line == PREPARED[1])
+    assert "count\tcreated" in first
+    assert "count\tunchanged" in second
+    (explained,) = (each.output for each in pasted if each.line == "kronforce run get $RUN")
+    assert "Cancelled" in explained
+    assert not (tour.folder / "tick.yaml").exists()
+
+
+def test_buf_curl_works_by_reflection_alone(tour: Tour) -> None:
+    judge(tour.paste([*PREPARED, *of_tool("buf curl")]))
+
+
+@pytest.mark.skipif(not shutil.which("grpcurl"), reason="needs grpcurl on the PATH")
+def test_grpcurl_works_by_reflection_alone(tour: Tour) -> None:
+    judge(tour.paste([*PREPARED, *of_tool("grpcurl")]))
+
+
+def test_the_lines_of_python_read_the_output_and_the_outcome(tour: Tour) -> None:
+    (lines,) = blocks("python")
+    script = tour.folder / "pasted.py"
+    script.write_text("\n".join(lines) + "\n")
+
+    *before, ran = tour.paste([*PREPARED, "python pasted.py"])
+
+    judge(before)
+    assert ran.code == 0, ran.output
+    assert "line 1\n" in ran.output
+    assert re.search(r"^[0-9a-f-]{36}$", ran.output, re.MULTILINE), ran.output
+
+
+def test_the_two_commands_are_targets_of_make() -> None:
+    targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"^make ([a-z]+) ", README, re.MULTILINE)
+
+    assert named == ["run", "test"]
+    assert set(named) <= set(targets)
