@@ -161,7 +161,7 @@ class Recorder:
             acknowledged=tuple(self.acknowledged),
             runs=tuple(_run(run) for run in runs),
             events=tuple(_happened(event) for event in reversed(events)),
-            followed=tuple(self._followed),
+            followed=tuple(self._followed) if self._tasks else None,
             seen=tuple(self._seen),
             effects=self._notes.effects(),
             outputs={each.id: await self._output(each.id) for each in executions},
