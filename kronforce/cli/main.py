@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     # Threads of grpc must not break processes that are started later (grpc/grpc#43055).
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # What goes wrong is said once, by us; grpc's own lines on stderr come back with ERROR or INFO.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         return _dispatch(list(arguments))
     except UsageError as error:
