@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Starts and stops one PostgreSQL on loopback for tests, benches and whoever asks.
 
     python tests/services/postgres.py start|stop|url [--holder PID]
