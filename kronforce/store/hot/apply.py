@@ -30,7 +30,7 @@ def apply(tx: Tx, batch: Sequence[Any]) -> None:
             sorted_[type(command)].append(command)
     creates, finishes, assigns = sorted_[CreateRun], sorted_[Finish], sorted_[Assign]
     starts = [start for start in sorted_[Start] if not start.void]
-    _reset(creates, finishes)
+    _reset(creates, finishes, assigns)
     events: list[Row] = []
     if creates:
         creating.deduplicate(tx, creates)
@@ -51,7 +51,9 @@ def apply(tx: Tx, batch: Sequence[Any]) -> None:
     tx.run(st.INSERT_EVENT, events)
 
 
-def _reset(creates: Sequence[CreateRun], finishes: Sequence[Finish]) -> None:
+def _reset(
+    creates: Sequence[CreateRun], finishes: Sequence[Finish], assigns: Sequence[Assign]
+) -> None:
     """A batch may be applied again after a rollback: forget what the first try found."""
     for run in creates:
         run.outcome, run.skip_reason = Created.CREATED, ""
@@ -59,6 +61,8 @@ def _reset(creates: Sequence[CreateRun], finishes: Sequence[Finish]) -> None:
             target.fence = 0
     for finish in finishes:
         finish.applied, finish.run_finished, finish.admitted = False, False, []
+    for assign in assigns:
+        assign.fence, assign.done = 0, False
 
 
 def _admit(tx: Tx, ended: Sequence[Finish], creates: Sequence[CreateRun]) -> dict[int, int]:
@@ -90,15 +94,18 @@ def _assign(tx: Tx, creates: Sequence[CreateRun], assigns: Sequence[Assign]) -> 
     for item in valid:
         item.fence = fence
         fence += 1
-    rows = []
+    _write_assigns(tx, [item for item in valid if isinstance(item, Assign)])
+
+
+def _write_assigns(tx: Tx, assigns: Sequence[Assign]) -> None:
+    """Those that are not ready any more, ended meanwhile, are told so by `done`."""
+    rows = [(a.execution_key, a.agent_key, a.fence, a.assigned_at) for a in assigns]
     for assign in assigns:
-        assign.done = assign.fence > 0
-        if assign.done:
-            rows.append((assign.execution_key, assign.agent_key, assign.fence, assign.assigned_at))
+        assign.done = True
     if tx.run(st.ASSIGN, rows) != len(rows):
-        if len(rows) > 1:
-            raise finishing.SplitBatch
-        assigns[0].done = False
+        written = dict(tx.look_up(st.EXECUTION_FENCES, [a.execution_key for a in assigns]))
+        for assign in assigns:
+            assign.done = written.get(assign.execution_key) == assign.fence
 
 
 def _valid_sessions(tx: Tx, wanted: Sequence[NewTarget | Assign]) -> list[NewTarget | Assign]:

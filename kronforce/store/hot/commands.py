@@ -174,8 +174,8 @@ class Assign:
         self.epoch = epoch
         self.assigned_at = at
         self.fence = 0
-        # False when the session was taken over meanwhile, or the execution ended.
-        self.done = True
+        # True once it is written: the session is still the same, the execution has not ended.
+        self.done = False
         self.then = then
 
     def committed(self, error: Exception | None) -> None:
