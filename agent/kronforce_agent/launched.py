@@ -71,6 +71,15 @@ class Launched:
         if launcher is not None:
             launcher.cancel(*held.key)
 
+    def tell_offline(self) -> None:
+        """Say whether there is a session: without one nobody grants credit, so output is spooled.
+
+        After each change, and to each new connection.
+        """
+        launcher = self._launcher()
+        if launcher is not None:
+            launcher.offline(not self._router.online)
+
     # ---- what the launcher says ----------------------------------------------------------------
 
     def on_event(self, event: protocol.Event) -> None:

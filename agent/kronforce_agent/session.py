@@ -108,7 +108,7 @@ class Session:
             finally:
                 self._outbox.close()
                 self._router.end_session()
-                self._supervisor.drop_unrecorded()
+                self._supervisor.session_ended()
 
     async def _serve(self, call: StreamCall) -> None:
         _before_hello()

@@ -89,8 +89,12 @@ class Supervisor:
 
     # ---- sessions ------------------------------------------------------------------------------
 
-    def drop_unrecorded(self) -> None:
-        """The stream ended: what is not durable must never start, so it is not in the inventory."""
+    def session_ended(self) -> None:
+        """The stream ended: what is not durable must never start, so it is not in the inventory.
+
+        Processes go on; what they print is spooled.
+        """
+        self._launched.tell_offline()
         for held in self.table:
             if held.state == RECEIVED:
                 held.dropped = True
@@ -98,6 +102,7 @@ class Supervisor:
 
     def session_started(self, *, draining: bool) -> None:
         """After welcome: say whether work is taken, and report what ended meanwhile."""
+        self._launched.tell_offline()
         self.drains.set_by_controller(draining)
         self.drains.tell_again()
         for held in self.table:
@@ -331,9 +336,11 @@ class Supervisor:
     def recover(self, entries: Mapping[Key, Entry], inventory: protocol.Inventory | None) -> None:
         """After a start, before the first hello: what an earlier agent left."""
         self._launched.recover(entries, inventory.tasks if inventory else (), self.boot_id)
+        self._launched.tell_offline()
 
     def launcher_back(self, boot_id: str, inventory: protocol.Inventory) -> None:
         """The same launcher again, or another one: then what the old one held is lost."""
+        self._launched.tell_offline()
         if boot_id == self.boot_id:
             self._launched.back(inventory.tasks, self._start)
             return

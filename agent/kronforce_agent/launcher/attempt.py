@@ -58,7 +58,10 @@ class Surroundings:
 
 
 class Attempt:
-    """See the module. `credit` and `online` belong to the connection that is there now."""
+    """See the module. `credit` belongs to the connection that is there now.
+
+    `offline`: there is no agent, or it has no controller, so nobody will grant credit.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,8 @@ class Attempt:
         masks: MaskSet | None,
         around: Surroundings,
         *,
-        online: bool,
+        connected: bool,
+        offline: bool,
     ) -> None:
         self.execution_id = spawn.execution_id
         self.fence = spawn.fence
@@ -77,7 +81,7 @@ class Attempt:
         self.start_ticks = start_ticks
         self.leave_background = spawn.leave_background
         self.backlog = backlog
-        self.credit = spawn.credit if online else 0
+        self.credit = spawn.credit if connected else 0
         self.exit: Exited | None = None
         self.exit_acked = False
         self.ending: str | None = None
@@ -89,7 +93,7 @@ class Attempt:
         self._leftovers = 0
         self._tree_gone = False
         self._spooling = False
-        self._online = online
+        self._offline = offline or not connected
         self._timeout: Timer | None = None
         self._grace: Timer | None = None
         self._grace_deadline = 0.0
@@ -136,12 +140,16 @@ class Attempt:
 
     # ---- reading -------------------------------------------------------------------------------
 
-    def connection_changed(self, online: bool) -> None:
+    def connection_changed(self, connected: bool) -> None:
         """A new connection starts without credit; without one, output is spooled at once."""
-        self._online = online
         self.credit = 0
-        self._spooling = False
         self.backlog.rewind()
+        self.controller_changed(offline=not connected)
+
+    def controller_changed(self, *, offline: bool) -> None:
+        """Without a controller output is spooled at once; with one, credit decides again."""
+        self._offline = offline
+        self._spooling = False
         self.update_reading()
 
     def grant(self, amount: int) -> None:
@@ -153,7 +161,7 @@ class Attempt:
         """Read while somebody takes the bytes, or the spool has to."""
         if self._pipes.all_ended:
             return
-        taken = not self._online or (self.credit > 0 and not self.backlog.has_unsent)
+        taken = self._offline or (self.credit > 0 and not self.backlog.has_unsent)
         if self._drain is not None:
             self._pipes.watch(taken or self._pipes.may_drain(DRAIN_BYTES))
             return

@@ -167,6 +167,10 @@ class LauncherClient:
         """Give a mask set its name; send it before the first Spawn that uses it."""
         self.send(protocol.SetMasks(mask_set=mask_set, patterns=tuple(patterns)))
 
+    def offline(self, on: bool) -> None:
+        """Without a controller (True) output is spooled at once, credit or not."""
+        self.send(protocol.Offline(on=on))
+
     def request_inventory(self) -> None:
         self.send(protocol.InventoryRequest())
 

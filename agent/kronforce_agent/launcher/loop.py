@@ -100,6 +100,7 @@ class Launcher:
         self._masks: dict[str, MaskSet] = {}
         self._link: Link | None = None
         self._spool_full = False
+        self._offline = False
         self._look_for_strays = False
         self._stray_timer: Timer | None = None
         self._soon: Timer | None = None
@@ -115,6 +116,7 @@ class Launcher:
             protocol.AckOutput: self._on_ack_output,
             protocol.AckExit: self._on_ack_exit,
             protocol.SetMasks: self._on_set_masks,
+            protocol.Offline: self._on_offline,
             protocol.InventoryRequest: lambda _: self._send_inventory(),
             protocol.Shutdown: lambda command: self.shut_down(command.grace_secs),
         }
@@ -217,6 +219,7 @@ class Launcher:
         self._drop_link()
         self._link = Link(sock, self._poller)
         self._poller.watch(self._link.fd, self._receive)
+        self._offline = False
         self._spool_full = self._spool.full
         self._link.send(
             protocol.Welcome(
@@ -383,6 +386,11 @@ class Launcher:
         while len(self._masks) > MAX_MASK_SETS:
             self._masks.pop(next(iter(self._masks)))
 
+    def _on_offline(self, command: protocol.Offline) -> None:
+        self._offline = command.on
+        for attempt in self._attempts.values():
+            attempt.controller_changed(offline=command.on)
+
     def _find(self, execution_id: str, fence: int) -> Attempt | None:
         attempt = self._attempts.get(execution_id)
         return attempt if attempt is not None and attempt.fence == fence else None
@@ -410,7 +418,14 @@ class Launcher:
         _after_spawn()
         backlog = Backlog(spawn.execution_id, spawn.fence, self._spool, self._memory)
         attempt = Attempt(
-            spawn, process, start_ticks, backlog, masks, self._around, online=self._link is not None
+            spawn,
+            process,
+            start_ticks,
+            backlog,
+            masks,
+            self._around,
+            connected=self._link is not None,
+            offline=self._offline,
         )
         self._attempts[spawn.execution_id] = attempt
         self._family.add(attempt)

@@ -129,6 +129,17 @@ class SetMasks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Offline:
+    """Whether the agent is without a controller, so that nobody grants credit.
+
+    While it is, every task's output is read at once, whatever its credit, and spooled. A new
+    connection begins with `on` False.
+    """
+
+    on: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class InventoryRequest:
     """Ask for an Inventory now; one comes by itself after Welcome."""
 
@@ -262,7 +273,9 @@ class SpoolState:
     limit_bytes: int
 
 
-Command = Spawn | Cancel | Credit | AckOutput | AckExit | SetMasks | InventoryRequest | Shutdown
+Command = (
+    Spawn | Cancel | Credit | AckOutput | AckExit | SetMasks | Offline | InventoryRequest | Shutdown
+)
 Event = Welcome | Started | SpawnFailed | Output | Exited | Inventory | SpoolState
 Message = Command | Event
 
@@ -280,6 +293,7 @@ _KINDS: dict[int, type[Any]] = {
     6: SetMasks,
     7: InventoryRequest,
     8: Shutdown,
+    9: Offline,
     65: Welcome,
     67: SpawnFailed,
     69: Inventory,

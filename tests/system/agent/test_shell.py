@@ -8,8 +8,10 @@ import pytest
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import execution_pb2 as ex
 from kronforce_agent import output
+from kronforce_agent.launcher.attempt import STARVED_SECS
 from tests.fakes.controller import FakeController, cancel, revoke, shell
 from tests.system.agent.conftest import StartAgent
+from tests.system.launcher.rig import until
 
 MEGABYTE = 1024 * 1024
 STOP = "--stop-tasks"
@@ -245,3 +247,29 @@ async def test_a_stopped_agent_leaves_its_processes_to_the_next_one(
     assert bytes(stored.streams[1]) == b"up\ndone\n"
     assert second.hello.boot_id == first.hello.boot_id
     assert [item.execution_id for item in second.hello.inventory.items] == [key[0]]
+
+
+async def test_a_chatty_task_does_not_wait_for_a_controller_that_is_away(
+    controller: FakeController, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    size, go, done = 20 * MEGABYTE, tmp_path / "go", tmp_path / "done"
+    command = (
+        f"echo up; until [ -e {go} ]; do sleep 0.02; done; "
+        f"yes 0123456789 | head -c {size}; echo; touch {done}"
+    )
+    async with start_agent(STOP):
+        first = await controller.session()
+        (key,) = first.assign(shell(command))
+        await controller.stored(key, 3)
+        await controller.stop()
+        go.touch()
+        # Less than the time after which the launcher would spool for want of credit.
+        await until(done.exists, secs=STARVED_SECS - 5)
+        await controller.start()
+        second = await controller.session(2)
+        result = await second.expect("result", key)
+        stored = await controller.stored(key, size + 4)
+    expected = b"up\n" + (b"0123456789\n" * size)[:size] + b"\n"
+    assert result.state == ex.EXECUTION_STATE_SUCCEEDED
+    assert not stored.gaps
+    assert stored.sha256() == hashlib.sha256(expected).hexdigest()

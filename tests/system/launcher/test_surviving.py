@@ -127,6 +127,52 @@ async def test_without_credit_a_task_waits_and_nothing_is_lost(rig: Rig) -> None
     assert memory_of(rig.client.pid) - before < 10 << 20
 
 
+async def test_with_an_agent_that_has_no_controller_a_task_does_not_wait(rig: Rig) -> None:
+    rig.auto_credit = False
+    task = rig.spawn(NUMBERS, credit=1000)
+    await rig.wait(lambda: rig.output(task) or None)
+    rig.client.offline(True)
+
+    end = await rig.exited(task)
+
+    assert end.exit_code == 0
+    assert len(rig.output(task)) < end.stdout_end
+    rig.client.offline(False)
+    rig.client.credit(task, 1, 1 << 30)
+    await rig.wait(lambda: complete(rig, task) or None)
+    assert hashlib.sha256(rig.output(task)).hexdigest() == NUMBERS_SHA
+
+
+async def test_a_task_that_starts_without_a_controller_does_not_wait(rig: Rig) -> None:
+    rig.auto_credit = False
+    rig.client.offline(True)
+
+    end = await rig.run("seq 1 100000", credit=0)
+
+    assert rig.output(end.execution_id) == b""
+    rig.client.credit(end.execution_id, end.fence, 1 << 30)
+    await rig.complete(end.execution_id)
+
+
+async def test_once_the_controller_is_back_credit_decides_again(rig: Rig, tmp_path: Path) -> None:
+    rig.auto_credit = False
+    go = tmp_path / "go"
+    task = rig.spawn(f"until [ -e {go} ]; do sleep 0.01; done; seq 1 100000; echo end", credit=0)
+    await rig.started(task)
+    rig.client.offline(True)
+    rig.client.offline(False)
+    await rig.fresh_inventory()
+    go.touch()
+    rig.client.credit(task, 1, 1000)
+    await rig.wait(lambda: rig.output(task) or None)
+
+    held = (await rig.fresh_inventory())[task]
+
+    assert held.state == RUNNING
+    rig.client.credit(task, 1, 1 << 30)
+    await rig.complete(task)
+
+
 async def test_a_flood_without_an_agent_is_spooled_up_to_the_limit(offline_rig: Rig) -> None:
     rig = await offline_rig.start(spool_max=4 << 20)
     limit = 4 << 20

@@ -87,7 +87,7 @@ async def test_what_was_not_recorded_when_the_stream_ended_never_starts(
     agent: Agent, task: job_pb2.Task
 ) -> None:
     agent.assign(task)
-    agent.supervisor.drop_unrecorded()
+    agent.supervisor.session_ended()
     assert not agent.supervisor.table.inventory().items
     await agent.durable()
     assert agent.kinds() == []

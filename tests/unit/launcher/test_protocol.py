@@ -48,6 +48,7 @@ MESSAGES: list[p.Message] = [
     p.AckOutput(execution_id="e-1", fence=1, seq=7),
     p.AckExit(execution_id="ü", fence=2**64 - 1),
     p.SetMasks(mask_set="abc", patterns=(b"\x00\xff", b"secret")),
+    p.Offline(on=True),
     p.InventoryRequest(),
     p.Shutdown(grace_secs=None),
     p.Welcome(version=1, boot_id="b", pid=3),
