@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
+from functools import lru_cache
 
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce_agent.launcher import protocol
@@ -16,6 +17,8 @@ from kronforce_agent.tasks.kinds import CannotStart, Host
 
 ALLOWED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+USERS = 256
+"""Users whose environment is remembered."""
 MIN_TIMEOUT_SECS = 0.001
 """A budget that is used up still is a limit; 0 would be none to the launcher."""
 
@@ -30,7 +33,7 @@ def build(execution_id: str, fence: int, assignment: pb.Assignment, host: Host) 
         command=shell.command,
         cwd=shell.working_dir or (user.pw_dir if user else str(host.work_folder)),
         env={
-            **environment(os.environ, user),
+            **_inherited(assignment.run_as),
             **shell.env,
             **_identity(execution_id, fence, assignment, host),
         },
@@ -60,6 +63,12 @@ def environment(own: Mapping[str, str], user: pwd.struct_passwd | None = None) -
             "SHELL": user.pw_shell or "/bin/sh",
         }
     return kept
+
+
+@lru_cache(maxsize=USERS)
+def _inherited(run_as: str) -> dict[str, str]:
+    """The same for this process and a user, worked out once: it does not change while it runs."""
+    return environment(os.environ, _user(run_as))
 
 
 def _identity(
