@@ -17,6 +17,7 @@ class Exit(IntEnum):
     CONFLICT = 6
     UNREACHABLE = 7
     TIMED_OUT = 8
+    ANSWER_IS_NO = 9
     RUN_FAILED = 10
     RUN_CANCELLED = 11
     RUN_TIMED_OUT = 12

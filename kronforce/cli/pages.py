@@ -26,6 +26,8 @@ EXAMPLES = {
     "run": """\
   kronforce run get @last                   the newest run, explained
   kronforce run logs backup -f              follow the newest run of a job
+  kronforce run logs backup --grep error -i lines that match, with their numbers
+  kronforce run diff 7f3a 91c0              what two runs wrote differently
   kronforce run cancel 7f3a                 ids may be shortened to their end
 """,
     "agent": """\

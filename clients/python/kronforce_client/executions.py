@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ from kronforce.v1.execution_pb2 import Execution, ExecutionState, OutputChunk, O
 from kronforce.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from kronforce_client.calls import Caller
 from kronforce_client.follow import OnInterruption, end_of, frames, unseen
+from kronforce_client.lines import OutputLine, lines_of, matcher
+from kronforce_client.output_diff import collect, unified
 from kronforce_client.paging import pages
 from kronforce_client.streams import Stream
 
@@ -105,6 +107,51 @@ class Executions:
         offsets = {STDOUT: stdout_offset, STDERR: stderr_offset}
         return Stream(self._output(request, offsets, on_interruption))
 
+    def lines(
+        self,
+        execution: str,
+        *,
+        stream: OutputStream.ValueType | None = None,
+        stdout_offset: int = 0,
+        stderr_offset: int = 0,
+        follow: bool = False,
+    ) -> Stream[OutputLine]:
+        """Its output line by line, each stream numbered by itself from where reading began."""
+        chunks = self.output(
+            execution,
+            stream=stream,
+            stdout_offset=stdout_offset,
+            stderr_offset=stderr_offset,
+            follow=follow,
+        )
+        return Stream(_lines(chunks))
+
+    def search(
+        self,
+        execution: str,
+        pattern: str,
+        *,
+        ignore_case: bool = False,
+        stream: OutputStream.ValueType | None = None,
+        follow: bool = False,
+    ) -> Stream[OutputLine]:
+        """The lines that have a regular expression in them; raises ValueError if it is none."""
+        wanted = matcher(pattern, ignore_case=ignore_case)
+        return Stream(_matching(self.lines(execution, stream=stream, follow=follow), wanted))
+
+    async def diff(
+        self, first: str, second: str, *, stream: OutputStream.ValueType = STDOUT
+    ) -> Sequence[bytes]:
+        """A unified diff of two executions' output, line by line; empty where it is the same.
+
+        Raises OutputTooLarge beyond `output_diff.DIFF_MAX_BYTES` or `DIFF_MAX_LINES`.
+        """
+        sides = []
+        for execution in (first, second):
+            async with self.lines(execution, stream=stream) as lines:
+                sides.append(await collect(lines, f"execution {execution}"))
+        return list(unified(sides[0], sides[1], (first, second)))
+
     async def _output(
         self,
         request: pb.ReadOutputRequest,
@@ -131,3 +178,18 @@ class Executions:
                     if fresh is not None:
                         offsets[fresh.stream] = end_of(fresh)
                         yield fresh
+
+
+async def _lines(chunks: Stream[OutputChunk]) -> AsyncGenerator[OutputLine, None]:
+    async with chunks, aclosing(lines_of(chunks)) as lines:
+        async for line in lines:
+            yield line
+
+
+async def _matching(
+    lines: Stream[OutputLine], wanted: Callable[[bytes], bool]
+) -> AsyncGenerator[OutputLine, None]:
+    async with lines:
+        async for line in lines:
+            if wanted(line.data):
+                yield line

@@ -26,12 +26,14 @@ from kronforce.v1.run_pb2 import Run, RunUpdate
 from kronforce_client.agents import Agents as AsyncAgents
 from kronforce_client.apply import Applied, Planned
 from kronforce_client.events import Events as AsyncEvents
+from kronforce_client.executions import STDOUT
 from kronforce_client.executions import Executions as AsyncExecutions
 from kronforce_client.follow import OnInterruption
 from kronforce_client.handle import RunHandle as AsyncRunHandle
 from kronforce_client.jobs import Definition
 from kronforce_client.jobs import Jobs as AsyncJobs
 from kronforce_client.keys import Keys as AsyncKeys
+from kronforce_client.lines import OutputLine
 from kronforce_client.portal import Iteration, Portal
 from kronforce_client.runs import Runs as AsyncRuns
 from kronforce_client.system import System as AsyncSystem
@@ -445,6 +447,52 @@ class Executions:
                 on_interruption=on_interruption,
             ),
         )
+
+    def lines(
+        self,
+        execution: str,
+        *,
+        stream: OutputStream.ValueType | None = None,
+        stdout_offset: int = 0,
+        stderr_offset: int = 0,
+        follow: bool = False,
+    ) -> Iteration[OutputLine]:
+        """Its output line by line, each stream numbered by itself from where reading began."""
+        return Iteration(
+            self._portal,
+            self._twin.lines(
+                execution,
+                stream=stream,
+                stdout_offset=stdout_offset,
+                stderr_offset=stderr_offset,
+                follow=follow,
+            ),
+        )
+
+    def search(
+        self,
+        execution: str,
+        pattern: str,
+        *,
+        ignore_case: bool = False,
+        stream: OutputStream.ValueType | None = None,
+        follow: bool = False,
+    ) -> Iteration[OutputLine]:
+        """The lines that have a regular expression in them; raises ValueError if it is none."""
+        return Iteration(
+            self._portal,
+            self._twin.search(
+                execution, pattern, ignore_case=ignore_case, stream=stream, follow=follow
+            ),
+        )
+
+    def diff(
+        self, first: str, second: str, *, stream: OutputStream.ValueType = STDOUT
+    ) -> Sequence[bytes]:
+        """A unified diff of two executions' output, line by line; empty where it is the same.
+
+        Raises OutputTooLarge beyond `output_diff.DIFF_MAX_BYTES` or `DIFF_MAX_LINES`."""
+        return self._portal.call(self._twin.diff(first, second, stream=stream))
 
 
 class Agents:
