@@ -14,15 +14,14 @@ from kronforce.core.access import Scope
 from kronforce.core.ids import from_text
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.completion import Completion
-from kronforce.engine.live import LiveExecution
+from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
 from kronforce.engine.sessions import Sessions
 from kronforce.engine.watching import Hub
-from kronforce.errors import FailedPrecondition, NotFound
+from kronforce.errors import FailedPrecondition, NotFound, Unavailable
 from kronforce.failpoints import failpoint
 from kronforce.store import open_work
 from kronforce.store.executions import find_execution
-from kronforce.store.open_work import OpenRow
 from kronforce.store.runs import find_run
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
@@ -35,9 +34,10 @@ _WAITING = (Phase.READY, Phase.CONCURRENCY, Phase.RETRY_WAIT)
 class Cancelling:
     """Cancels runs and executions."""
 
-    def __init__(self, *, store: Store, clock: Clock, loader: Loader, completion: Completion,
-                 sessions: Sessions, hub: Hub):  # fmt: skip
+    def __init__(self, *, store: Store, clock: Clock, table: LiveTable, loader: Loader,
+                 completion: Completion, sessions: Sessions, hub: Hub):  # fmt: skip
         self._store = store
+        self._table = table
         self._clock = clock
         self._loader = loader
         self._completion = completion
@@ -62,32 +62,52 @@ class Cancelling:
             raise NotFound(f"no execution {execution_id!r}", reason="EXECUTION_NOT_FOUND")
         if row.finished_at is not None:
             raise _already(f"execution {execution_id} has ended")
-        rows = await self._store.read(open_work.of_runs, [row.run_key])
-        await self._cancel([r for r in rows if r.key == row.key], [], by, Reason.CANCELLED, reason)
+        found = await self._loader.read(open_work.of_runs, [row.run_key])
+        lives = [live for open_row, live in found if open_row.key == row.key]
+        await self._cancel(lives, [], by, Reason.CANCELLED, reason)
 
     async def cancel_keys(
         self, run_keys: Sequence[int], *, by: str, reason: Reason, message: str
     ) -> None:
         """End runs by key; those that have ended meanwhile are left alone."""
-        rows = await self._store.read(open_work.of_runs, run_keys)
-        await self._cancel(rows, run_keys, by, reason, message)
+        for key in run_keys:
+            # At once: whatever ends from now on decides on no further attempt.
+            self._mark(key, by)
+        found = await self._loader.read(open_work.of_runs, run_keys)
+        await self._cancel([live for _, live in found], run_keys, by, reason, message)
+
+    def _mark(self, run_key: int, by: str) -> None:
+        run = self._table.runs.get(run_key)
+        if run is not None:
+            run.cancelled_by = run.cancelled_by or by
 
     async def _cancel(
-        self, rows: Sequence[OpenRow], run_keys: Sequence[int], by: str, reason: Reason,
+        self, lives: Sequence[LiveExecution], run_keys: Sequence[int], by: str, reason: Reason,
         message: str,
     ) -> None:  # fmt: skip
-        lives = [live for live in await self._loader.adopt(rows) if not live.ended]
         for live in lives:
             live.cancel_reason = reason
             if run_keys:
                 live.run.cancelled_by = by
-        await self._store.write(
-            open_work.request_cancel, run_keys, [live.key for live in lives], by,
-            self._clock.now_us(),
-        )  # fmt: skip
+        try:
+            await self._store.write(
+                open_work.request_cancel, run_keys, [live.key for live in lives], by,
+                self._clock.now_us(),
+            )  # fmt: skip
+        except Unavailable:
+            # Nothing was written, and the caller is told so.
+            self._unmark(lives, run_keys)
+            raise
         _after_request()
         text = f"cancelled by {by}" + (f": {message}" if message else "")
         await asyncio.gather(*(self._end(live, reason, text) for live in lives))
+
+    def _unmark(self, lives: Sequence[LiveExecution], run_keys: Sequence[int]) -> None:
+        for live in lives:
+            live.cancel_reason = ""
+        for key in run_keys:
+            if (run := self._table.runs.get(key)) is not None:
+                run.cancelled_by = ""
 
     async def _end(self, live: LiveExecution, reason: Reason, text: str) -> None:
         if live.ended or live.finishing:

@@ -313,6 +313,9 @@ class Completion:
             bound_agent_key=live.bound_agent_key,
         )  # fmt: skip
         self._table.add(following)
+        if live.run.cancelled_by:
+            # Cancelled while this end was being written: the attempt ends before it begins.
+            following.cancel_reason = Reason.CANCELLED
         return following
 
     def _tell(self, finish: Finish) -> None:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # Executions kept in memory per route; beyond it they wait in the store alone.
 HEAD = 4096
+# After an assignment that the store did not take: how long until heads are given away again.
+RETRY_SECS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,13 +68,27 @@ class Route:
         """The next execution that is still ready, or None."""
         while self.heap:
             live = self.heap[0][2]
-            if not live.ended and live.session is None and live.phase in _WAITING:
+            if is_ready(live):
                 return live
             heapq.heappop(self.heap)[2].queued = False
         return None
 
+    def tidy(self) -> None:
+        """Drop what does not wait any more; `head` only does it from the front."""
+        gone = [entry for entry in self.heap if not is_ready(entry[2])]
+        if gone:
+            for _, _, live in gone:
+                live.queued = False
+            self.heap = [entry for entry in self.heap if is_ready(entry[2])]
+            heapq.heapify(self.heap)
+
 
 _WAITING = (Phase.READY, Phase.RETRY_WAIT)
+
+
+def is_ready(live: LiveExecution) -> bool:
+    """Whether it may be given to an agent: it waits, and nobody is ending it."""
+    return not live.ended and not live.finishing and live.session is None and live.phase in _WAITING
 
 
 class Dispatcher:
@@ -85,8 +101,14 @@ class Dispatcher:
         self.sessions: dict[int, Session] = {}
         self._creates: list[CreateRun] = []
         self._uses = 0
+        # Heads are given to nobody before this, on the monotonic clock: the store was away.
+        self._resume_at = 0.0
         # Called with a route whose head runs low while the store holds more.
         self.refill: Callable[[Route], None] = _nothing
+        # Called with an execution that is left to the store: memory forgets it.
+        self.forget: Callable[[LiveExecution], None] = _ignore
+        # Called with one that somebody has cancelled, in place of giving it to an agent.
+        self.cancelled: Callable[[LiveExecution], None] = _ignore
         # Called with the assignment and its session after the commit.
         self.assigned: Callable[[LiveExecution, Session], None] = _drop
 
@@ -133,17 +155,24 @@ class Dispatcher:
         """A ready execution waits for an agent."""
         route = self.routes[live.route]
         if len(route.heap) >= HEAD and not self._goes_before_the_last(route, live):
-            route.more = True
+            self._leave_to_store(route, live)
             return
-        heapq.heappush(route.heap, (-live.run.priority, live.key, live))
-        live.queued = True
+        self.requeue(live)
         self._store.main.wake()
 
     def requeue(self, live: LiveExecution) -> None:
         """The same for one that was read from the store, unless it is in the queue already."""
-        if not live.queued:
+        if live.cancel_reason:
+            if is_ready(live):
+                self.cancelled(live)
+        elif not live.queued:
             heapq.heappush(self.routes[live.route].heap, (-live.run.priority, live.key, live))
             live.queued = True
+
+    def _leave_to_store(self, route: Route, live: LiveExecution) -> None:
+        """Memory forgets it; it is read again with the next of its route."""
+        route.more = True
+        self.forget(live)
 
     def _goes_before_the_last(self, route: Route, live: LiveExecution) -> bool:
         """Whether it must not be left to the store, where it would be read too late."""
@@ -168,7 +197,14 @@ class Dispatcher:
             return None
         return self._take(route)
 
+    def look_again(self) -> None:
+        """Have waiting heads looked at, should nothing else cause it."""
+        if any(route.heap or route.more for route in self.routes.values()):
+            self._store.main.wake()
+
     def _assign_heads(self) -> None:
+        if self._clock.monotonic() < self._resume_at:
+            return
         served = [route for route in self.routes.values() if route.heap and route.sessions]
         while served:
             best = min(
@@ -219,8 +255,12 @@ class Dispatcher:
         if error is not None:
             log.warning("an assignment was not stored: %s", error,
                         extra={"action": "assign_failed", "execution": live.id_text})  # fmt: skip
-        if not live.ended:
-            self.offer(live)
+            self._resume_at = self._clock.monotonic() + RETRY_SECS
+            if not live.ended:
+                self.offer(live)
+        elif not live.ended and not live.finishing:
+            # Its session was taken over, or memory is behind: what the store says counts.
+            self._leave_to_store(self.routes[live.route], live)
 
     def waiting_reason(self, live: LiveExecution | None, number: int) -> Reason:
         """Why a ready execution waits: `slot`, `queue`, or `offline` where nobody is here."""
@@ -234,6 +274,10 @@ class Dispatcher:
 
 
 def _nothing(_route: Route) -> None:
+    return None
+
+
+def _ignore(_live: LiveExecution) -> None:
     return None
 
 

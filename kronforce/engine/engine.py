@@ -17,7 +17,7 @@ from typing import Any
 from kronforce.clock import Clock
 from kronforce.core.ids import IdSource
 from kronforce.core.job_settings import ConcurrencyPolicy
-from kronforce.core.lifecycle import Reason
+from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.cancelling import Cancelling
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
@@ -39,7 +39,7 @@ from kronforce.engine.views import Views
 from kronforce.engine.watching import Hub
 from kronforce.store import agents as agent_store
 from kronforce.store import open_work
-from kronforce.store.hot.commands import CreateRun, Finish
+from kronforce.store.hot.commands import Created, CreateRun, Finish
 from kronforce.store.store import Store
 
 
@@ -99,8 +99,8 @@ class Engine:
             controller=controller, version=version,
         )  # fmt: skip
         self.cancelling = Cancelling(
-            store=store, clock=clock, loader=self.loader, completion=self.completion,
-            sessions=self.sessions, hub=self.hub,
+            store=store, clock=clock, table=self.table, loader=self.loader,
+            completion=self.completion, sessions=self.sessions, hub=self.hub,
         )  # fmt: skip
         self.scheduler = Scheduler(
             store=store, clock=clock, snapshots=self.snapshots, triggering=self.triggering,
@@ -120,6 +120,7 @@ class Engine:
 
     def _connect_parts(self) -> None:
         """Who tells whom."""
+        self.dispatcher.cancelled = self._cancelled
         self.triggering.created = self._created
         self.triggering.replace_older = self._replace_older
         self.completion.started = self._started
@@ -170,7 +171,11 @@ class Engine:
         await self.tasks.stop()
 
     def _created(self, run: CreateRun) -> None:
-        self._waiting += sum(not target.skip_reason for target in run.targets)
+        if run.outcome is not Created.SKIPPED:
+            self._waiting += sum(not target.skip_reason for target in run.targets)
+
+    def _cancelled(self, live: LiveExecution) -> None:
+        self.completion.never_started(live, State.CANCELLED, live.cancel_reason, "")
 
     def _started(self, live: LiveExecution) -> None:
         self._waiting -= 1

@@ -8,7 +8,8 @@ belong to the event loop; the committer's thread only reads what does not change
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kronforce.core.ids import to_text
@@ -124,6 +125,7 @@ class LiveTable:
         self.by_id: dict[str, LiveExecution] = {}
         self.by_key: dict[int, LiveExecution] = {}
         self.runs: dict[int, LiveRun] = {}
+        self._reads: list[set[int]] = []
 
     def add(self, live: LiveExecution) -> None:
         self.by_id[live.id_text] = live
@@ -133,9 +135,24 @@ class LiveTable:
     def remove(self, live: LiveExecution) -> None:
         """Forget it, and its run when nothing of it is left in memory."""
         live.ended = True
+        for gone in self._reads:
+            gone.add(live.key)
         self.by_id.pop(live.id_text, None)
         self.by_key.pop(live.key, None)
         run = live.run
         run.executions.pop(live.key, None)
         if not run.executions:
             self.runs.pop(run.key, None)
+
+    @contextmanager
+    def reading(self) -> Iterator[set[int]]:
+        """Around a read of open rows: the keys of what was removed meanwhile.
+
+        Such a row may be older than its end, and would come to life again.
+        """
+        gone: set[int] = set()
+        self._reads.append(gone)
+        try:
+            yield gone
+        finally:
+            self._reads = [other for other in self._reads if other is not gone]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Concatenate, ParamSpec
 
 from kronforce.clock import Clock
+from kronforce.core.targets import AllAgents
 from kronforce.engine.directory import Directory
-from kronforce.engine.dispatcher import HEAD, Dispatcher, Route
+from kronforce.engine.dispatcher import HEAD, Dispatcher, Route, is_ready
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
 from kronforce.engine.output import OutputState
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots, one_agent
@@ -15,11 +17,14 @@ from kronforce.engine.tasks import Tasks
 from kronforce.engine.timers import Timers
 from kronforce.store import open_work
 from kronforce.store import output as output_store
+from kronforce.store.database import Tx
 from kronforce.store.open_work import OpenRow
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 # Retries that come due within this are held in memory; the rest is looked for again before then.
 RETRY_HORIZON_SECS = 30
@@ -43,6 +48,22 @@ class Loader:
         self._timers = timers
         self._tasks = tasks
         dispatcher.refill = self.refill
+        dispatcher.forget = table.remove
+
+    async def read(
+        self, query: Callable[Concatenate[Tx, P], Sequence[OpenRow]], *args: P.args, **kw: P.kwargs
+    ) -> list[tuple[OpenRow, LiveExecution]]:
+        """Open rows with their live objects, without what has ended since they were read."""
+        with self._table.reading() as gone:
+            rows = await self._store.read(query, *args, **kw)
+            return await self._adopt_but(gone, rows)
+
+    async def _adopt_but(
+        self, gone: Collection[int], rows: Sequence[OpenRow]
+    ) -> list[tuple[OpenRow, LiveExecution]]:
+        await self._snapshots.of_versions([(r.job_key, r.job_version) for r in rows])
+        rows = [row for row in rows if row.key not in gone]
+        return list(zip(rows, await self.adopt(rows), strict=True))
 
     async def adopt(self, rows: Sequence[OpenRow]) -> list[LiveExecution]:
         """The live objects of these rows, made where memory has none yet."""
@@ -76,7 +97,8 @@ class Loader:
         if row.route in self._dispatcher.routes:
             return
         target = job.target
-        if row.bound_agent_key is not None:
+        # A target that is free to choose names the agent of its last attempt; it is not bound.
+        if row.bound_agent_key is not None and (target is None or isinstance(target, AllAgents)):
             agent_id = self._directory.id_of(row.bound_agent_key)
             target = one_agent(agent_id or b"")
         if target is not None:
@@ -102,11 +124,18 @@ class Loader:
 
     async def _refill(self, route: Route) -> None:
         try:
-            rows = await self._store.read(open_work.ready_head, route.number, HEAD)
-            route.more = len(rows) == HEAD
-            for live in await self.adopt(rows):
-                if live.session is None and live.phase == Phase.READY and not live.finishing:
+            # First, so that what is left to the store during the read is looked for again.
+            route.more = False
+            with self._table.reading() as gone:
+                rows = await self._store.read(open_work.ready_head, route.number, HEAD)
+                found = await self._adopt_but(gone, rows)
+            route.more |= len(rows) == HEAD
+            for _, live in found:
+                if is_ready(live):
                     self._dispatcher.requeue(live)
+        except BaseException:
+            route.more = True
+            raise
         finally:
             route.refilling = False
         self._store.main.wake()
@@ -124,37 +153,44 @@ class Loader:
                 self._dispatcher.requeue(live)
 
     async def load_retries(self) -> None:
-        """Attempts whose delay ends soon."""
-        until = self._clock.now_us() + RETRY_HORIZON_SECS * SECOND
-        rows = await self._store.read(open_work.due_retries, until, RETRY_BATCH)
-        fresh = [row for row in rows if row.key not in self._table.by_key]
-        for row, live in zip(fresh, await self.adopt(fresh), strict=True):
-            self.wait_for_retry(live, row.due_at)
+        """Attempts whose delay ends soon; those whose delay is over are ready from now on."""
+        now = self._clock.now_us()
+        until, after = now + RETRY_HORIZON_SECS * SECOND, (0, 0)
+        while True:
+            with self._table.reading() as gone:
+                rows = await self._store.read(open_work.due_retries, until, RETRY_BATCH, after)
+                fresh = [row for row in rows if row.key not in self._table.by_key]
+                for row, live in await self._adopt_but(gone, fresh):
+                    self.wait_for_retry(live, row.due_at)
+            due = [row.key for row in rows if row.due_at is not None and row.due_at <= now]
+            if due:
+                await self._store.write(open_work.make_ready, due)
+            if len(rows) < RETRY_BATCH:
+                return
+            after = (rows[-1].due_at or 0, rows[-1].key)
 
     def wait_for_retry(self, live: LiveExecution, due_at: int | None) -> None:
         """Offer it when its delay is over; what lies far ahead is left to the store."""
-        if due_at is None:
+        if due_at is None or live.cancel_reason:
             self._dispatcher.offer(live)
             return
         secs = (due_at - self._clock.now_us()) / SECOND
         if secs > RETRY_HORIZON_SECS:
             self._table.remove(live)
-            live.ended = False
             return
         self._timers.after(max(0.0, secs), lambda: self._due(live))
 
     def _due(self, live: LiveExecution) -> None:
-        if not live.ended and not live.finishing and live.session is None:
+        if is_ready(live):
             self._dispatcher.offer(live)
 
     async def admitted(self, run_keys: Sequence[int]) -> None:
         """A limit let these runs in: their executions are ready."""
-        rows = await self._store.read(open_work.of_runs, run_keys)
-        for row, live in zip(rows, await self.adopt(rows), strict=True):
+        for row, live in await self.read(open_work.of_runs, run_keys):
             live.run.admission = row.admission
-            if live.phase == Phase.CONCURRENCY:
+            if live.phase == Phase.CONCURRENCY and row.phase == Phase.READY:
                 live.phase = Phase.READY
-            if live.phase == Phase.READY and live.session is None and not live.finishing:
+            if is_ready(live) and live.phase == Phase.READY:
                 self._dispatcher.offer(live)
 
 

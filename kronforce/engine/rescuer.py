@@ -12,7 +12,7 @@ from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
-from kronforce.engine.dispatcher import Dispatcher, Route
+from kronforce.engine.dispatcher import Dispatcher, Route, is_ready
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.loading import Loader
@@ -20,6 +20,7 @@ from kronforce.engine.output import OutputIntake
 from kronforce.engine.sessions import Sessions
 from kronforce.store import open_work
 from kronforce.store.store import Store
+from kronforce.store.tables import Phase
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Rescuer:
     async def sweep(self) -> None:
         """Everything once."""
         self._capacity.measure()
+        self._dispatcher.look_again()
         self._output.retry_held_back()
         self._sessions.expire_away()
         self._expire_unserved()
@@ -81,8 +83,7 @@ class Rescuer:
 
     async def _expire_overdue(self) -> None:
         """What waited longer than `queue_timeout_secs` ends `expired`."""
-        rows = await self._store.read(open_work.overdue, self._clock.now_us(), BATCH)
-        for live in await self._loader.adopt(rows):
+        for _, live in await self._loader.read(open_work.overdue, self._clock.now_us(), BATCH):
             if _waits(live):
                 self._completion.never_started(
                     live, State.EXPIRED, Reason.QUEUE_TIMEOUT,
@@ -95,12 +96,17 @@ class Rescuer:
         for route in self._dispatcher.routes.values():
             if route.unserved_since is not None and route.heap:
                 self._expire_route(route, route.unserved_since, now)
+                route.tidy()
 
     def _expire_route(self, route: Route, since: int, now: int) -> None:
-        for _, _, live in route.heap[:BATCH]:
+        over = 0
+        for _, _, live in route.heap:
             limit = live.run.job.settings.offline_timeout_secs
             begun = max(since, live.run.created_at)
             if limit and now - begun > limit * SECOND and _waits(live):
+                over += 1
+                if over > BATCH:
+                    return
                 self._completion.never_started(
                     live, State.EXPIRED, Reason.OFFLINE_TIMEOUT,
                     f"no agent that can run it was online for {limit} s",
@@ -115,4 +121,4 @@ class Rescuer:
 
 
 def _waits(live: LiveExecution) -> bool:
-    return not live.ended and not live.finishing and live.session is None
+    return is_ready(live) or (live.phase == Phase.CONCURRENCY and not live.finishing)

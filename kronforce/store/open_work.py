@@ -134,14 +134,25 @@ def ready_head(tx: Tx, route: int, limit: int) -> list[OpenRow]:
     )
 
 
-def due_retries(tx: Tx, until: int, limit: int) -> list[OpenRow]:
-    """Attempts whose delay ends by then."""
+def due_retries(tx: Tx, until: int, limit: int, after: tuple[int, int] = (0, 0)) -> list[OpenRow]:
+    """Attempts whose delay ends by then, from behind a place (due_at, key)."""
+    e = executions.c
+    behind = (e.due_at > after[0]) | ((e.due_at == after[0]) & (e.key > after[1]))
     return _rows(
         tx,
         _query()
-        .where(in_phase(Phase.RETRY_WAIT), executions.c.due_at <= until)
-        .order_by(executions.c.due_at)
+        .where(in_phase(Phase.RETRY_WAIT), e.due_at <= until, e.due_at >= after[0], behind)
+        .order_by(e.due_at, e.key)
         .limit(limit),
+    )
+
+
+def make_ready(tx: Tx, execution_keys: Sequence[int]) -> None:
+    """Their delay is over: from now on they wait like any other, deadline and all."""
+    tx.conn.execute(
+        sa.update(executions)
+        .where(executions.c.key.in_(execution_keys), in_phase(Phase.RETRY_WAIT))
+        .values(phase=int(Phase.READY))
     )
 
 
