@@ -27,6 +27,8 @@ from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
 from kronforce.engine.output import OutputIntake
+from kronforce.engine.output_streams import OutputStreams
+from kronforce.engine.reports import Reports
 from kronforce.engine.rescuer import Rescuer
 from kronforce.engine.retention import Retention
 from kronforce.engine.scheduler import Scheduler
@@ -92,10 +94,15 @@ class Engine:
             directory=self.directory, dispatcher=self.dispatcher, timers=self.timers,
             tasks=self.tasks,
         )  # fmt: skip
+        reports = Reports(
+            store=store, clock=clock, table=self.table, dispatcher=self.dispatcher,
+            completion=self.completion, hub=self.hub, timers=self.timers, tasks=self.tasks,
+        )  # fmt: skip
+        streams = OutputStreams(clock=clock, dispatcher=self.dispatcher, output=self.output)
         self.sessions = Sessions(
             store=store, clock=clock, table=self.table, directory=self.directory,
-            dispatcher=self.dispatcher, completion=self.completion, output=self.output,
-            hub=self.hub, loader=self.loader, timers=self.timers, tasks=self.tasks,
+            dispatcher=self.dispatcher, completion=self.completion, hub=self.hub,
+            loader=self.loader, reports=reports, output_streams=streams, tasks=self.tasks,
             controller=controller, version=version,
         )  # fmt: skip
         self.cancelling = Cancelling(
@@ -171,6 +178,9 @@ class Engine:
         await self.tasks.stop()
 
     def _created(self, run: CreateRun) -> None:
+        if run.job.is_interval and all(target.skip_reason for target in run.targets):
+            # It ended as it was made: the next one counts from now.
+            self.tasks.spawn(self.scheduler.interval_ended(run.job.key), name="interval-ended")
         if run.outcome is not Created.SKIPPED:
             self._waiting += sum(not target.skip_reason for target in run.targets)
 

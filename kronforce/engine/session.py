@@ -8,10 +8,12 @@ any more, and what it held waits for the agent's return.
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from kronforce.core.ids import to_text
 from kronforce.core.targets import AgentView
 from kronforce.engine.live import LiveExecution
+from kronforce.errors import PermissionDenied
 from kronforce.v1 import agent_service_pb2 as pb
 
 # Messages that may wait for a slow agent before its session is closed: each assignment is
@@ -138,3 +140,17 @@ class Session:
         """Send nothing more; whoever waits for a frame gets None."""
         self.closed = True
         self.wake.set()
+
+
+class AgentPrincipal(Protocol):
+    """Who connects; `api.call.Principal` is one."""
+
+    @property
+    def agent_key(self) -> int | None: ...
+
+
+def agent_of(principal: AgentPrincipal) -> int:
+    if principal.agent_key is None:
+        raise PermissionDenied("sessions need an agent's own credential; enrol with RegisterAgent",
+                               reason="ROLE_FORBIDS")  # fmt: skip
+    return principal.agent_key

@@ -1,4 +1,4 @@
-"""Agents' sessions: opening, inventory, reports, lease, loss of the stream.
+"""Agents' sessions: opening, inventory, lease, loss of the stream; what goes down it.
 
 A session lives in the controller that holds its stream. Taking it over raises
 the agent's epoch and reads what that agent holds in the same transaction; each
@@ -12,30 +12,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from kronforce.clock import Clock
 from kronforce.core.ids import to_text
-from kronforce.core.lifecycle import Reason, State
+from kronforce.core.lifecycle import Reason
 from kronforce.engine.completion import Completion
 from kronforce.engine.directory import Directory, view_of
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
-from kronforce.engine.output import INITIAL_CREDIT, OutputIntake
-from kronforce.engine.reconcile import Step, held_hash, reconcile
-from kronforce.engine.session import Session
+from kronforce.engine.output import INITIAL_CREDIT
+from kronforce.engine.output_streams import OutputStreams
+from kronforce.engine.reconcile import Step, reconcile
+from kronforce.engine.reports import Reports
+from kronforce.engine.session import AgentPrincipal, Session, agent_of
 from kronforce.engine.tasks import Tasks
-from kronforce.engine.timers import Timers
 from kronforce.engine.watching import Hub
-from kronforce.errors import Aborted, FailedPrecondition, InvalidArgument, PermissionDenied
+from kronforce.errors import Aborted, FailedPrecondition, InvalidArgument
 from kronforce.failpoints import failpoint
 from kronforce.store.agents import touch_agents
-from kronforce.store.hot import statements as st
-from kronforce.store.sessions import SessionOpened, close_session, keep_evidence, open_session
+from kronforce.store.sessions import SessionOpened, close_session, open_session
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
 from kronforce.v1 import agent_service_pb2 as pb
@@ -52,21 +51,12 @@ TICK_SECS = 1.0
 # A tick that comes this much late says that the loop stood still: nobody is expired before what
 # has arrived meanwhile is read.
 STALL_SECS = 3.0
-# How long an agent that said it is busy is left alone.
-BUSY_SECS = 1.0
 MAX_SLOTS = 10_000
 MAX_INVENTORY = 100_000
 
 _on_hello = failpoint("engine.session.hello")
 _before_send = failpoint("engine.session.before_send")
 _after_send = failpoint("engine.session.after_send")
-
-
-class AgentPrincipal(Protocol):
-    """Who connects; `api.call.Principal` is one."""
-
-    @property
-    def agent_key(self) -> int | None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +72,9 @@ class Sessions:
 
     def __init__(
         self, *, store: Store, clock: Clock, table: LiveTable, directory: Directory,
-        dispatcher: Dispatcher, completion: Completion, output: OutputIntake, hub: Hub,
-        loader: Loader, timers: Timers, tasks: Tasks, controller: str, version: str,
+        dispatcher: Dispatcher, completion: Completion, hub: Hub, loader: Loader,
+        reports: Reports, output_streams: OutputStreams, tasks: Tasks, controller: str,
+        version: str,
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
@@ -91,24 +82,17 @@ class Sessions:
         self._directory = directory
         self._dispatcher = dispatcher
         self._completion = completion
-        self._output = output
         self._hub = hub
         self._loader = loader
-        self._timers = timers
         self._tasks = tasks
         self._controller = controller
         self._version = version
         self.away: dict[int, Away] = {}
         self._opening: set[int] = set()
-        self._handlers: dict[str, Callable[[Session, pb.AgentMessage], None]] = {
-            "accepted": self._accepted,
-            "result": self._result,
-            "heartbeat": self._heartbeat,
-            "rejected": self._rejected,
-            "progress": self._progress,
-            "drain": self._drain,
-            "inventory": self._inventory,
-        }
+        self._reports = reports
+        reports.settle = self._take_step
+        # Serves the agents' output streams, for whoever serves their sessions.
+        self.stream_output = output_streams.stream_output
         dispatcher.assigned = self.assigned
 
     # The session's stream.
@@ -117,7 +101,7 @@ class Sessions:
         self, principal: AgentPrincipal, frames: AsyncIterator[pb.ConnectRequest]
     ) -> AsyncIterator[pb.ConnectResponse]:
         """Serve one agent's session until either side ends it."""
-        agent_key = _agent_of(principal)
+        agent_key = agent_of(principal)
         first = await anext(aiter(frames), None)
         if first is None or not first.messages or not first.messages[0].HasField("hello"):
             raise FailedPrecondition("the first message of a session is hello",
@@ -154,9 +138,8 @@ class Sessions:
             session.close()
 
     def _receive(self, session: Session, message: pb.AgentMessage) -> None:
-        handler = self._handlers.get(message.WhichOneof("message") or "")
-        if handler is not None and not session.closed:
-            handler(session, message)
+        if not session.closed:
+            self._reports.receive(session, message)
 
     # Opening.
 
@@ -243,7 +226,7 @@ class Sessions:
         if live is None or live.ended:
             return
         if step is Step.REQUEUE:
-            self._requeue(live)
+            self._reports.requeue(live)
         elif step is Step.LOST:
             live.session = session
             self._completion.lost(live, Reason.AGENT_RESTARTED)
@@ -313,137 +296,6 @@ class Sessions:
             return True, len(session.held)
         away = self.away.get(agent_key)
         return False, 0 if away is None else len(away.held)
-
-    # What comes up.
-
-    def _mine(self, session: Session, message: pb.AgentMessage) -> LiveExecution | None:
-        """The execution that a report is about, if it is this agent's under this fence."""
-        live = self._table.by_id.get(message.execution_id)
-        if live is None or live.fence != message.fence or live.agent_key != session.agent_key:
-            return None
-        return live
-
-    def _accepted(self, session: Session, message: pb.AgentMessage) -> None:
-        live = self._mine(session, message)
-        if live is not None:
-            self._completion.accepted(live)
-
-    def _result(self, session: Session, message: pb.AgentMessage) -> None:
-        execution_id, fence = message.execution_id, message.fence
-        live = self._mine(session, message)
-        if live is None:
-            self._stale(session, message)
-            return
-        agent_key = session.agent_key
-
-        def done() -> None:
-            current = self._dispatcher.sessions.get(agent_key)
-            if current is not None:
-                current.acknowledge(execution_id, fence, pb.ACKNOWLEDGE_KIND_RESULT)
-
-        self._completion.result(live, message.result, done)
-        self._store.main.wake()
-
-    def _stale(self, session: Session, message: pb.AgentMessage) -> None:
-        """Late or repeated: kept as evidence unless it is known already, and acknowledged."""
-        report = message.SerializeToString()
-        self._tasks.spawn(
-            self._store_stale(session, message.execution_id, message.fence, report), name="evidence"
-        )
-
-    async def _store_stale(
-        self, session: Session, execution_id: str, fence: int, report: bytes
-    ) -> None:
-        await self._store.write(keep_evidence, execution_id, fence, report, self._clock.now_us())
-        session.acknowledge(execution_id, fence, pb.ACKNOWLEDGE_KIND_RESULT)
-
-    def _rejected(self, session: Session, message: pb.AgentMessage) -> None:
-        live = self._mine(session, message)
-        if live is None or live.finishing:
-            return
-        rejected = message.rejected
-        session.drop(live)
-        if live.cancel_reason:
-            self._completion.never_started(live, State.CANCELLED, live.cancel_reason, "")
-        elif rejected.reason in (pb.REJECT_REASON_BUSY, pb.REJECT_REASON_REVOKED):
-            if rejected.reason == pb.REJECT_REASON_BUSY:
-                self._leave_alone(session)
-            self._requeue(live)
-        else:
-            text = rejected.message or "the agent cannot run this task"
-            self._completion.never_started(live, State.FAILED, Reason.UNSUPPORTED, text)
-
-    def _leave_alone(self, session: Session) -> None:
-        """It has less room than we thought: offer it nothing for a moment."""
-        if session.agent_draining:
-            return
-        session.agent_draining = True
-
-        def again() -> None:
-            session.agent_draining = False
-            self._store.main.wake()
-
-        self._timers.after(BUSY_SECS, again)
-
-    def _requeue(self, live: LiveExecution) -> None:
-        """It certainly did not start: it may go to any agent, under a new fence."""
-        fence = live.fence
-        live.session = None
-        self._tasks.spawn(self._unassign(live, fence), name="requeue")
-
-    async def _unassign(self, live: LiveExecution, fence: int) -> None:
-        changed = await self._store.write(lambda tx: tx.run(st.UNASSIGN, [(live.key, fence)]))
-        if changed and not live.ended and not live.finishing:
-            live.phase, live.agent_key, live.agent_id = Phase.READY, None, None
-            live.agent_name, live.assigned_at = "", None
-            self._dispatcher.offer(live)
-
-    def _progress(self, session: Session, message: pb.AgentMessage) -> None:
-        live = self._mine(session, message)
-        if live is not None:
-            self._hub.progress(live, message.progress)
-
-    def _drain(self, session: Session, message: pb.AgentMessage) -> None:
-        session.agent_draining = message.drain.draining
-        self._store.main.wake()
-
-    def _heartbeat(self, session: Session, message: pb.AgentMessage) -> None:
-        beat = message.heartbeat
-        if (beat.held_count, beat.held_hash) == held_hash(self._held_by(session)):
-            session.mismatches = 0
-            return
-        session.mismatches += 1
-        if session.mismatches >= 2:
-            session.mismatches = 0
-            session.asked = frozenset(
-                i for i, live in session.held.items() if live.phase == Phase.RUNNING
-            )
-            request = pb.ControllerMessage()
-            request.inventory_request.SetInParent()
-            session.send(request)
-
-    def _held_by(self, session: Session) -> list[LiveExecution]:
-        return [
-            live for live in self._table.by_id.values() if live.session is session and live.fence
-        ]
-
-    def _inventory(self, session: Session, message: pb.AgentMessage) -> None:
-        """The answer to a mismatch: what either side does not know of is settled."""
-        asked = [live for i in session.asked if (live := session.held.get(i)) is not None]
-        session.asked = frozenset()
-        others = {i: live for i, live in session.held.items() if live not in asked}
-        for step, live, item in reconcile(asked, message.inventory.items):
-            known = item is not None and item.execution_id in others
-            if (step is Step.LOST and live is not None and not live.finishing) or (
-                step is Step.REVOKE and not known and not self._awaits(item)
-            ):
-                if live is not None:
-                    session.drop(live)
-                self._take_step(session, step, live, item)
-
-    def _awaits(self, item: pb.InventoryItem | None) -> bool:
-        """Whether an end of it is being stored just now."""
-        return item is not None and item.execution_id in self._table.by_id
 
     # Lease and loss.
 
@@ -530,83 +382,6 @@ class Sessions:
                     self._completion.lost(live, Reason.AGENT_LOST)
             if not away.held:
                 del self.away[agent_key]
-
-    # Output.
-
-    async def stream_output(
-        self, principal: AgentPrincipal, frames: AsyncIterator[pb.StreamOutputRequest]
-    ) -> AsyncIterator[pb.StreamOutputResponse]:
-        """Take one agent's output until its session or its stream ends."""
-        agent_key = _agent_of(principal)
-        first = await anext(aiter(frames), None)
-        session = self._dispatcher.sessions.get(agent_key)
-        if first is None or session is None or first.session_id != session.session_id:
-            raise FailedPrecondition("open the output stream with the session id of welcome",
-                                     reason="PROTOCOL_VIOLATION")  # fmt: skip
-        replies = _Replies()
-        reader = asyncio.create_task(
-            self._read_output(session, first, frames, replies), name="output-reader"
-        )
-        try:
-            while (frame := await replies.next_frame()) is not None:
-                yield frame
-        finally:
-            reader.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await reader
-
-    async def _read_output(
-        self, session: Session, first: pb.StreamOutputRequest,
-        frames: AsyncIterator[pb.StreamOutputRequest], replies: _Replies,
-    ) -> None:  # fmt: skip
-        try:
-            for output in first.outputs:
-                self._output.receive(session.agent_key, output, replies.put)
-            async for frame in frames:
-                if session.closed:
-                    break
-                session.last_heard = self._clock.monotonic()
-                for output in frame.outputs:
-                    self._output.receive(session.agent_key, output, replies.put)
-        finally:
-            replies.close()
-
-
-class _Replies:
-    """Acknowledgements and credit for one output stream, merged until they are sent."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[str, pb.OutputProgress] = {}
-        self._wake = asyncio.Event()
-        self._closed = False
-
-    def put(self, progress: pb.OutputProgress) -> None:
-        known = self._by_id.get(progress.execution_id)
-        if known is not None:
-            progress.credit_bytes += known.credit_bytes
-        self._by_id[progress.execution_id] = progress
-        self._wake.set()
-
-    async def next_frame(self) -> pb.StreamOutputResponse | None:
-        while not self._by_id:
-            if self._closed:
-                return None
-            self._wake.clear()
-            await self._wake.wait()
-        frame = pb.StreamOutputResponse(progress=self._by_id.values())
-        self._by_id = {}
-        return frame
-
-    def close(self) -> None:
-        self._closed = True
-        self._wake.set()
-
-
-def _agent_of(principal: AgentPrincipal) -> int:
-    if principal.agent_key is None:
-        raise PermissionDenied("sessions need an agent's own credential; enrol with RegisterAgent",
-                               reason="ROLE_FORBIDS")  # fmt: skip
-    return principal.agent_key
 
 
 def _skew_ms(hello: pb.Hello, now_us: int) -> int:
