@@ -20,8 +20,10 @@ from kronforce.v1 import agent_service_pb2 as pb
 # answered, so more than a few per slot means that nobody reads.
 MAX_QUEUED = 100_000
 
-# Messages in one frame: far below the message size limit of 4 MiB with ordinary tasks.
+# Messages in one frame, and its bytes unless a single message has more: below the 4 MiB that
+# any client takes without being told to take more.
 FRAME = 1024
+FRAME_BYTES = 2 << 20
 
 
 class Session:
@@ -131,10 +133,20 @@ class Session:
                 return None
             self.wake.clear()
             await self.wake.wait()
+        count = self._frame_length()
         frame = pb.ConnectResponse()
-        frame.messages.extend(self._queue[:FRAME])
-        del self._queue[:FRAME]
+        frame.messages.extend(self._queue[:count])
+        del self._queue[:count]
         return frame
+
+    def _frame_length(self) -> int:
+        """How many of the messages that wait go into the next frame."""
+        size = 0
+        for count, message in enumerate(self._queue[:FRAME]):
+            size += message.ByteSize()
+            if size > FRAME_BYTES and count:
+                return count
+        return min(len(self._queue), FRAME)
 
     def close(self) -> None:
         """Send nothing more; whoever waits for a frame gets None."""

@@ -95,6 +95,8 @@ class Views:
         named = [bool(request.run_ids), bool(request.job_id), bool(request.group), request.mine]
         if sum(named) != 1:
             raise InvalidArgument.of(("run_ids", "set exactly one of run_ids, job_id, group, mine"))
+        if len(request.positions) > MAX_POSITIONS:
+            raise InvalidArgument.of(("positions", f"at most {MAX_POSITIONS}"))
         if request.run_ids:
             if len(request.run_ids) > MAX_RUN_IDS:
                 raise InvalidArgument.of(("run_ids", f"at most {MAX_RUN_IDS}"))
