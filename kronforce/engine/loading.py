@@ -184,6 +184,14 @@ class Loader:
         if is_ready(live):
             self._dispatcher.offer(live)
 
+    async def admit_waiting(self) -> None:
+        """Where runs wait although their limit has room, let them in."""
+        for job_key, version, _ in await self._store.read(open_work.newest_waiting):
+            pair = (job_key, version)
+            limit = (await self._snapshots.of_versions([pair]))[pair].limit_of("")
+            if run_keys := await self._store.write(open_work.admit_waiting, job_key, limit):
+                await self.admitted(run_keys)
+
     async def admitted(self, run_keys: Sequence[int]) -> None:
         """A limit let these runs in: their executions are ready."""
         for row, live in await self.read(open_work.of_runs, run_keys):

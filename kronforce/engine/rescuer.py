@@ -118,6 +118,7 @@ class Rescuer:
                 "slots of job %d %r were counted as %d active, %d waiting: put right",
                 job_key, slot_key, active, waiting, extra={"action": "slots_repaired"},
             )  # fmt: skip
+        await self._loader.admit_waiting()
 
 
 def _waits(live: LiveExecution) -> bool:

@@ -25,7 +25,7 @@ from kronforce.engine.capacity import Capacity
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots
 from kronforce.engine.triggering import SCHEDULER, Triggering
-from kronforce.errors import KronforceError
+from kronforce.errors import Aborted, KronforceError, NotFound
 from kronforce.failpoints import failpoint
 from kronforce.store import jobs as job_store
 from kronforce.store import open_work
@@ -63,6 +63,9 @@ class Scheduler:
         self._heap: list[tuple[int, int]] = []
         self._due: dict[int, JobRow] = {}
         self._wake = asyncio.Event()
+        self._reload_at = clock.monotonic()
+        # Where the last read ended, if it was full.
+        self._read_to: int | None = None
         self._not_started: dict[int, set[int]] = {}
         self.key = 0
         self.name = NAME
@@ -93,18 +96,22 @@ class Scheduler:
 
     async def run(self) -> None:
         """The loop; ends when it is cancelled."""
-        reload_at = self._clock.monotonic()
         while True:
-            if self._clock.monotonic() >= reload_at:
-                reload_at = self._clock.monotonic() + RELOAD_SECS
+            if self._wants_reload():
                 await self._guarded(self._reload())
             await self._guarded(self._fire_due())
-            timeout = reload_at - self._clock.monotonic()
+            timeout = 0.0 if self._wants_reload() else self._reload_at - self._clock.monotonic()
             if self._heap:
                 wait = (self._heap[0][0] - self._clock.now_us()) / 1_000_000
                 timeout = min(timeout, wait)
             await self._clock.wait(self._wake, max(0.0, timeout))
             self._wake.clear()
+
+    def _wants_reload(self) -> bool:
+        """In good time, or at once when the last read was full and what it brought has fired."""
+        if self._clock.monotonic() >= self._reload_at:
+            return True
+        return self._read_to is not None and (not self._heap or self._heap[0][0] > self._read_to)
 
     async def _guarded(self, work: Any) -> None:
         """A store that is away must not end the loop."""
@@ -112,47 +119,72 @@ class Scheduler:
             await work
         except Exception:
             log.exception("the scheduler tries again", extra={"action": "scheduler_retry"})
-            await self._clock.sleep_until(self._clock.monotonic() + RETRY_SECS)
+            await self._pause()
 
     async def _reload(self) -> None:
+        self._reload_at = self._clock.monotonic() + RELOAD_SECS
         until = to_us(self._clock.now() + HORIZON)
         rows = await self._store.read(job_store.due_jobs, until, BATCH)
         for row in rows:
             self._hold(row)
-        if len(rows) == BATCH:
-            # More than a batch is near: these first, then the next.
-            self._wake.set()
+        # A full read: there is more, at this instant or behind it.
+        self._read_to = rows[-1].next_fire_at if len(rows) == BATCH else None
 
     async def _fire_due(self) -> None:
         now = self._clock.now()
+        if not self._heap or self._heap[0][0] > to_us(now) or not await self._has_room():
+            return
         due: list[JobRow] = []
         while self._heap and self._heap[0][0] <= to_us(now) and len(due) < BATCH:
             at, key = heapq.heappop(self._heap)
             row = self._due.get(key)
             if row is not None and row.next_fire_at == at:
                 due.append(self._due.pop(key))
-        if due:
-            await self._fire(due, now)
-
-    async def _fire(self, due: list[JobRow], now: datetime) -> None:
-        await self._triggering.refill_keys()
-        current = await self._store.read(job_store.jobs_by_keys, [row.key for row in due])
-        fired: list[asyncio.Future[None]] = []
-        for row in current:
-            if row.deleted_at is not None or row.next_fire_at is None:
-                continue
-            if row.next_fire_at > to_us(now):
+        try:
+            failed = await self._fire(due, now)
+        except Exception:
+            for row in due:
                 self._hold(row)
-                continue
-            fired.append(await self._fire_job(row, now))
-        await asyncio.gather(*fired)
+            raise
+        if failed:
+            await self._pause()
+
+    async def _has_room(self) -> bool:
+        """Whether runs may be made; else what is due stays due, for a second at least."""
+        try:
+            self._capacity.admit_trigger()
+        except KronforceError as error:
+            log.warning("what is due waits: %s", error, extra={"action": "fires_held_back"})
+            await self._pause()
+            return False
+        return True
+
+    async def _pause(self) -> None:
+        await self._clock.sleep_until(self._clock.monotonic() + RETRY_SECS)
+
+    async def _fire(self, due: list[JobRow], now: datetime) -> bool:
+        """Fire these jobs; whether any has to be tried again."""
+        await self._triggering.refill_keys()
+        rows = await self._store.read(job_store.jobs_by_keys, [row.key for row in due])
+        current = [
+            row for row in rows if row.deleted_at is None and (row.next_fire_at or 0) <= to_us(now)
+        ]
+        done = await asyncio.gather(
+            *(self._fire_job(row, now) for row in current if row.next_fire_at is not None),
+            return_exceptions=True,
+        )
         again = await self._store.read(job_store.jobs_by_keys, [row.key for row in due])
         for row in again:
             if row.deleted_at is None:
                 self._hold(row)
+        for error in done:
+            if isinstance(error, BaseException):
+                log.error("a job could not be fired", exc_info=error,
+                          extra={"action": "fire_failed"})  # fmt: skip
+        return any(result is not True for result in done)
 
-    async def _fire_job(self, row: JobRow, now: datetime) -> asyncio.Future[None]:
-        """Stage a job's fires, the last of which moves its timing on; done when all are stored."""
+    async def _fire_job(self, row: JobRow, now: datetime) -> bool:
+        """Stage a job's fires, the last of which moves its timing on; whether all are stored."""
         snapshot = self._snapshots.cached_key(row) or self._keep(row)
         settings = snapshot.settings
         jitter = settings.jitter(row.id)
@@ -169,11 +201,13 @@ class Scheduler:
         _before_fire()
         if plan.skipped or not plan.fire:
             await self._store.write(_record, row, plan, None if plan.fire else advance, now)
-            if not plan.fire:
-                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                done.set_result(None)
-                return done
-        return self._stage(row, snapshot, list(plan.fire), advance, now)
+        if not plan.fire:
+            return True
+        *earlier, last = plan.fire
+        # The timing moves on with the last, once all before it are stored.
+        if earlier and not await self._stage(row, snapshot, earlier, None, now):
+            return False
+        return await self._stage(row, snapshot, [last], advance, now)
 
     def _keep(self, row: JobRow) -> JobSnapshot:
         snapshot = JobSnapshot(row)
@@ -213,30 +247,32 @@ class Scheduler:
             ends=JobStatus.UNSCHEDULED == status != row.status,
         )  # fmt: skip
 
-    def _stage(self, row: JobRow, snapshot: JobSnapshot, fires: list[DueFire], advance: Advance,
-               now: datetime) -> asyncio.Future[None]:  # fmt: skip
+    async def _stage(self, row: JobRow, snapshot: JobSnapshot, fires: list[DueFire],
+                     advance: Advance | None, now: datetime) -> bool:  # fmt: skip
+        """Make these runs; whether the store took them."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        left = len(fires)
+        left, failed = len(fires), False
 
         def one(run: CreateRun, error: Exception | None) -> None:
-            nonlocal left
+            nonlocal left, failed
             left -= 1
             if error is not None:
+                failed = True
                 log.warning("a fire of %s was not stored: %s", row.name, error,
                             extra={"action": "fire_retry", "job": row.name})  # fmt: skip
-            elif run.outcome in (Created.CREATED, Created.WAITING):
+            elif _waits_for_start(run):
                 self._not_started.setdefault(row.key, set()).add(run.key)
             if left == 0 and not done.done():
                 done.set_result(None)
 
-        for index, fire in enumerate(fires):
+        for fire in fires:
             run = self._triggering.new_run(snapshot, trigger=SCHEDULER, now=to_us(now))
             run.principal = NAME
             run.fire_at, run.caught_up = to_us(fire.at), fire.caught_up
-            if index == len(fires) - 1:
-                run.advance = advance
+            run.advance = advance
             self._triggering.stage(run, one)
-        return done
+        await done
+        return not failed
 
     # What runs tell.
 
@@ -270,17 +306,38 @@ class Scheduler:
         )  # fmt: skip
         if timing.next_fire_at is None or timing.next_nominal_at is None:
             return
-        changed = await self._store.write(
-            job_store.set_timing, key=row.key, status=int(timing.status),
-            paused_until=row.paused_until, next_fire_at=to_us(timing.next_fire_at),
-            next_nominal_at=to_us(timing.next_nominal_at), now=self._clock.now_us(), bump=False,
-        )  # fmt: skip
+        try:
+            changed = await self._store.write(
+                job_store.set_timing, key=row.key, status=int(timing.status),
+                paused_until=row.paused_until, next_fire_at=to_us(timing.next_fire_at),
+                next_nominal_at=to_us(timing.next_nominal_at), now=self._clock.now_us(),
+                bump=False, expected_revision=row.revision,
+            )  # fmt: skip
+        except (Aborted, NotFound):
+            # Somebody changed the job meanwhile, and planned it with that.
+            return
         self._hold(changed)
         self._wake.set()
 
 
+def _waits_for_start(run: CreateRun) -> bool:
+    """Whether the next fire of its job would overlap it; one without targets has ended."""
+    made = run.outcome in (Created.CREATED, Created.WAITING)
+    return made and any(not target.skip_reason for target in run.targets)
+
+
 def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance | None, now: datetime) -> None:
     """Write skipped ranges; and where nothing is fired, the job's next instant."""
+    if advance is not None:
+        try:
+            job_store.set_timing(
+                tx, key=row.key, status=advance.status, paused_until=row.paused_until,
+                next_fire_at=advance.next_fire_at, next_nominal_at=advance.next_nominal_at,
+                now=to_us(now), bump=False, expected_revision=row.revision,
+            )  # fmt: skip
+        except (Aborted, NotFound):
+            # Changed or deleted meanwhile: it is read again.
+            return
     fired = plan.fire[0].at if plan.fire else None
     record_skips(
         tx,
@@ -288,17 +345,7 @@ def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance | None, now: 
               apart=fired is not None and s.first > fired)
          for s in plan.skipped],
     )  # fmt: skip
-    if advance is None:
-        return
-    try:
-        job_store.set_timing(
-            tx, key=row.key, status=advance.status, paused_until=row.paused_until,
-            next_fire_at=advance.next_fire_at, next_nominal_at=advance.next_nominal_at,
-            now=to_us(now), bump=False,
-        )  # fmt: skip
-    except KronforceError:
-        return
-    if advance.ends:
+    if advance is not None and advance.ends:
         event = NewEvent(kind="job.unscheduled", severity=1, at=to_us(now),
                          message=f"{row.name} fires no more by itself", actor=NAME, job_id=row.id,
                          job_name=row.name, group_name=row.group_name)  # fmt: skip

@@ -14,6 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from kronforce.store.database import Tx
+from kronforce.store.hot.admission import Slots
+from kronforce.store.hot.commands import Limit
 from kronforce.store.jobs import JobRow, jobs_by_keys
 from kronforce.store.state_filter import IS_HELD, IS_WAITING, in_phase
 from kronforce.store.tables import (
@@ -308,6 +310,14 @@ def recount_slots(tx: Tx) -> list[tuple[int, str, int, int]]:
                 .values(active=right[0], waiting=right[1], scheduled_waiting=right[2])
             )
     return wrong
+
+
+def admit_waiting(tx: Tx, job_key: int, limit: Limit) -> list[int]:
+    """Let in what waits although there is room; the run keys."""
+    found = Slots(tx, [job_key])
+    admitted = found.let_in((job_key, limit.key), limit)
+    found.save()
+    return admitted
 
 
 def _slots_in_use(tx: Tx) -> dict[tuple[int, str], tuple[int, int, int]]:

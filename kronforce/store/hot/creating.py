@@ -60,6 +60,11 @@ def check_definitions(tx: Tx, creates: Sequence[CreateRun]) -> None:
     for run in creates:
         if run.outcome is Created.CREATED and current.get(run.job.key) != run.job.revision:
             run.outcome = Created.STALE
+    stale = {run.id for run in creates if run.outcome is Created.STALE}
+    for run in creates:
+        if run.outcome in (Created.REPLAYED, Created.REUSED) and run.resource_id in stale:
+            # A copy in this batch of one that makes no run: it is tried again with it.
+            run.outcome = Created.STALE
 
 
 def forget_refused_requests(tx: Tx, creates: Sequence[CreateRun]) -> None:

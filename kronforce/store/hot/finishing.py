@@ -115,12 +115,14 @@ def _read_back(tx: Tx, finishes: list[Finish]) -> None:
 
 def release_slots(tx: Tx, ended: Sequence[Finish], slots: Slots) -> None:
     """Runs that ended give back what they held, and the waiting are let in."""
-    limited = [f for f in ended if f.live.run.admission in (Admission.ACTIVE, Admission.WAITING)]
+    # Not what memory knows: a waiting run may have been let in since it was read.
+    stored = dict(tx.look_up(st.RUN_ADMISSIONS, [finish.live.run.key for finish in ended]))
+    limited = [f for f in ended if stored[f.live.run.key] in (Admission.ACTIVE, Admission.WAITING)]
     tx.run(st.RELEASE_RUN, [(finish.live.run.key,) for finish in limited])
     for finish in limited:
         run = finish.live.run
         slot_id = (run.job.key, run.slot_key)
-        slots.give_back(slot_id, run.admission, run.trigger)
+        slots.give_back(slot_id, stored[run.key], run.trigger)
         finish.admitted = slots.let_in(slot_id, run.job.limit_of(run.slot_key))
 
 
