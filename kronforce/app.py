@@ -13,8 +13,9 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
@@ -81,9 +82,17 @@ def run(config: Config, *, built_in_agent: bool = False) -> None:
     data_dir.prepare(config.data_dir)
     with (
         data_dir.held(config.data_dir),
+        _database_file_held(config),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_serve(config, built_in_agent))
+
+
+def _database_file_held(config: Config) -> AbstractContextManager[None]:
+    """PostgreSQL has a lock of its own (`controller_lock`)."""
+    if not config.sqlite:
+        return nullcontext()
+    return data_dir.database_held(Path(config.db))
 
 
 async def _serve(config: Config, built_in_agent: bool) -> None:

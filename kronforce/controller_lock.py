@@ -1,7 +1,7 @@
 """Being the database's one controller, and noticing when that is over.
 
 On PostgreSQL this is an advisory lock on a connection of its own; on SQLite
-the data folder's lock file does it. A database that was away is found again
+a lock file beside the database does it (`data_dir`). A database that was away is found again
 and the lock taken anew; if another controller was quicker, this one stops.
 """
 

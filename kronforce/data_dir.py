@@ -78,13 +78,33 @@ def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold the folder for this process. Raises CannotStart if another one has it."""
-    path = folder / LOCK
+    with _locked(folder / LOCK, folder, "--data-dir"):
+        yield
+
+
+@contextmanager
+def database_held(file: Path) -> Iterator[None]:
+    """The same for a SQLite file, which several folders' controllers may be told to use."""
+    file, way_out = file.resolve(), "choose another file with --db or KRONFORCE_DB"
+    if (kind := file_system(file.parent)) in NETWORK:
+        raise CannotStart(
+            f"the database {file} is on a network file system ({kind}), where neither locks nor"
+            f" fsync can be trusted; {way_out}"
+        )
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise CannotStart(f"cannot write to the folder of the database {file}; {way_out}")
+    with _locked(file.with_name(file.name + ".lock"), file, "--db"):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, what: Path, flag: str) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise CannotStart(_in_use(folder, _pid_in(handle))) from error
+            raise CannotStart(_in_use(what, _pid_in(handle), flag)) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -97,11 +117,11 @@ def _pid_in(handle: int) -> str:
     return os.pread(handle, 32, 0).decode(errors="replace").strip()
 
 
-def _in_use(folder: Path, pid: str) -> str:
+def _in_use(what: Path, pid: str, flag: str) -> str:
     who = f"process {pid}" if pid else "another process"
     return (
-        f"{who} is the controller of {folder}: use that one (kronforce status), stop it"
-        f"{f' (kill {pid})' if pid else ''}, or choose another folder with --data-dir"
+        f"{who} is the controller of {what}: use that one (kronforce status), stop it"
+        f"{f' (kill {pid})' if pid else ''}, or choose another one with {flag}"
     )
 
 

@@ -212,7 +212,7 @@ class ControllerLock:
 def take_controller_lock(engine: sa.Engine) -> ControllerLock | None:
     """Become the only controller on a PostgreSQL database. Raises ControllerRunningError.
 
-    None on SQLite, where a lock file in the data folder does this.
+    None on SQLite, where a lock file beside the database does this.
     """
     if engine.dialect.name == "sqlite":
         return None

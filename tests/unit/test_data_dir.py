@@ -55,6 +55,28 @@ def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path: Path) ->
         pass
 
 
+def test_a_second_folder_is_refused_the_same_database_file(tmp_path: Path) -> None:
+    (tmp_path / "other").symlink_to(tmp_path)
+    with (
+        data_dir.database_held(tmp_path / "kronforce.db"),
+        pytest.raises(CannotStart, match=r"controller of .*kronforce\.db: .*--db"),
+        data_dir.database_held(tmp_path / "other" / "kronforce.db"),
+    ):
+        pass
+    with data_dir.database_held(tmp_path / "kronforce.db"):
+        pass
+
+
+def test_a_database_in_a_folder_that_is_not_there_is_refused_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    with (
+        pytest.raises(CannotStart, match="--db"),
+        data_dir.database_held(tmp_path / "none" / "kronforce.db"),
+    ):
+        pass
+
+
 def test_the_endpoint_is_there_while_the_controller_is(tmp_path: Path) -> None:
     with data_dir.endpoint(tmp_path, address="127.0.0.1:5", tls=True, ca_file="/ca.pem"):
         path = tmp_path / "endpoint.json"
