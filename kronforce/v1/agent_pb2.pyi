@@ -33,7 +33,9 @@ class _AgentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentState
     AGENT_STATE_OFFLINE: _AgentState.ValueType  # 2
     """It has no session."""
     AGENT_STATE_DRAINING: _AgentState.ValueType  # 3
-    """It finishes what it has and gets nothing new, connected or not."""
+    """An admin drained it: it finishes what it has and gets nothing new,
+    connected or not.
+    """
 
 class AgentState(_AgentState, metaclass=_AgentStateEnumTypeWrapper):
     """Whether an agent can be given work."""
@@ -45,7 +47,9 @@ AGENT_STATE_ONLINE: AgentState.ValueType  # 1
 AGENT_STATE_OFFLINE: AgentState.ValueType  # 2
 """It has no session."""
 AGENT_STATE_DRAINING: AgentState.ValueType  # 3
-"""It finishes what it has and gets nothing new, connected or not."""
+"""An admin drained it: it finishes what it has and gets nothing new,
+connected or not.
+"""
 Global___AgentState: _TypeAlias = AgentState  # noqa: Y015
 
 class _AgentType:
@@ -59,7 +63,9 @@ class _AgentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentType.V
     AGENT_TYPE_STANDARD: _AgentType.ValueType  # 1
     """Holds the streams of `AgentService`."""
     AGENT_TYPE_CUSTOM: _AgentType.ValueType  # 2
-    """Polls and calls back with the unary methods."""
+    """Polls and calls back with the unary methods, which this version does not
+    serve yet.
+    """
 
 class AgentType(_AgentType, metaclass=_AgentTypeEnumTypeWrapper):
     """Which protocol an agent speaks."""
@@ -69,13 +75,15 @@ AGENT_TYPE_UNSPECIFIED: AgentType.ValueType  # 0
 AGENT_TYPE_STANDARD: AgentType.ValueType  # 1
 """Holds the streams of `AgentService`."""
 AGENT_TYPE_CUSTOM: AgentType.ValueType  # 2
-"""Polls and calls back with the unary methods."""
+"""Polls and calls back with the unary methods, which this version does not
+serve yet.
+"""
 Global___AgentType: _TypeAlias = AgentType  # noqa: Y015
 
 @_typing.final
 class AgentFacts(_message.Message):
     """What an agent says of its host. Facts, not grants: labels and tags are
-    fixed at enrolment or by an admin.
+    fixed at enrolment or by an admin. Texts have at most 255 characters.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -166,15 +174,17 @@ class Agent(_message.Message):
     id: _builtins.str
     """Server-made id (UUIDv7)."""
     name: _builtins.str
-    """Unique, 1–100 characters."""
+    """Unique, 1–100 characters; otherwise as `Job.name`."""
     agent_type: Global___AgentType.ValueType
     """Which protocol it speaks."""
     state: Global___AgentState.ValueType
     """Whether it can be given work."""
     slots: _builtins.int
-    """Executions it runs at a time."""
+    """Executions it runs at a time, as its last hello said; before that as it
+    was enrolled with.
+    """
     running: _builtins.int
-    """Executions it holds now."""
+    """Executions it holds now, or held when it went offline."""
     built_in: _builtins.bool
     """Whether it is the controller's own."""
     clock_skew_ms: _builtins.int
@@ -205,7 +215,7 @@ class Agent(_message.Message):
 
     @_builtins.property
     def last_seen_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last heard."""
+        """When it was last heard, to within 20 s. Unset: never."""
 
     @_builtins.property
     def disconnected_at(self) -> _timestamp_pb2.Timestamp:

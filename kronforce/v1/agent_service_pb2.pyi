@@ -5,35 +5,70 @@ The agent protocol, and what people do with agents.
 
 An agent in any language is a client of this service. In short:
 
-  1. RegisterAgent with a join token gives an id and a credential, once.
+  1. RegisterAgent with a join token gives an id and a credential, once;
+     keep both.
   2. Connect (with `authorization: Bearer <credential>`): the first frame
      up holds one `hello`, with an inventory of every execution that is
      running here or has ended here without an acknowledged result. The
-     first frame down holds `welcome`; for each item of the inventory
-     follows `acknowledge` (known, or its result is stored) or `revoke`
-     (end it, then say so with a result).
+     first frame down begins with `welcome`; then follows for each item of
+     the inventory: `acknowledge` of kind HELD (it is yours, go on), the
+     same `assignment` again (it was accepted and never started: start it),
+     `revoke` (end it, forget it), or nothing yet (a result that nobody waits
+     for: it is acknowledged when it comes). What the controller knows and
+     the inventory lacks is offered again if it had not been accepted, and
+     ends `lost`/`agent_restarted` if it had.
   3. Down comes `assignment`. Answer `accepted` once it is safe on your
      disk, before you start it, or `rejected`. Starting is idempotent by
-     (execution id, fence): the same assignment may come again.
+     (execution id, fence): the same assignment may come again, and one that
+     is held already is not started twice. After 30 s without an answer it
+     is revoked, after 60 s the session is closed.
   4. Output goes up in StreamOutput, or up to 16 KiB of it in the result.
   5. `result` goes up once it is safe on your disk, with the final offset
-     of each stream, and again after each reconnect until `acknowledge`
-     for it comes down. Keep it until then.
+     of each stream, and again after each reconnect (as a FINISHED item of
+     the inventory, then as `result`) until `acknowledge` of kind RESULT for
+     it comes down. Keep the result and all output that is not acknowledged
+     until then: the controller takes the result once output is stored to
+     the final offsets, and writes a gap if none comes for 30 s while the
+     session lives. Its slot is free for new work as soon as the controller
+     has the result, before it is acknowledged. After the acknowledgement
+     forget the execution; a report of it may still come again from a copy
+     of yours and changes nothing.
   6. `heartbeat` both ways every `heartbeat_secs`; a session that is silent
-     for `lease_secs` is taken for dead, by either side: the controller
-     shows its executions as unreachable, the agent connects again.
+     for `lease_secs` is taken for dead, by either side (any frame on either
+     stream counts): the controller shows its executions as unreachable, the
+     agent connects again after a random 0.5–5 s. Tasks run on meanwhile.
+     What the agent holds ends `lost` only when it stays away longer than
+     its job's `lost_after_secs`.
+  7. `cancel` may come at any time after the assignment: TERM, grace, KILL
+     of everything the task started, then a result as usual. A task that
+     ended well all the same is reported as `succeeded`. One that is not held
+     is ignored.
+
+The stream ends with an error when it must not go on: BAD_KEY (the
+credential was revoked, or the agent removed: stop), SESSION_TAKEN (another
+process of this agent holds the session: try again after the lease),
+PROTOCOL_VERSION, PROTOCOL_VIOLATION and INVALID_FIELD (a mistake in the
+agent), UNAVAILABLE (stopping, or the store is away: try again).
+
+A frame down holds at most 1,024 messages and stays below 4 MiB, a frame up
+must stay below 4 MiB.
 
 Every report names the fence of its assignment. A report under another
 fence is kept as evidence, acknowledged, and changes nothing.
 
 What was written to an agent's stream may have started. It is offered to
-another agent, under a new fence, only when this agent rejected it or came
-back without it in its inventory. Drop what you have not yet recorded when
-the stream ends, then build the inventory.
+another agent, under a new fence, only when this agent rejected it as BUSY
+or REVOKED, or came back without it in its inventory before it had accepted
+it. Drop what you have not yet recorded when the stream ends, then build the
+inventory.
 
 Unknown fields and arms are ignored, but an assignment that cannot be
 understood is answered `rejected` with reason `UNSUPPORTED`: execution id
 and fence stand outside the union for that.
+
+The unary twins for agents that cannot hold a stream (PullAssignment,
+Heartbeat, AppendOutput, FinishExecution) answer UNIMPLEMENTED in this
+version; what they will mean is written down so that it does not change.
 """
 
 from collections import abc as _abc
@@ -68,7 +103,9 @@ class _AgentFeatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentFea
     AGENT_FEATURE_UNSPECIFIED: _AgentFeature.ValueType  # 0
     """Not set."""
     AGENT_FEATURE_REDACTION: _AgentFeature.ValueType  # 1
-    """Masks secrets where bytes are read; without it the controller does."""
+    """Masks secrets where bytes are read. In this version no assignment carries
+    secrets.
+    """
     AGENT_FEATURE_REATTACH: _AgentFeature.ValueType  # 2
     """Processes outlive the agent and are found again after its restart."""
 
@@ -78,7 +115,9 @@ class AgentFeature(_AgentFeature, metaclass=_AgentFeatureEnumTypeWrapper):
 AGENT_FEATURE_UNSPECIFIED: AgentFeature.ValueType  # 0
 """Not set."""
 AGENT_FEATURE_REDACTION: AgentFeature.ValueType  # 1
-"""Masks secrets where bytes are read; without it the controller does."""
+"""Masks secrets where bytes are read. In this version no assignment carries
+secrets.
+"""
 AGENT_FEATURE_REATTACH: AgentFeature.ValueType  # 2
 """Processes outlive the agent and are found again after its restart."""
 Global___AgentFeature: _TypeAlias = AgentFeature  # noqa: Y015
@@ -124,13 +163,19 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     REJECT_REASON_UNSPECIFIED: _RejectReason.ValueType  # 0
     """Not set."""
     REJECT_REASON_BUSY: _RejectReason.ValueType  # 1
-    """No free slot, draining, or stopping: offer it elsewhere."""
+    """No free slot, draining, or stopping: it is offered again, to whoever is
+    free; this agent gets nothing new for a second.
+    """
     REJECT_REASON_UNSUPPORTED: _RejectReason.ValueType  # 2
-    """This agent cannot run this task type or understand this assignment."""
+    """This agent cannot run this task type or understand this assignment: the
+    execution ends `failed`/`unsupported`, with the message.
+    """
     REJECT_REASON_REVOKED: _RejectReason.ValueType  # 3
-    """It was revoked before it was started."""
+    """It was revoked before it was started: it is offered again, or ends
+    `cancelled` if that was asked for.
+    """
     REJECT_REASON_POLICY: _RejectReason.ValueType  # 4
-    """The agent's own policy forbids it."""
+    """The agent's own policy forbids it: ends as with UNSUPPORTED."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
     """Why an assignment was not started."""
@@ -138,13 +183,19 @@ class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
 REJECT_REASON_UNSPECIFIED: RejectReason.ValueType  # 0
 """Not set."""
 REJECT_REASON_BUSY: RejectReason.ValueType  # 1
-"""No free slot, draining, or stopping: offer it elsewhere."""
+"""No free slot, draining, or stopping: it is offered again, to whoever is
+free; this agent gets nothing new for a second.
+"""
 REJECT_REASON_UNSUPPORTED: RejectReason.ValueType  # 2
-"""This agent cannot run this task type or understand this assignment."""
+"""This agent cannot run this task type or understand this assignment: the
+execution ends `failed`/`unsupported`, with the message.
+"""
 REJECT_REASON_REVOKED: RejectReason.ValueType  # 3
-"""It was revoked before it was started."""
+"""It was revoked before it was started: it is offered again, or ends
+`cancelled` if that was asked for.
+"""
 REJECT_REASON_POLICY: RejectReason.ValueType  # 4
-"""The agent's own policy forbids it."""
+"""The agent's own policy forbids it: ends as with UNSUPPORTED."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 class _AcknowledgeKind:
@@ -158,7 +209,9 @@ class _AcknowledgeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ackno
     ACKNOWLEDGE_KIND_HELD: _AcknowledgeKind.ValueType  # 1
     """The execution is known to be this agent's; answers an inventory item."""
     ACKNOWLEDGE_KIND_RESULT: _AcknowledgeKind.ValueType  # 2
-    """The result is stored, or its fence is stale: forget the execution."""
+    """The result is stored, or its fence is stale, or nobody knows it: forget
+    the execution, its result and its output.
+    """
 
 class AcknowledgeKind(_AcknowledgeKind, metaclass=_AcknowledgeKindEnumTypeWrapper):
     """What an acknowledgement is for."""
@@ -168,7 +221,9 @@ ACKNOWLEDGE_KIND_UNSPECIFIED: AcknowledgeKind.ValueType  # 0
 ACKNOWLEDGE_KIND_HELD: AcknowledgeKind.ValueType  # 1
 """The execution is known to be this agent's; answers an inventory item."""
 ACKNOWLEDGE_KIND_RESULT: AcknowledgeKind.ValueType  # 2
-"""The result is stored, or its fence is stale: forget the execution."""
+"""The result is stored, or its fence is stale, or nobody knows it: forget
+the execution, its result and its output.
+"""
 Global___AcknowledgeKind: _TypeAlias = AcknowledgeKind  # noqa: Y015
 
 @_typing.final
@@ -271,11 +326,11 @@ class AgentMessage(_message.Message):
 
     @_builtins.property
     def dispatched(self) -> Global___Dispatched:
-        """The task handed its work to a far end."""
+        """The task handed its work to a far end. Ignored in this version."""
 
     @_builtins.property
     def need_input(self) -> Global___NeedInput:
-        """The task waits for a person's input."""
+        """The task waits for a person's input. Ignored in this version."""
 
     @_builtins.property
     def drain(self) -> Global___AgentDrain:
@@ -348,9 +403,10 @@ class ControllerMessage(_message.Message):
 
     @_builtins.property
     def revoke(self) -> Global___Revoke:
-        """The execution is not yours any more: end it without a report, or with
-        one that is kept as evidence. Answer `rejected` with reason `REVOKED`
-        if it was never started.
+        """The execution is not yours any more. If it was never started, answer
+        `rejected` with reason `REVOKED`. Otherwise end it as `cancel` would,
+        at once; a result of it is acknowledged, and kept as evidence where its
+        fence is stale.
         """
 
     @_builtins.property
@@ -367,7 +423,7 @@ class ControllerMessage(_message.Message):
 
     @_builtins.property
     def task_types(self) -> Global___TaskTypes:
-        """The task types that an admin gave this agent."""
+        """The task types that an admin gave this agent. Not sent in this version."""
 
     def __init__(
         self,
@@ -414,7 +470,7 @@ class Hello(_message.Message):
     PROTOCOL_VERSION.
     """
     agent_id: _builtins.str
-    """The agent's id, as RegisterAgent gave it."""
+    """The agent's id, as RegisterAgent gave it. Empty: the credential's."""
     boot_id: _builtins.str
     """Drawn anew whenever running tasks cannot have survived: when the launcher
     (or an agent without one) starts. 16–64 characters.
@@ -431,7 +487,9 @@ class Hello(_message.Message):
 
     @_builtins.property
     def task_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Task types it can run, by arm name of `Task`."""
+        """Task types it can run, by arm name of `Task`. Others are never assigned
+        to it.
+        """
 
     @_builtins.property
     def inventory(self) -> Global___Inventory:
@@ -472,7 +530,7 @@ class Inventory(_message.Message):
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___InventoryItem]:
         """Every execution that is recorded here and whose result was not
-        acknowledged.
+        acknowledged; at most 100,000.
         """
 
     def __init__(
@@ -506,7 +564,7 @@ class InventoryItem(_message.Message):
     """Where it stands."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was started."""
+        """When it was started. Unset: it was not."""
 
     def __init__(
         self,
@@ -533,7 +591,9 @@ class AgentHeartbeat(_message.Message):
     HELD_COUNT_FIELD_NUMBER: _builtins.int
     HELD_HASH_FIELD_NUMBER: _builtins.int
     held_count: _builtins.int
-    """How many executions it holds."""
+    """How many executions it holds: those it was assigned and did not reject,
+    until their result is acknowledged.
+    """
     held_hash: _builtins.int
     """XOR over them of the first 8 bytes, big-endian, of SHA-256 of
     "<execution id>:<fence>". The controller compares count and hash, and
@@ -581,7 +641,7 @@ class Rejected(_message.Message):
     reason: Global___RejectReason.ValueType
     """Why."""
     message: _builtins.str
-    """For people."""
+    """For people; the first 1,000 characters are kept."""
     def __init__(
         self,
         *,
@@ -615,20 +675,23 @@ class Result(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     KILLED_PROCESSES_FIELD_NUMBER: _builtins.int
     state: _execution_pb2.ExecutionState.ValueType
-    """succeeded, failed, timed_out, cancelled or lost."""
+    """succeeded, failed, timed_out, cancelled or lost; anything else counts as
+    failed. A `failed` that comes after a `cancel` ends `cancelled`.
+    """
     state_reason: _builtins.str
-    """A word for programs: `exit_code`, `signal`, `start_failed`,
-    `launcher_died`… Empty: `state` says it all.
+    """A word for programs: `exit_code`, `signal`, `start_failed`. Of `lost`:
+    `launcher_died`, `agent_restarted`, otherwise `agent_lost`. Empty: `state`
+    says it all.
     """
     message: _builtins.str
-    """One line for people."""
+    """One line for people; the first 1,000 characters are kept."""
     exit_code: _builtins.int
     """Its exit code. Unset: it has none."""
     signal: _builtins.int
     """The signal that ended it. 0: none."""
     stdout_bytes: _builtins.int
-    """Final offset of standard output. The result is taken when output is
-    stored to here.
+    """Final offset of standard output, what is in `output` included. The result
+    is taken when output is stored to here.
     """
     stderr_bytes: _builtins.int
     """Final offset of standard error."""
@@ -644,13 +707,14 @@ class Result(_message.Message):
 
     @_builtins.property
     def output(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.OutputChunk]:
-        """Output that was not sent in StreamOutput, at most 16 KiB, up to the final
-        offsets.
+        """The end of the output, as far as it was not sent in StreamOutput: at most
+        16 KiB, contiguous up to the final offsets, each chunk with its offset and
+        sequence as on the stream. A short task needs no output stream.
         """
 
     @_builtins.property
     def outputs(self) -> _struct_pb2.Struct:
-        """Structured results."""
+        """Structured results; bounded by the frame."""
 
     def __init__(
         self,
@@ -733,7 +797,7 @@ class AgentDrain(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
-    """True: none."""
+    """True: none. Lasts until it says otherwise or the session ends."""
     reason: _builtins.str
     """Why."""
     def __init__(
@@ -772,7 +836,9 @@ class Welcome(_message.Message):
     lease_secs: _builtins.int
     """Silence for this long ends the session, seconds."""
     initial_credit_bytes: _builtins.int
-    """Output that may be sent before any credit comes, bytes per execution."""
+    """Output that may be sent before any credit comes, bytes per execution and
+    session.
+    """
     controller_version: _builtins.str
     """The controller's version."""
     draining: _builtins.bool
@@ -843,9 +909,13 @@ class Assignment(_message.Message):
     run_as: _builtins.str
     """Operating-system user for process tasks. Empty: the agent's own."""
     resume_ref: _builtins.str
-    """Where to go on with work that a far end has. Empty: start."""
+    """Where to go on with work that a far end has. Empty: start. Always empty in
+    this version.
+    """
     expected_boot_id: _builtins.str
-    """Start it only if the agent's boot id is this one. Empty: any."""
+    """Start it only if the agent's boot id is this one, otherwise reject it as
+    REVOKED. Empty: any, which in this version is always so.
+    """
     trigger: _run_pb2.Trigger.ValueType
     """What started the run."""
     @_builtins.property
@@ -855,7 +925,8 @@ class Assignment(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """What remains of the attempt's time. Unset: no limit. Count it on a
-        monotonic clock from the start of the task.
+        monotonic clock from the start of the task; then TERM, grace, KILL, and
+        report `timed_out`.
         """
 
     @_builtins.property
@@ -1036,7 +1107,9 @@ class StreamOutputRequest(_message.Message):
     """The session's id from `welcome`; in the first frame of the stream."""
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionOutput]:
-        """Output of executions, in each one's order of sequence."""
+        """Output of executions, in each one's order of sequence. A frame stays below
+        4 MiB.
+        """
 
     def __init__(
         self,
@@ -1067,7 +1140,11 @@ class ExecutionOutput(_message.Message):
     """The fence under which it was assigned."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.OutputChunk]:
-        """Its chunks; each with its `sequence`."""
+        """Its chunks, each with its stream, offset, data (or gap) and `sequence`. What
+        repeats is dropped; an offset that skips bytes makes a gap that cannot be
+        filled afterwards; an offset below what is known is cut. Under a stale
+        fence all of it is acknowledged and forgotten.
+        """
 
     def __init__(
         self,
@@ -1124,7 +1201,11 @@ class OutputProgress(_message.Message):
     on the next session's stream.
     """
     credit_bytes: _builtins.int
-    """Further bytes that may be sent. With none left, stop reading the task."""
+    """Further bytes of data that may be sent, on top of what is left. With none
+    left, stop reading the task: it is slowed and nothing is lost. A single
+    chunk of up to 1 MiB may overdraw the credit, which is then negative until
+    more comes. None comes while the store is away or disk is short.
+    """
     def __init__(
         self,
         *,
@@ -1177,9 +1258,13 @@ class RegisterAgentRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Unique, 1–100 characters. Required."""
+    """Unique, 1–100 characters; otherwise as `Job.name`. Required; with a
+    credential, that agent's.
+    """
     hostname: _builtins.str
-    """Host name, as the documented JSON has it."""
+    """Host name, as the documented JSON has it; at most 255 characters. Used
+    where `facts.hostname` is empty.
+    """
     address: _builtins.str
     """Not used; the documented JSON has it."""
     port: _builtins.int
@@ -1189,14 +1274,20 @@ class RegisterAgentRequest(_message.Message):
     join_token: _builtins.str
     """`kfj_<id>.<secret>`. Empty: the call's own key or credential counts."""
     slots: _builtins.int
-    """Executions it can run at a time. Default 1 for custom agents."""
+    """Executions it can run at a time, up to 10,000. Default 1 for custom agents;
+    of others each hello tells.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Words that targets may name; fixed by this call."""
+        """Words that targets may name, on top of the token's; see `Job.tags`. Fixed
+        at enrolment: ignored with a credential.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Pairs for selectors; fixed by this call."""
+        """Pairs for selectors; see `Job.labels`. The token's win. Fixed at enrolment:
+        ignored with a credential.
+        """
 
     @_builtins.property
     def facts(self) -> _agent_pb2.AgentFacts:
@@ -1240,7 +1331,7 @@ class RegisterAgentResponse(_message.Message):
     stays.
     """
     heartbeat_interval_secs: _builtins.int
-    """Send a heartbeat this often, seconds."""
+    """Send a heartbeat this often, seconds; `welcome` tells agents with a stream."""
     def __init__(
         self,
         *,
@@ -1503,11 +1594,11 @@ class CreateJoinTokenRequest(_message.Message):
     """How long it is good for, seconds, 60–2,592,000. Default 3,600."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Tags that every agent gets which enrols with it."""
+        """Tags that every agent gets which enrols with it; see `Job.tags`."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Labels that every agent gets which enrols with it."""
+        """Labels that every agent gets which enrols with it; see `Job.labels`."""
 
     def __init__(
         self,

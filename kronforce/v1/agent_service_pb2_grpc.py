@@ -104,8 +104,9 @@ class AgentServiceServicer(object):
 
     def Connect(self, request_iterator, context):
         """An agent's session: dispatch, acceptance, heartbeat, results, cancel. One
-        stream per agent; the same `boot_id` takes over at once, another waits
-        until the older session's lease ends. Needs the agent's credential.
+        stream per agent: one with the same `boot_id` takes over at once, one with
+        another is refused with SESSION_TAKEN until the older session has ended.
+        Needs the agent's own credential; a key is refused with ROLE_FORBIDS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +114,9 @@ class AgentServiceServicer(object):
 
     def StreamOutput(self, request_iterator, context):
         """An agent's output, apart from its session so that a flood of output never
-        delays a dispatch. Opens with the session's id.
+        delays a dispatch. Opens with the session's id; any other is refused with
+        PROTOCOL_VIOLATION. If it ends while the session lives, open it again and
+        send what is not acknowledged. It ends with its session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,8 +124,13 @@ class AgentServiceServicer(object):
 
     def RegisterAgent(self, request, context):
         """Enrols an agent: a join token, or a key with the role `agent`, becomes an
-        agent id and its credential. With a credential, updates the facts. A name
-        that is known is refused unless the same key or credential registered it.
+        agent id and its credential. With an agent's credential, updates that
+        agent's facts and slots.
+
+        A name that is known is refused with NAME_TAKEN, unless the same key
+        enrolled it (a restart: it gets a new credential, the old one is void) or
+        the same token did and the agent never connected (the reply was lost; no
+        use of the token is spent).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +138,8 @@ class AgentServiceServicer(object):
 
     def PullAssignment(self, request, context):
         """For agents that cannot hold a stream: waits for work. The call counts as
-        a heartbeat. Two calls never get the same work.
+        a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
+        version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +147,7 @@ class AgentServiceServicer(object):
 
     def Heartbeat(self, request, context):
         """For agents that cannot hold a stream: says that the agent lives, and
-        hears which of its executions are to end.
+        hears which of its executions are to end. UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,7 +155,8 @@ class AgentServiceServicer(object):
 
     def AppendOutput(self, request, context):
         """For agents that cannot hold a stream: stores output of an execution that
-        runs. Repeating what is stored already changes nothing.
+        runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
+        this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,7 +164,7 @@ class AgentServiceServicer(object):
 
     def FinishExecution(self, request, context):
         """For agents that cannot hold a stream: reports how an execution ended.
-        Repeating it changes nothing.
+        Repeating it changes nothing. UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,7 +200,8 @@ class AgentServiceServicer(object):
 
     def DeleteAgent(self, request, context):
         """Removes an agent: its credential and session end at once, and what it
-        held ends `lost` after `lost_after_secs`.
+        held ends `lost` after `lost_after_secs`. Its name is free again; it is
+        another agent then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,35 +5,70 @@ The agent protocol, and what people do with agents.
 
 An agent in any language is a client of this service. In short:
 
-  1. RegisterAgent with a join token gives an id and a credential, once.
+  1. RegisterAgent with a join token gives an id and a credential, once;
+     keep both.
   2. Connect (with `authorization: Bearer <credential>`): the first frame
      up holds one `hello`, with an inventory of every execution that is
      running here or has ended here without an acknowledged result. The
-     first frame down holds `welcome`; for each item of the inventory
-     follows `acknowledge` (known, or its result is stored) or `revoke`
-     (end it, then say so with a result).
+     first frame down begins with `welcome`; then follows for each item of
+     the inventory: `acknowledge` of kind HELD (it is yours, go on), the
+     same `assignment` again (it was accepted and never started: start it),
+     `revoke` (end it, forget it), or nothing yet (a result that nobody waits
+     for: it is acknowledged when it comes). What the controller knows and
+     the inventory lacks is offered again if it had not been accepted, and
+     ends `lost`/`agent_restarted` if it had.
   3. Down comes `assignment`. Answer `accepted` once it is safe on your
      disk, before you start it, or `rejected`. Starting is idempotent by
-     (execution id, fence): the same assignment may come again.
+     (execution id, fence): the same assignment may come again, and one that
+     is held already is not started twice. After 30 s without an answer it
+     is revoked, after 60 s the session is closed.
   4. Output goes up in StreamOutput, or up to 16 KiB of it in the result.
   5. `result` goes up once it is safe on your disk, with the final offset
-     of each stream, and again after each reconnect until `acknowledge`
-     for it comes down. Keep it until then.
+     of each stream, and again after each reconnect (as a FINISHED item of
+     the inventory, then as `result`) until `acknowledge` of kind RESULT for
+     it comes down. Keep the result and all output that is not acknowledged
+     until then: the controller takes the result once output is stored to
+     the final offsets, and writes a gap if none comes for 30 s while the
+     session lives. Its slot is free for new work as soon as the controller
+     has the result, before it is acknowledged. After the acknowledgement
+     forget the execution; a report of it may still come again from a copy
+     of yours and changes nothing.
   6. `heartbeat` both ways every `heartbeat_secs`; a session that is silent
-     for `lease_secs` is taken for dead, by either side: the controller
-     shows its executions as unreachable, the agent connects again.
+     for `lease_secs` is taken for dead, by either side (any frame on either
+     stream counts): the controller shows its executions as unreachable, the
+     agent connects again after a random 0.5–5 s. Tasks run on meanwhile.
+     What the agent holds ends `lost` only when it stays away longer than
+     its job's `lost_after_secs`.
+  7. `cancel` may come at any time after the assignment: TERM, grace, KILL
+     of everything the task started, then a result as usual. A task that
+     ended well all the same is reported as `succeeded`. One that is not held
+     is ignored.
+
+The stream ends with an error when it must not go on: BAD_KEY (the
+credential was revoked, or the agent removed: stop), SESSION_TAKEN (another
+process of this agent holds the session: try again after the lease),
+PROTOCOL_VERSION, PROTOCOL_VIOLATION and INVALID_FIELD (a mistake in the
+agent), UNAVAILABLE (stopping, or the store is away: try again).
+
+A frame down holds at most 1,024 messages and stays below 4 MiB, a frame up
+must stay below 4 MiB.
 
 Every report names the fence of its assignment. A report under another
 fence is kept as evidence, acknowledged, and changes nothing.
 
 What was written to an agent's stream may have started. It is offered to
-another agent, under a new fence, only when this agent rejected it or came
-back without it in its inventory. Drop what you have not yet recorded when
-the stream ends, then build the inventory.
+another agent, under a new fence, only when this agent rejected it as BUSY
+or REVOKED, or came back without it in its inventory before it had accepted
+it. Drop what you have not yet recorded when the stream ends, then build the
+inventory.
 
 Unknown fields and arms are ignored, but an assignment that cannot be
 understood is answered `rejected` with reason `UNSUPPORTED`: execution id
 and fence stand outside the union for that.
+
+The unary twins for agents that cannot hold a stream (PullAssignment,
+Heartbeat, AppendOutput, FinishExecution) answer UNIMPLEMENTED in this
+version; what they will mean is written down so that it does not change.
 """
 
 from collections import abc as _abc
@@ -69,33 +104,43 @@ class AgentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     Connect: _grpc.StreamStreamMultiCallable[_agent_service_pb2.ConnectRequest, _agent_service_pb2.ConnectResponse]
     """An agent's session: dispatch, acceptance, heartbeat, results, cancel. One
-    stream per agent; the same `boot_id` takes over at once, another waits
-    until the older session's lease ends. Needs the agent's credential.
+    stream per agent: one with the same `boot_id` takes over at once, one with
+    another is refused with SESSION_TAKEN until the older session has ended.
+    Needs the agent's own credential; a key is refused with ROLE_FORBIDS.
     """
     StreamOutput: _grpc.StreamStreamMultiCallable[_agent_service_pb2.StreamOutputRequest, _agent_service_pb2.StreamOutputResponse]
     """An agent's output, apart from its session so that a flood of output never
-    delays a dispatch. Opens with the session's id.
+    delays a dispatch. Opens with the session's id; any other is refused with
+    PROTOCOL_VIOLATION. If it ends while the session lives, open it again and
+    send what is not acknowledged. It ends with its session.
     """
     RegisterAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterAgentRequest, _agent_service_pb2.RegisterAgentResponse]
     """Enrols an agent: a join token, or a key with the role `agent`, becomes an
-    agent id and its credential. With a credential, updates the facts. A name
-    that is known is refused unless the same key or credential registered it.
+    agent id and its credential. With an agent's credential, updates that
+    agent's facts and slots.
+
+    A name that is known is refused with NAME_TAKEN, unless the same key
+    enrolled it (a restart: it gets a new credential, the old one is void) or
+    the same token did and the agent never connected (the reply was lost; no
+    use of the token is spent).
     """
     PullAssignment: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.PullAssignmentRequest, _agent_service_pb2.PullAssignmentResponse]
     """For agents that cannot hold a stream: waits for work. The call counts as
-    a heartbeat. Two calls never get the same work.
+    a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
+    version.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.HeartbeatRequest, _agent_service_pb2.HeartbeatResponse]
     """For agents that cannot hold a stream: says that the agent lives, and
-    hears which of its executions are to end.
+    hears which of its executions are to end. UNIMPLEMENTED in this version.
     """
     AppendOutput: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.AppendOutputRequest, _agent_service_pb2.AppendOutputResponse]
     """For agents that cannot hold a stream: stores output of an execution that
-    runs. Repeating what is stored already changes nothing.
+    runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
+    this version.
     """
     FinishExecution: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.FinishExecutionRequest, _agent_service_pb2.FinishExecutionResponse]
     """For agents that cannot hold a stream: reports how an execution ended.
-    Repeating it changes nothing.
+    Repeating it changes nothing. UNIMPLEMENTED in this version.
     """
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CreateJoinTokenRequest, _agent_service_pb2.CreateJoinTokenResponse]
     """Makes a token that lets agents enrol."""
@@ -107,7 +152,8 @@ class AgentServiceStub:
     """Stops giving an agent new work, or starts again. What it runs, runs on."""
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]
     """Removes an agent: its credential and session end at once, and what it
-    held ends `lost` after `lost_after_secs`.
+    held ends `lost` after `lost_after_secs`. Its name is free again; it is
+    another agent then.
     """
 
 @_typing.type_check_only
@@ -117,33 +163,43 @@ class AgentServiceAsyncStub(AgentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Connect: _aio.StreamStreamMultiCallable[_agent_service_pb2.ConnectRequest, _agent_service_pb2.ConnectResponse]  # type: ignore[assignment]
     """An agent's session: dispatch, acceptance, heartbeat, results, cancel. One
-    stream per agent; the same `boot_id` takes over at once, another waits
-    until the older session's lease ends. Needs the agent's credential.
+    stream per agent: one with the same `boot_id` takes over at once, one with
+    another is refused with SESSION_TAKEN until the older session has ended.
+    Needs the agent's own credential; a key is refused with ROLE_FORBIDS.
     """
     StreamOutput: _aio.StreamStreamMultiCallable[_agent_service_pb2.StreamOutputRequest, _agent_service_pb2.StreamOutputResponse]  # type: ignore[assignment]
     """An agent's output, apart from its session so that a flood of output never
-    delays a dispatch. Opens with the session's id.
+    delays a dispatch. Opens with the session's id; any other is refused with
+    PROTOCOL_VIOLATION. If it ends while the session lives, open it again and
+    send what is not acknowledged. It ends with its session.
     """
     RegisterAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RegisterAgentRequest, _agent_service_pb2.RegisterAgentResponse]  # type: ignore[assignment]
     """Enrols an agent: a join token, or a key with the role `agent`, becomes an
-    agent id and its credential. With a credential, updates the facts. A name
-    that is known is refused unless the same key or credential registered it.
+    agent id and its credential. With an agent's credential, updates that
+    agent's facts and slots.
+
+    A name that is known is refused with NAME_TAKEN, unless the same key
+    enrolled it (a restart: it gets a new credential, the old one is void) or
+    the same token did and the agent never connected (the reply was lost; no
+    use of the token is spent).
     """
     PullAssignment: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.PullAssignmentRequest, _agent_service_pb2.PullAssignmentResponse]  # type: ignore[assignment]
     """For agents that cannot hold a stream: waits for work. The call counts as
-    a heartbeat. Two calls never get the same work.
+    a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
+    version.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.HeartbeatRequest, _agent_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """For agents that cannot hold a stream: says that the agent lives, and
-    hears which of its executions are to end.
+    hears which of its executions are to end. UNIMPLEMENTED in this version.
     """
     AppendOutput: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.AppendOutputRequest, _agent_service_pb2.AppendOutputResponse]  # type: ignore[assignment]
     """For agents that cannot hold a stream: stores output of an execution that
-    runs. Repeating what is stored already changes nothing.
+    runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
+    this version.
     """
     FinishExecution: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.FinishExecutionRequest, _agent_service_pb2.FinishExecutionResponse]  # type: ignore[assignment]
     """For agents that cannot hold a stream: reports how an execution ended.
-    Repeating it changes nothing.
+    Repeating it changes nothing. UNIMPLEMENTED in this version.
     """
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CreateJoinTokenRequest, _agent_service_pb2.CreateJoinTokenResponse]  # type: ignore[assignment]
     """Makes a token that lets agents enrol."""
@@ -155,7 +211,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Stops giving an agent new work, or starts again. What it runs, runs on."""
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]  # type: ignore[assignment]
     """Removes an agent: its credential and session end at once, and what it
-    held ends `lost` after `lost_after_secs`.
+    held ends `lost` after `lost_after_secs`. Its name is free again; it is
+    another agent then.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -168,8 +225,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.ConnectResponse], _abc.AsyncIterator[_agent_service_pb2.ConnectResponse]]:
         """An agent's session: dispatch, acceptance, heartbeat, results, cancel. One
-        stream per agent; the same `boot_id` takes over at once, another waits
-        until the older session's lease ends. Needs the agent's credential.
+        stream per agent: one with the same `boot_id` takes over at once, one with
+        another is refused with SESSION_TAKEN until the older session has ended.
+        Needs the agent's own credential; a key is refused with ROLE_FORBIDS.
         """
 
     @_abc_1.abstractmethod
@@ -179,7 +237,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.StreamOutputResponse], _abc.AsyncIterator[_agent_service_pb2.StreamOutputResponse]]:
         """An agent's output, apart from its session so that a flood of output never
-        delays a dispatch. Opens with the session's id.
+        delays a dispatch. Opens with the session's id; any other is refused with
+        PROTOCOL_VIOLATION. If it ends while the session lives, open it again and
+        send what is not acknowledged. It ends with its session.
         """
 
     @_abc_1.abstractmethod
@@ -189,8 +249,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RegisterAgentResponse, _abc.Awaitable[_agent_service_pb2.RegisterAgentResponse]]:
         """Enrols an agent: a join token, or a key with the role `agent`, becomes an
-        agent id and its credential. With a credential, updates the facts. A name
-        that is known is refused unless the same key or credential registered it.
+        agent id and its credential. With an agent's credential, updates that
+        agent's facts and slots.
+
+        A name that is known is refused with NAME_TAKEN, unless the same key
+        enrolled it (a restart: it gets a new credential, the old one is void) or
+        the same token did and the agent never connected (the reply was lost; no
+        use of the token is spent).
         """
 
     @_abc_1.abstractmethod
@@ -200,7 +265,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.PullAssignmentResponse, _abc.Awaitable[_agent_service_pb2.PullAssignmentResponse]]:
         """For agents that cannot hold a stream: waits for work. The call counts as
-        a heartbeat. Two calls never get the same work.
+        a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
+        version.
         """
 
     @_abc_1.abstractmethod
@@ -210,7 +276,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.HeartbeatResponse, _abc.Awaitable[_agent_service_pb2.HeartbeatResponse]]:
         """For agents that cannot hold a stream: says that the agent lives, and
-        hears which of its executions are to end.
+        hears which of its executions are to end. UNIMPLEMENTED in this version.
         """
 
     @_abc_1.abstractmethod
@@ -220,7 +286,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.AppendOutputResponse, _abc.Awaitable[_agent_service_pb2.AppendOutputResponse]]:
         """For agents that cannot hold a stream: stores output of an execution that
-        runs. Repeating what is stored already changes nothing.
+        runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
+        this version.
         """
 
     @_abc_1.abstractmethod
@@ -230,7 +297,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.FinishExecutionResponse, _abc.Awaitable[_agent_service_pb2.FinishExecutionResponse]]:
         """For agents that cannot hold a stream: reports how an execution ended.
-        Repeating it changes nothing.
+        Repeating it changes nothing. UNIMPLEMENTED in this version.
         """
 
     @_abc_1.abstractmethod
@@ -272,7 +339,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DeleteAgentResponse, _abc.Awaitable[_agent_service_pb2.DeleteAgentResponse]]:
         """Removes an agent: its credential and session end at once, and what it
-        held ends `lost` after `lost_after_secs`.
+        held ends `lost` after `lost_after_secs`. Its name is free again; it is
+        another agent then.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

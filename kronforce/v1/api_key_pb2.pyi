@@ -29,11 +29,15 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """Not set; refused on create."""
     ROLE_VIEWER: _Role.ValueType  # 1
-    """Reads jobs, runs, executions, agents, events and groups."""
+    """Reads jobs, runs, executions and their output, agents, events, groups and
+    the status.
+    """
     ROLE_OPERATOR: _Role.ValueType  # 2
     """What a viewer may, and creates, changes, triggers and cancels."""
     ROLE_ADMIN: _Role.ValueType  # 3
-    """Everything, keys and agents included; never limited to groups."""
+    """Everything but serving as an agent: keys and agents included; never
+    limited to groups.
+    """
     ROLE_AGENT: _Role.ValueType  # 4
     """Registers agents and serves their assignments; nothing else."""
 
@@ -43,11 +47,15 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Not set; refused on create."""
 ROLE_VIEWER: Role.ValueType  # 1
-"""Reads jobs, runs, executions, agents, events and groups."""
+"""Reads jobs, runs, executions and their output, agents, events, groups and
+the status.
+"""
 ROLE_OPERATOR: Role.ValueType  # 2
 """What a viewer may, and creates, changes, triggers and cancels."""
 ROLE_ADMIN: Role.ValueType  # 3
-"""Everything, keys and agents included; never limited to groups."""
+"""Everything but serving as an agent: keys and agents included; never
+limited to groups.
+"""
 ROLE_AGENT: Role.ValueType  # 4
 """Registers agents and serves their assignments; nothing else."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
@@ -73,7 +81,9 @@ class ApiKey(_message.Message):
     id: _builtins.str
     """Server-made id. Output only."""
     name: _builtins.str
-    """A label for people, 1–200 characters. Unique among keys not revoked."""
+    """A label for people, 1–200 printable characters, not shaped like an id.
+    Unique among keys not revoked. Required.
+    """
     role: Global___Role.ValueType
     """What it may do. Required."""
     prefix: _builtins.str
@@ -82,19 +92,19 @@ class ApiKey(_message.Message):
     """
     @_builtins.property
     def allowed_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The groups whose jobs it sees and runs. Empty (default): all. Refused
-        for admins.
+        """The groups whose jobs it sees and runs, at most 1,000; they need not exist
+        yet. Empty (default): all. Refused for admins.
         """
 
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Peer networks in CIDR form from which it may be used. Empty (default):
-        any.
+        """Peer networks in CIDR form from which it may be used, for example
+        `10.0.0.0/8`; at most 100. Empty (default): any.
         """
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it stops working. Unset: never."""
+        """When it stops working; lies ahead when the key is made. Unset: never."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:

@@ -33,8 +33,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BAD_KEY: _ErrorReason.ValueType  # 3
     """No key was sent, or it is unknown, expired or revoked. [UNAUTHENTICATED]"""
     ERROR_REASON_ROLE_FORBIDS: _ErrorReason.ValueType  # 4
-    """The key's role does not grant the method's permission.
-    [PERMISSION_DENIED]
+    """The key's role does not grant the method's permission, which the metadata
+    name, or its groups do not allow it. [PERMISSION_DENIED]
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 5
     """No such job, or it is outside the key's groups. [NOT_FOUND]"""
@@ -47,7 +47,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 9
     """No such API key. [NOT_FOUND]"""
     ERROR_REASON_GROUP_NOT_FOUND: _ErrorReason.ValueType  # 10
-    """No such group. [NOT_FOUND]"""
+    """No such group, or it is outside the key's groups. [NOT_FOUND]"""
     ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 11
     """Another resource has this unique name. [ALREADY_EXISTS]"""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 12
@@ -61,8 +61,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     [FAILED_PRECONDITION]
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
-    """The store holds `max_pending` waiting runs, or the job's `queue_limit` is
-    reached by a caller that asked not to queue. [RESOURCE_EXHAUSTED]
+    """`max_pending` executions wait already (1,000,000 by default). Beyond a
+    job's own `queue_limit` a run is made and `skipped` instead.
+    [RESOURCE_EXHAUSTED]
     """
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 16
     """Less than `disk_reserve` is free: triggers and output are refused until
@@ -73,8 +74,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     [FAILED_PRECONDITION]
     """
     ERROR_REASON_STALE_FENCE: _ErrorReason.ValueType  # 18
-    """The report's fence is not the current one; it was kept as evidence.
-    [ABORTED]
+    """The report's fence is not the current one; it was kept as evidence. Only
+    from unary methods of agents: on streams it is acknowledged. [ABORTED]
     """
     ERROR_REASON_BAD_JOIN_TOKEN: _ErrorReason.ValueType  # 19
     """The join token is unknown, used up or expired. [UNAUTHENTICATED]"""
@@ -103,7 +104,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DEADLINE: _ErrorReason.ValueType  # 27
     """The deadline ended before the answer. [DEADLINE_EXCEEDED]"""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 28
-    """A queue inside the server is full: try again. [RESOURCE_EXHAUSTED]"""
+    """A queue inside the server is full, too many calls are under way, or too
+    many wrong keys came from this address: try again. [RESOURCE_EXHAUSTED]
+    """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 29
     """The caller's lag exceeded what is kept: start again. [OUT_OF_RANGE]"""
 
@@ -111,7 +114,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the one `google.rpc.ErrorInfo` (domain `kronforce`) that
     every error carries, by its name without the prefix, for example
     `JOB_NOT_FOUND`. The gRPC code in brackets always goes with it. Wrong input
-    also carries a `google.rpc.BadRequest` with one violation per field.
+    also carries a `google.rpc.BadRequest` with one violation per field. The
+    message is for people and may change; metadata of the `ErrorInfo` names what
+    was asked for.
 
     A run that fails is never an error: it is data in an OK reply.
     """
@@ -127,8 +132,8 @@ filter. [INVALID_ARGUMENT]
 ERROR_REASON_BAD_KEY: ErrorReason.ValueType  # 3
 """No key was sent, or it is unknown, expired or revoked. [UNAUTHENTICATED]"""
 ERROR_REASON_ROLE_FORBIDS: ErrorReason.ValueType  # 4
-"""The key's role does not grant the method's permission.
-[PERMISSION_DENIED]
+"""The key's role does not grant the method's permission, which the metadata
+name, or its groups do not allow it. [PERMISSION_DENIED]
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 5
 """No such job, or it is outside the key's groups. [NOT_FOUND]"""
@@ -141,7 +146,7 @@ ERROR_REASON_AGENT_NOT_FOUND: ErrorReason.ValueType  # 8
 ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 9
 """No such API key. [NOT_FOUND]"""
 ERROR_REASON_GROUP_NOT_FOUND: ErrorReason.ValueType  # 10
-"""No such group. [NOT_FOUND]"""
+"""No such group, or it is outside the key's groups. [NOT_FOUND]"""
 ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 11
 """Another resource has this unique name. [ALREADY_EXISTS]"""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 12
@@ -155,8 +160,9 @@ ERROR_REASON_OUTSIDE_WINDOW: ErrorReason.ValueType  # 14
 [FAILED_PRECONDITION]
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15
-"""The store holds `max_pending` waiting runs, or the job's `queue_limit` is
-reached by a caller that asked not to queue. [RESOURCE_EXHAUSTED]
+"""`max_pending` executions wait already (1,000,000 by default). Beyond a
+job's own `queue_limit` a run is made and `skipped` instead.
+[RESOURCE_EXHAUSTED]
 """
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 16
 """Less than `disk_reserve` is free: triggers and output are refused until
@@ -167,8 +173,8 @@ ERROR_REASON_ALREADY_TERMINAL: ErrorReason.ValueType  # 17
 [FAILED_PRECONDITION]
 """
 ERROR_REASON_STALE_FENCE: ErrorReason.ValueType  # 18
-"""The report's fence is not the current one; it was kept as evidence.
-[ABORTED]
+"""The report's fence is not the current one; it was kept as evidence. Only
+from unary methods of agents: on streams it is acknowledged. [ABORTED]
 """
 ERROR_REASON_BAD_JOIN_TOKEN: ErrorReason.ValueType  # 19
 """The join token is unknown, used up or expired. [UNAUTHENTICATED]"""
@@ -197,7 +203,9 @@ ERROR_REASON_IN_USE: ErrorReason.ValueType  # 26
 ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 27
 """The deadline ended before the answer. [DEADLINE_EXCEEDED]"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 28
-"""A queue inside the server is full: try again. [RESOURCE_EXHAUSTED]"""
+"""A queue inside the server is full, too many calls are under way, or too
+many wrong keys came from this address: try again. [RESOURCE_EXHAUSTED]
+"""
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 29
 """The caller's lag exceeded what is kept: start again. [OUT_OF_RANGE]"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

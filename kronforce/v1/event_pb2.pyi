@@ -80,7 +80,9 @@ class Event(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Where this event stands, opaque; give it back to go on after it."""
+    """Where this event stands, opaque, of this controller's store only; give it
+    back to go on after it.
+    """
     kind: _builtins.str
     """Dotted kind, for example `execution.completed`."""
     severity: Global___Severity.ValueType
@@ -100,14 +102,16 @@ class Event(_message.Message):
     agent_id: _builtins.str
     """The agent that it is about, if any."""
     actor: _builtins.str
-    """Who caused it: an API key's name, or `scheduler`, `rescuer`…"""
+    """Who caused it: an API key's name, an agent's, `scheduler`, `controller`…"""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When it was committed."""
 
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
-        """What else is known, by kind; absent when nothing is."""
+        """What else is known, by kind; absent when nothing is, which in this version
+        is always.
+        """
 
     def __init__(
         self,

@@ -37,7 +37,9 @@ class ListEventsRequest(_message.Message):
     page_token: _builtins.str
     """From the page before. Empty: the first."""
     kind_pattern: _builtins.str
-    """An exact kind, `ns.*`, or a prefix with `*`. Empty: all."""
+    """An exact kind, or a prefix with `*` behind it (`job.*`, `agent.o*`): lower
+    case letters, digits, `_` and `.`, at most 100 characters. Empty: all.
+    """
     severity: _event_pb2.Severity.ValueType
     """Only this severity."""
     job_id: _builtins.str
@@ -114,7 +116,7 @@ class WatchEventsRequest(_message.Message):
     overtaken is refused with CURSOR_TOO_OLD.
     """
     kind_pattern: _builtins.str
-    """An exact kind, `ns.*`, or a prefix with `*`. Empty: all."""
+    """As `ListEventsRequest.kind_pattern`. Empty: all."""
     severity: _event_pb2.Severity.ValueType
     """Only this severity."""
     def __init__(
@@ -134,8 +136,8 @@ Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
 
 @_typing.final
 class WatchEventsResponse(_message.Message):
-    """A frame of events; one without any comes every 15 s and holds the cursor
-    alone.
+    """A frame of at most 500 events; one without any comes after 15 s of silence
+    and holds the cursor alone.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -60,7 +60,8 @@ class EventServiceServicer(object):
 
     def WatchEvents(self, request, context):
         """Follows events from a cursor, or from now on; none is left out, each
-        comes once per stream.
+        comes once per stream. The first frame comes at once and tells where the
+        stream begins. Goes on for ever; after a cut go on with the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class EventServiceStub:
     """Lists events, newest first."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_event_service_pb2.WatchEventsRequest, _event_service_pb2.WatchEventsResponse]
     """Follows events from a cursor, or from now on; none is left out, each
-    comes once per stream.
+    comes once per stream. The first frame comes at once and tells where the
+    stream begins. Goes on for ever; after a cut go on with the last cursor.
     """
 
 @_typing.type_check_only
@@ -49,7 +50,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """Lists events, newest first."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_event_service_pb2.WatchEventsRequest, _event_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Follows events from a cursor, or from now on; none is left out, each
-    comes once per stream.
+    comes once per stream. The first frame comes at once and tells where the
+    stream begins. Goes on for ever; after a cut go on with the last cursor.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -70,7 +72,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_service_pb2.WatchEventsResponse]]:
         """Follows events from a cursor, or from now on; none is left out, each
-        comes once per stream.
+        comes once per stream. The first frame comes at once and tells where the
+        stream begins. Goes on for ever; after a cut go on with the last cursor.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

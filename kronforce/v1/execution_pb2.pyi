@@ -34,7 +34,7 @@ class _ExecutionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Execut
     `retry_wait`.
     """
     EXECUTION_STATE_PENDING_APPROVAL: _ExecutionState.ValueType  # 2
-    """Waits for a person's decision."""
+    """Waits for a person's decision. Does not occur in this version."""
     EXECUTION_STATE_RUNNING: _ExecutionState.ValueType  # 3
     """An agent has accepted it. Derived reason: `agent_unreachable`; stored:
     `cancelling`, `storing_output`.
@@ -43,26 +43,30 @@ class _ExecutionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Execut
     """Terminal: exit code 0."""
     EXECUTION_STATE_FAILED: _ExecutionState.ValueType  # 5
     """Terminal: `exit_code`, `signal`, `start_failed` (no such program, folder
-    or user), `unsupported`.
+    or user), `unsupported` (its agent cannot or may not run it), or another
+    word of the agent's.
     """
     EXECUTION_STATE_TIMED_OUT: _ExecutionState.ValueType  # 6
-    """Terminal: it outlived `timeout_secs`."""
+    """Terminal: it outlived `timeout_secs` (`timeout`)."""
     EXECUTION_STATE_CANCELLED: _ExecutionState.ValueType  # 7
-    """Terminal: somebody ended it; `replaced` when a newer run did."""
+    """Terminal: somebody ended it (`cancelled`), or a newer run did
+    (`replaced`).
+    """
     EXECUTION_STATE_SKIPPED: _ExecutionState.ValueType  # 8
-    """Terminal, never started: `overlap`, `queue_full`, `window`,
-    `no_agent` (a target that was left out).
+    """Terminal, never started: `overlap`, `queue_full` (the job's concurrency
+    policy), `no_agent` (a target that was left out).
     """
     EXECUTION_STATE_EXPIRED: _ExecutionState.ValueType  # 9
     """Terminal, never started: waited longer than `queue_timeout_secs`
     (`queue_timeout`) or `offline_timeout_secs` (`offline_timeout`).
     """
     EXECUTION_STATE_REJECTED: _ExecutionState.ValueType  # 10
-    """Terminal: a person refused it."""
+    """Terminal: a person refused it. Does not occur in this version."""
     EXECUTION_STATE_LOST: _ExecutionState.ValueType  # 11
     """Terminal: it started, or may have, and nobody can say how it ended:
-    `launcher_died`, `agent_lost`, `agent_restarted`; `quarantined` after
-    three.
+    `launcher_died` (what held the task on its host died), `agent_lost` (the
+    agent was away longer than `lost_after_secs`), `agent_restarted` (it came
+    back without it); `quarantined` after three lost attempts.
     """
 
 class ExecutionState(_ExecutionState, metaclass=_ExecutionStateEnumTypeWrapper):
@@ -96,7 +100,7 @@ away); stored: `assigned` (sent, not yet accepted), `concurrency`,
 `retry_wait`.
 """
 EXECUTION_STATE_PENDING_APPROVAL: ExecutionState.ValueType  # 2
-"""Waits for a person's decision."""
+"""Waits for a person's decision. Does not occur in this version."""
 EXECUTION_STATE_RUNNING: ExecutionState.ValueType  # 3
 """An agent has accepted it. Derived reason: `agent_unreachable`; stored:
 `cancelling`, `storing_output`.
@@ -105,26 +109,30 @@ EXECUTION_STATE_SUCCEEDED: ExecutionState.ValueType  # 4
 """Terminal: exit code 0."""
 EXECUTION_STATE_FAILED: ExecutionState.ValueType  # 5
 """Terminal: `exit_code`, `signal`, `start_failed` (no such program, folder
-or user), `unsupported`.
+or user), `unsupported` (its agent cannot or may not run it), or another
+word of the agent's.
 """
 EXECUTION_STATE_TIMED_OUT: ExecutionState.ValueType  # 6
-"""Terminal: it outlived `timeout_secs`."""
+"""Terminal: it outlived `timeout_secs` (`timeout`)."""
 EXECUTION_STATE_CANCELLED: ExecutionState.ValueType  # 7
-"""Terminal: somebody ended it; `replaced` when a newer run did."""
+"""Terminal: somebody ended it (`cancelled`), or a newer run did
+(`replaced`).
+"""
 EXECUTION_STATE_SKIPPED: ExecutionState.ValueType  # 8
-"""Terminal, never started: `overlap`, `queue_full`, `window`,
-`no_agent` (a target that was left out).
+"""Terminal, never started: `overlap`, `queue_full` (the job's concurrency
+policy), `no_agent` (a target that was left out).
 """
 EXECUTION_STATE_EXPIRED: ExecutionState.ValueType  # 9
 """Terminal, never started: waited longer than `queue_timeout_secs`
 (`queue_timeout`) or `offline_timeout_secs` (`offline_timeout`).
 """
 EXECUTION_STATE_REJECTED: ExecutionState.ValueType  # 10
-"""Terminal: a person refused it."""
+"""Terminal: a person refused it. Does not occur in this version."""
 EXECUTION_STATE_LOST: ExecutionState.ValueType  # 11
 """Terminal: it started, or may have, and nobody can say how it ended:
-`launcher_died`, `agent_lost`, `agent_restarted`; `quarantined` after
-three.
+`launcher_died` (what held the task on its host died), `agent_lost` (the
+agent was away longer than `lost_after_secs`), `agent_restarted` (it came
+back without it); `quarantined` after three lost attempts.
 """
 Global___ExecutionState: _TypeAlias = ExecutionState  # noqa: Y015
 
@@ -146,7 +154,9 @@ class _DispatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dispatc
     """It may have it; never sent again blindly."""
 
 class DispatchState(_DispatchState, metaclass=_DispatchStateEnumTypeWrapper):
-    """Whether work reached a far end. A fact apart from the outcome."""
+    """Whether work reached a far end. A fact apart from the outcome. No task type
+    of this version has a far end: always NONE.
+    """
 
 DISPATCH_STATE_UNSPECIFIED: DispatchState.ValueType  # 0
 """Not set."""
@@ -246,12 +256,13 @@ class OutputChunk(_message.Message):
     gap_bytes: _builtins.int
     """Missing bytes at this offset, when `data` is empty. 0: none."""
     sequence: _builtins.int
-    """Place among the chunks of both streams, from 1; output interleaves by
-    it. 0: not known.
+    """Place among the chunks of both streams of one execution, from 1, rising;
+    output interleaves by it. A gap that was only noticed on the way shares
+    the place of what follows it. 0: not known.
     """
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
-        """When they were read from the process."""
+        """When they were read from the process. Unset: not known."""
 
     def __init__(
         self,
@@ -334,20 +345,22 @@ class Execution(_message.Message):
     agent_name: _builtins.str
     """That agent's name."""
     fence: _builtins.int
-    """Grows with every assignment, across attempts, jobs and controllers;
-    tasks see it as `KRONFORCE_FENCE`. 0: never assigned.
+    """Grows with every assignment, across attempts, jobs and controllers, not
+    always by one; tasks see it as `KRONFORCE_FENCE`. 0: never assigned.
     """
     exit_code: _builtins.int
     """The exit code. Unset: it has none (not ended, or ended by a signal)."""
     signal: _builtins.int
     """The signal that ended it. 0: none."""
     stdout_bytes: _builtins.int
-    """Bytes of standard output so far."""
+    """Bytes of standard output, gaps included. While it runs: so far, and only
+    from GetExecution; elsewhere 0 until it ends.
+    """
     stderr_bytes: _builtins.int
-    """Bytes of standard error so far."""
+    """The same of standard error."""
     stdout: _builtins.str
-    """The first 256 KiB of standard output as text, bytes that are not UTF-8
-    replaced. Only from GetExecution.
+    """The first 256 KiB of standard output, up to its first gap, as text; bytes
+    that are not UTF-8 are replaced. Only from GetExecution.
     """
     stderr: _builtins.str
     """The same of standard error."""
@@ -356,7 +369,7 @@ class Execution(_message.Message):
     stderr_truncated: _builtins.bool
     """Whether `stderr` is not all of it."""
     trigger: _builtins.str
-    """The run's trigger, for lists."""
+    """The run's trigger, for lists: a word as in JSON, for example `api`."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""

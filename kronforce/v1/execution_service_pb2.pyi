@@ -67,8 +67,9 @@ class ListRunsRequest(_message.Message):
     group: _builtins.str
     """Only of this group."""
     id_suffix: _builtins.str
-    """Only ids that end in this, at least 4 hexadecimal digits, for people who
-    type. At most 100 of the newest 10,000 runs are searched for it.
+    """Only ids that end in this, 4 to 36 hexadecimal digits and hyphens, for
+    people who type. The newest 10,000 runs are searched; at most 100 are
+    found.
     """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
@@ -336,20 +337,27 @@ class WatchRunsRequest(_message.Message):
     POSITIONS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """Every run of this job, id or exact name, from now on."""
+    """Every run of this job, id or exact name, from now on. No such job is
+    NOT_FOUND.
+    """
     group: _builtins.str
-    """Every run of this group, from now on."""
+    """Every run of this group, from now on; it need not exist yet. One outside
+    the key's groups is NOT_FOUND.
+    """
     mine: _builtins.bool
     """Every run that this key triggers with `client_id`, from now on."""
     client_id: _builtins.str
-    """The mark that `mine` goes by."""
+    """The mark that `mine` goes by: exactly what was triggered with; empty
+    covers what was triggered without one.
+    """
     include_output: _builtins.bool
-    """Also send output: of `run_ids` from offset 0, otherwise from now. Default
-    false.
+    """Also send output: of `run_ids` from offset 0 or from `positions`,
+    otherwise from now. Default false.
     """
     cursor: _builtins.str
     """The cursor of the last update that was received; states up to it are not
-    sent again. Empty: all current states.
+    sent again. Empty: all current states. Ignored in this version, which
+    sends all current states of `run_ids` on every connect.
     """
     @_builtins.property
     def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -357,7 +365,10 @@ class WatchRunsRequest(_message.Message):
 
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputPosition]:
-        """Where output goes on after a reconnect, at most 2,000."""
+        """Where output goes on after a reconnect, at most 2,000: two for each
+        execution, the end of the last chunk or gap that was received. Streams
+        that are not named begin at 0. Only with `run_ids`; ignored otherwise.
+        """
 
     def __init__(
         self,
@@ -395,7 +406,9 @@ class ReadOutputRequest(_message.Message):
     stream: _execution_pb2.OutputStream.ValueType
     """Only this stream. Unset: both, interleaved."""
     stdout_offset: _builtins.int
-    """First offset of standard output. Default 0."""
+    """First offset of standard output. Default 0. One inside a chunk or gap
+    cuts it; one beyond what there is gives what comes after it, if anything.
+    """
     stderr_offset: _builtins.int
     """First offset of standard error. Default 0."""
     follow: _builtins.bool
@@ -426,7 +439,7 @@ class ReadOutputResponse(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.OutputChunk]:
-        """In the order read; empty every 15 s when nothing comes."""
+        """In the order read; none after 15 s in which nothing came."""
 
     def __init__(
         self,

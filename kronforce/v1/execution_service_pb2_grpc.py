@@ -99,8 +99,10 @@ class ExecutionServiceServicer(object):
 
     def CancelRun(self, request, context):
         """Cancels every execution of a run that has not ended, and its retries.
-        Waiting ones end at once; running ones get TERM, grace, KILL. A task that
-        succeeds all the same stays `succeeded`.
+        Waiting ones end at once; running ones get TERM, grace, KILL, and are
+        `cancelling` when this returns. A task that succeeds all the same stays
+        `succeeded`. Repeating it is harmless; a run that has ended is refused
+        with ALREADY_TERMINAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,16 +123,25 @@ class ExecutionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelExecution(self, request, context):
-        """Cancels one execution, as CancelRun would; its target is not retried.
+        """Cancels one execution, as CancelRun would; its target is not retried, the
+        run's other targets go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchRuns(self, request, context):
-        """Follows many runs on one stream: first the state of each covered run,
-        then changes, merged where the reader is slow. A watch by `run_ids` ends
-        when all of them have ended; the others go on. Leaving cancels nothing.
+        """Follows many runs on one stream.
+
+        By `run_ids`: first the state of each, then changes; the stream ends with
+        OK when the last states of all of them were sent. By `job_id`, `group` or
+        `mine`: an empty frame at once, from which on nothing is missed, then
+        every change of the covered runs, for ever; runs that were open before are
+        told of with their next change. Where the reader is slow, states are
+        merged: the newest of each run comes. Leaving cancels nothing.
+
+        After a cut, connect again: states come anew (drop those whose revision is
+        below one that was seen), output goes on at `positions`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +149,7 @@ class ExecutionServiceServicer(object):
 
     def ReadOutput(self, request, context):
         """Reads an execution's output in the order it was written, from any place;
-        with `follow`, goes on until the execution ends.
+        with `follow`, goes on until the execution ends and all of it was sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

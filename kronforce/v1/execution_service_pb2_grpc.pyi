@@ -41,23 +41,35 @@ class ExecutionServiceStub:
     """Lists runs, newest first."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CancelRunRequest, _run_pb2.Run]
     """Cancels every execution of a run that has not ended, and its retries.
-    Waiting ones end at once; running ones get TERM, grace, KILL. A task that
-    succeeds all the same stays `succeeded`.
+    Waiting ones end at once; running ones get TERM, grace, KILL, and are
+    `cancelling` when this returns. A task that succeeds all the same stays
+    `succeeded`. Repeating it is harmless; a run that has ended is refused
+    with ALREADY_TERMINAL.
     """
     GetExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _execution_pb2.Execution]
     """Reads an execution with the head of its output."""
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]
     """Lists executions, newest first."""
     CancelExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CancelExecutionRequest, _execution_pb2.Execution]
-    """Cancels one execution, as CancelRun would; its target is not retried."""
+    """Cancels one execution, as CancelRun would; its target is not retried, the
+    run's other targets go on.
+    """
     WatchRuns: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.WatchRunsRequest, _run_pb2.RunUpdates]
-    """Follows many runs on one stream: first the state of each covered run,
-    then changes, merged where the reader is slow. A watch by `run_ids` ends
-    when all of them have ended; the others go on. Leaving cancels nothing.
+    """Follows many runs on one stream.
+
+    By `run_ids`: first the state of each, then changes; the stream ends with
+    OK when the last states of all of them were sent. By `job_id`, `group` or
+    `mine`: an empty frame at once, from which on nothing is missed, then
+    every change of the covered runs, for ever; runs that were open before are
+    told of with their next change. Where the reader is slow, states are
+    merged: the newest of each run comes. Leaving cancels nothing.
+
+    After a cut, connect again: states come anew (drop those whose revision is
+    below one that was seen), output goes on at `positions`.
     """
     ReadOutput: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.ReadOutputRequest, _execution_service_pb2.ReadOutputResponse]
     """Reads an execution's output in the order it was written, from any place;
-    with `follow`, goes on until the execution ends.
+    with `follow`, goes on until the execution ends and all of it was sent.
     """
 
 @_typing.type_check_only
@@ -71,23 +83,35 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """Lists runs, newest first."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CancelRunRequest, _run_pb2.Run]  # type: ignore[assignment]
     """Cancels every execution of a run that has not ended, and its retries.
-    Waiting ones end at once; running ones get TERM, grace, KILL. A task that
-    succeeds all the same stays `succeeded`.
+    Waiting ones end at once; running ones get TERM, grace, KILL, and are
+    `cancelling` when this returns. A task that succeeds all the same stays
+    `succeeded`. Repeating it is harmless; a run that has ended is refused
+    with ALREADY_TERMINAL.
     """
     GetExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _execution_pb2.Execution]  # type: ignore[assignment]
     """Reads an execution with the head of its output."""
     ListExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
     """Lists executions, newest first."""
     CancelExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CancelExecutionRequest, _execution_pb2.Execution]  # type: ignore[assignment]
-    """Cancels one execution, as CancelRun would; its target is not retried."""
+    """Cancels one execution, as CancelRun would; its target is not retried, the
+    run's other targets go on.
+    """
     WatchRuns: _aio.UnaryStreamMultiCallable[_execution_service_pb2.WatchRunsRequest, _run_pb2.RunUpdates]  # type: ignore[assignment]
-    """Follows many runs on one stream: first the state of each covered run,
-    then changes, merged where the reader is slow. A watch by `run_ids` ends
-    when all of them have ended; the others go on. Leaving cancels nothing.
+    """Follows many runs on one stream.
+
+    By `run_ids`: first the state of each, then changes; the stream ends with
+    OK when the last states of all of them were sent. By `job_id`, `group` or
+    `mine`: an empty frame at once, from which on nothing is missed, then
+    every change of the covered runs, for ever; runs that were open before are
+    told of with their next change. Where the reader is slow, states are
+    merged: the newest of each run comes. Leaving cancels nothing.
+
+    After a cut, connect again: states come anew (drop those whose revision is
+    below one that was seen), output goes on at `positions`.
     """
     ReadOutput: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ReadOutputRequest, _execution_service_pb2.ReadOutputResponse]  # type: ignore[assignment]
     """Reads an execution's output in the order it was written, from any place;
-    with `follow`, goes on until the execution ends.
+    with `follow`, goes on until the execution ends and all of it was sent.
     """
 
 class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,8 +140,10 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.Run, _abc.Awaitable[_run_pb2.Run]]:
         """Cancels every execution of a run that has not ended, and its retries.
-        Waiting ones end at once; running ones get TERM, grace, KILL. A task that
-        succeeds all the same stays `succeeded`.
+        Waiting ones end at once; running ones get TERM, grace, KILL, and are
+        `cancelling` when this returns. A task that succeeds all the same stays
+        `succeeded`. Repeating it is harmless; a run that has ended is refused
+        with ALREADY_TERMINAL.
         """
 
     @_abc_1.abstractmethod
@@ -142,7 +168,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.CancelExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_pb2.Execution, _abc.Awaitable[_execution_pb2.Execution]]:
-        """Cancels one execution, as CancelRun would; its target is not retried."""
+        """Cancels one execution, as CancelRun would; its target is not retried, the
+        run's other targets go on.
+        """
 
     @_abc_1.abstractmethod
     def WatchRuns(
@@ -150,9 +178,17 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _execution_service_pb2.WatchRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_pb2.RunUpdates], _abc.AsyncIterator[_run_pb2.RunUpdates]]:
-        """Follows many runs on one stream: first the state of each covered run,
-        then changes, merged where the reader is slow. A watch by `run_ids` ends
-        when all of them have ended; the others go on. Leaving cancels nothing.
+        """Follows many runs on one stream.
+
+        By `run_ids`: first the state of each, then changes; the stream ends with
+        OK when the last states of all of them were sent. By `job_id`, `group` or
+        `mine`: an empty frame at once, from which on nothing is missed, then
+        every change of the covered runs, for ever; runs that were open before are
+        told of with their next change. Where the reader is slow, states are
+        merged: the newest of each run comes. Leaving cancels nothing.
+
+        After a cut, connect again: states come anew (drop those whose revision is
+        below one that was seen), output goes on at `positions`.
         """
 
     @_abc_1.abstractmethod
@@ -162,7 +198,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.ReadOutputResponse], _abc.AsyncIterator[_execution_service_pb2.ReadOutputResponse]]:
         """Reads an execution's output in the order it was written, from any place;
-        with `follow`, goes on until the execution ends.
+        with `follow`, goes on until the execution ends and all of it was sent.
         """
 
 def add_ExecutionServiceServicer_to_server(servicer: ExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

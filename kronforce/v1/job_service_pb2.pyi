@@ -35,7 +35,8 @@ class CreateJobRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IMMEDIATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The caller's own id of this request, at most 100 characters; see
+    """The caller's own id of this request, at most 100 printable characters,
+    unique per key among calls of CreateJob; otherwise as
     `TriggerJobRequest.request_id`. Empty: not deduplicated.
     """
     immediate: _builtins.bool
@@ -176,7 +177,10 @@ class UpdateJobRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Names of top-level fields to change. Empty: all of them."""
+        """Names of top-level fields to change. Empty, or with `*` in it: all of
+        them. Output-only fields are ignored; an unknown name, or a path into a
+        field, is refused. A named field that `job` does not set gets its default.
+        """
 
     def __init__(
         self,
@@ -253,7 +257,9 @@ class PauseJobRequest(_message.Message):
     """Id or exact name."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
-        """Resume by itself at this instant. Unset: held until ResumeJob."""
+        """Resume by itself at this instant, which lies ahead. Unset: held until
+        ResumeJob.
+        """
 
     def __init__(
         self,
@@ -306,17 +312,20 @@ class TriggerJobRequest(_message.Message):
     job_id: _builtins.str
     """Id or exact name. Required."""
     request_id: _builtins.str
-    """The caller's own id of this request, at most 100 characters, unique per
-    key over all ways to trigger. The same id with the same content gives the
-    same run; with other content ALREADY_EXISTS, REQUEST_ID_REUSED. Kept
-    seven days beyond run retention. Empty: not deduplicated.
+    """The caller's own id of this request, at most 100 printable characters (a
+    UUID will do), unique per key over all ways to trigger. The same id with
+    the same content (job, params, force, priority) gives the same run; with
+    other content ALREADY_EXISTS, REQUEST_ID_REUSED. Kept seven days beyond
+    run retention. Empty: not deduplicated.
     """
     force: _builtins.bool
     """Trigger also outside the job's window. Default false."""
     priority: _builtins.int
-    """Higher goes first; unset: the job's."""
+    """Higher goes first, −1,000 to 1,000; unset: the job's."""
     client_id: _builtins.str
-    """A mark of the caller's for WatchRuns `mine`, at most 100 characters."""
+    """A mark of the caller's for WatchRuns `mine`, at most 100 characters; not
+    part of what `request_id` compares.
+    """
     @_builtins.property
     def params(self) -> _struct_pb2.Struct:
         """The run's input; at most 256 KiB as JSON, depth 64, integers within ±2^53."""
@@ -355,7 +364,9 @@ class TriggerJobResponse(_message.Message):
     """Whether an earlier call with this `request_id` made it."""
     @_builtins.property
     def run(self) -> _run_pb2.Run:
-        """The run, as it was committed."""
+        """The run, as it was committed; a replayed one as it is now. Without its
+        targets and executions.
+        """
 
     @_builtins.property
     def execution_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -513,7 +524,7 @@ class ListFiresRequest(_message.Message):
     """From the page before. Empty: the first."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """Only from this instant on."""
+        """Only nominal instants from this one on."""
 
     def __init__(
         self,

@@ -115,8 +115,9 @@ class JobServiceServicer(object):
     """
 
     def CreateJob(self, request, context):
-        """Makes a job. With `immediate` it is triggered once in the same
-        transaction. Repeating a `request_id` returns the job it made.
+        """Makes a job. With `immediate` it is triggered once as well; outside its
+        window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
+        returns the job it made, as it is now. A name that is taken is NAME_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,8 +139,11 @@ class JobServiceServicer(object):
 
     def UpdateJob(self, request, context):
         """Changes the fields that `update_mask` names; without a mask, replaces the
-        whole definition. A union is replaced whole. Makes a new version; runs
-        that exist keep theirs. Never fires the past.
+        whole definition, so that a paused job whose new definition does not say
+        `status: paused` is resumed. A union, a list and a map are replaced whole.
+        Makes a new version (none if nothing changes); runs that exist keep
+        theirs. Never fires the past: a change of schedule, zone, jitter or window
+        plans the next fire from now on, any other leaves it where it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,7 +151,8 @@ class JobServiceServicer(object):
 
     def DeleteJob(self, request, context):
         """Deletes a job: it fires no more, its waiting runs end `cancelled`, its
-        running ones run on. Its runs stay readable until retention ends them.
+        running ones run on. Its runs stay readable, by their ids and in lists
+        without `job_id`, until retention ends them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,14 +160,16 @@ class JobServiceServicer(object):
 
     def PauseJob(self, request, context):
         """Holds a job's schedule, for good or until an instant. Manual triggers
-        still run.
+        still run. What comes due meanwhile is in the ledger as `paused`. Pausing
+        again sets the instant anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """Lets a held schedule fire again, from now on.
+        """Lets a held schedule fire again, from now on. Harmless for a job that is
+        not paused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,7 +178,9 @@ class JobServiceServicer(object):
     def TriggerJob(self, request, context):
         """Fires a job once. When this returns, the run is durable and reaches
         exactly one terminal state. Repeating a `request_id` with the same
-        content returns the same run.
+        content returns the same run. At the job's limit the run waits as
+        `concurrency`, or is `skipped`, which is no error. Refused: QUEUE_FULL and
+        DISK_FULL (try again later), OUTSIDE_WINDOW (without `force`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,15 +195,19 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TriggerJobsStream(self, request_iterator, context):
-        """TriggerJobs as a stream: one response for each request, in order.
+        """TriggerJobs as a stream: one response for each request, in order. Up to
+        16 requests are worked on at a time; more are read as those are answered.
+        A request that is wrong as a whole ends the stream with its error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunJob(self, request, context):
-        """Fires a job and follows its run on the same stream to the end. The first
-        frame tells the run's id. Leaving never cancels the run.
+        """Fires a job and follows its run on the same stream to the end, as
+        WatchRuns would. The first frame tells the run's id. Leaving never cancels
+        the run: after a cut go on with WatchRuns, or, when no frame came, repeat
+        the call with the same `request_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,14 +222,15 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListGroups(self, request, context):
-        """Lists the groups that the key may see, by name.
+        """Lists the groups that the key may see, by name; at most 10,000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateGroup(self, request, context):
-        """Makes an empty group.
+        """Makes an empty group. A key that is limited to groups may only make one
+        of those (PERMISSION_DENIED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

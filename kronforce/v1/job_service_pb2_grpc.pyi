@@ -37,8 +37,9 @@ class JobServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JobServiceAsyncStub: ...
     CreateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_pb2.Job]
-    """Makes a job. With `immediate` it is triggered once in the same
-    transaction. Repeating a `request_id` returns the job it made.
+    """Makes a job. With `immediate` it is triggered once as well; outside its
+    window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
+    returns the job it made, as it is now. A name that is taken is NAME_TAKEN.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]
     """Reads a job."""
@@ -46,42 +47,58 @@ class JobServiceStub:
     """Lists jobs by name."""
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_pb2.Job]
     """Changes the fields that `update_mask` names; without a mask, replaces the
-    whole definition. A union is replaced whole. Makes a new version; runs
-    that exist keep theirs. Never fires the past.
+    whole definition, so that a paused job whose new definition does not say
+    `status: paused` is resumed. A union, a list and a map are replaced whole.
+    Makes a new version (none if nothing changes); runs that exist keep
+    theirs. Never fires the past: a change of schedule, zone, jitter or window
+    plans the next fire from now on, any other leaves it where it is.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]
     """Deletes a job: it fires no more, its waiting runs end `cancelled`, its
-    running ones run on. Its runs stay readable until retention ends them.
+    running ones run on. Its runs stay readable, by their ids and in lists
+    without `job_id`, until retention ends them.
     """
     PauseJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.PauseJobRequest, _job_pb2.Job]
     """Holds a job's schedule, for good or until an instant. Manual triggers
-    still run.
+    still run. What comes due meanwhile is in the ledger as `paused`. Pausing
+    again sets the instant anew.
     """
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_pb2.Job]
-    """Lets a held schedule fire again, from now on."""
+    """Lets a held schedule fire again, from now on. Harmless for a job that is
+    not paused.
+    """
     TriggerJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]
     """Fires a job once. When this returns, the run is durable and reaches
     exactly one terminal state. Repeating a `request_id` with the same
-    content returns the same run.
+    content returns the same run. At the job's limit the run waits as
+    `concurrency`, or is `skipped`, which is no error. Refused: QUEUE_FULL and
+    DISK_FULL (try again later), OUTSIDE_WINDOW (without `force`).
     """
     TriggerJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobsRequest, _job_service_pb2.TriggerJobsResponse]
     """Fires many, 1 to 1,000 items, each as TriggerJob would; one that is
     refused says so in its result and stops no other.
     """
     TriggerJobsStream: _grpc.StreamStreamMultiCallable[_job_service_pb2.TriggerJobsRequest, _job_service_pb2.TriggerJobsResponse]
-    """TriggerJobs as a stream: one response for each request, in order."""
+    """TriggerJobs as a stream: one response for each request, in order. Up to
+    16 requests are worked on at a time; more are read as those are answered.
+    A request that is wrong as a whole ends the stream with its error.
+    """
     RunJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.RunJobRequest, _run_pb2.RunUpdates]
-    """Fires a job and follows its run on the same stream to the end. The first
-    frame tells the run's id. Leaving never cancels the run.
+    """Fires a job and follows its run on the same stream to the end, as
+    WatchRuns would. The first frame tells the run's id. Leaving never cancels
+    the run: after a cut go on with WatchRuns, or, when no frame came, repeat
+    the call with the same `request_id`.
     """
     ListFires: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListFiresRequest, _job_service_pb2.ListFiresResponse]
     """Lists a job's fires and the ranges of instants that were skipped, newest
     first.
     """
     ListGroups: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListGroupsRequest, _job_service_pb2.ListGroupsResponse]
-    """Lists the groups that the key may see, by name."""
+    """Lists the groups that the key may see, by name; at most 10,000."""
     CreateGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateGroupRequest, _group_pb2.Group]
-    """Makes an empty group."""
+    """Makes an empty group. A key that is limited to groups may only make one
+    of those (PERMISSION_DENIED).
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -89,8 +106,9 @@ class JobServiceAsyncStub(JobServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_pb2.Job]  # type: ignore[assignment]
-    """Makes a job. With `immediate` it is triggered once in the same
-    transaction. Repeating a `request_id` returns the job it made.
+    """Makes a job. With `immediate` it is triggered once as well; outside its
+    window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
+    returns the job it made, as it is now. A name that is taken is NAME_TAKEN.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Reads a job."""
@@ -98,42 +116,58 @@ class JobServiceAsyncStub(JobServiceStub):
     """Lists jobs by name."""
     UpdateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.UpdateJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names; without a mask, replaces the
-    whole definition. A union is replaced whole. Makes a new version; runs
-    that exist keep theirs. Never fires the past.
+    whole definition, so that a paused job whose new definition does not say
+    `status: paused` is resumed. A union, a list and a map are replaced whole.
+    Makes a new version (none if nothing changes); runs that exist keep
+    theirs. Never fires the past: a change of schedule, zone, jitter or window
+    plans the next fire from now on, any other leaves it where it is.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Deletes a job: it fires no more, its waiting runs end `cancelled`, its
-    running ones run on. Its runs stay readable until retention ends them.
+    running ones run on. Its runs stay readable, by their ids and in lists
+    without `job_id`, until retention ends them.
     """
     PauseJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.PauseJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Holds a job's schedule, for good or until an instant. Manual triggers
-    still run.
+    still run. What comes due meanwhile is in the ledger as `paused`. Pausing
+    again sets the instant anew.
     """
     ResumeJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_pb2.Job]  # type: ignore[assignment]
-    """Lets a held schedule fire again, from now on."""
+    """Lets a held schedule fire again, from now on. Harmless for a job that is
+    not paused.
+    """
     TriggerJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobRequest, _job_service_pb2.TriggerJobResponse]  # type: ignore[assignment]
     """Fires a job once. When this returns, the run is durable and reaches
     exactly one terminal state. Repeating a `request_id` with the same
-    content returns the same run.
+    content returns the same run. At the job's limit the run waits as
+    `concurrency`, or is `skipped`, which is no error. Refused: QUEUE_FULL and
+    DISK_FULL (try again later), OUTSIDE_WINDOW (without `force`).
     """
     TriggerJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.TriggerJobsRequest, _job_service_pb2.TriggerJobsResponse]  # type: ignore[assignment]
     """Fires many, 1 to 1,000 items, each as TriggerJob would; one that is
     refused says so in its result and stops no other.
     """
     TriggerJobsStream: _aio.StreamStreamMultiCallable[_job_service_pb2.TriggerJobsRequest, _job_service_pb2.TriggerJobsResponse]  # type: ignore[assignment]
-    """TriggerJobs as a stream: one response for each request, in order."""
+    """TriggerJobs as a stream: one response for each request, in order. Up to
+    16 requests are worked on at a time; more are read as those are answered.
+    A request that is wrong as a whole ends the stream with its error.
+    """
     RunJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.RunJobRequest, _run_pb2.RunUpdates]  # type: ignore[assignment]
-    """Fires a job and follows its run on the same stream to the end. The first
-    frame tells the run's id. Leaving never cancels the run.
+    """Fires a job and follows its run on the same stream to the end, as
+    WatchRuns would. The first frame tells the run's id. Leaving never cancels
+    the run: after a cut go on with WatchRuns, or, when no frame came, repeat
+    the call with the same `request_id`.
     """
     ListFires: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListFiresRequest, _job_service_pb2.ListFiresResponse]  # type: ignore[assignment]
     """Lists a job's fires and the ranges of instants that were skipped, newest
     first.
     """
     ListGroups: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListGroupsRequest, _job_service_pb2.ListGroupsResponse]  # type: ignore[assignment]
-    """Lists the groups that the key may see, by name."""
+    """Lists the groups that the key may see, by name; at most 10,000."""
     CreateGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
-    """Makes an empty group."""
+    """Makes an empty group. A key that is limited to groups may only make one
+    of those (PERMISSION_DENIED).
+    """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Defines jobs and fires them. Every `job_id` takes an id or an exact name."""
@@ -144,8 +178,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.CreateJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
-        """Makes a job. With `immediate` it is triggered once in the same
-        transaction. Repeating a `request_id` returns the job it made.
+        """Makes a job. With `immediate` it is triggered once as well; outside its
+        window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
+        returns the job it made, as it is now. A name that is taken is NAME_TAKEN.
         """
 
     @_abc_1.abstractmethod
@@ -171,8 +206,11 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
         """Changes the fields that `update_mask` names; without a mask, replaces the
-        whole definition. A union is replaced whole. Makes a new version; runs
-        that exist keep theirs. Never fires the past.
+        whole definition, so that a paused job whose new definition does not say
+        `status: paused` is resumed. A union, a list and a map are replaced whole.
+        Makes a new version (none if nothing changes); runs that exist keep
+        theirs. Never fires the past: a change of schedule, zone, jitter or window
+        plans the next fire from now on, any other leaves it where it is.
         """
 
     @_abc_1.abstractmethod
@@ -182,7 +220,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.DeleteJobResponse, _abc.Awaitable[_job_service_pb2.DeleteJobResponse]]:
         """Deletes a job: it fires no more, its waiting runs end `cancelled`, its
-        running ones run on. Its runs stay readable until retention ends them.
+        running ones run on. Its runs stay readable, by their ids and in lists
+        without `job_id`, until retention ends them.
         """
 
     @_abc_1.abstractmethod
@@ -192,7 +231,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
         """Holds a job's schedule, for good or until an instant. Manual triggers
-        still run.
+        still run. What comes due meanwhile is in the ledger as `paused`. Pausing
+        again sets the instant anew.
         """
 
     @_abc_1.abstractmethod
@@ -201,7 +241,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ResumeJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
-        """Lets a held schedule fire again, from now on."""
+        """Lets a held schedule fire again, from now on. Harmless for a job that is
+        not paused.
+        """
 
     @_abc_1.abstractmethod
     def TriggerJob(
@@ -211,7 +253,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.TriggerJobResponse, _abc.Awaitable[_job_service_pb2.TriggerJobResponse]]:
         """Fires a job once. When this returns, the run is durable and reaches
         exactly one terminal state. Repeating a `request_id` with the same
-        content returns the same run.
+        content returns the same run. At the job's limit the run waits as
+        `concurrency`, or is `skipped`, which is no error. Refused: QUEUE_FULL and
+        DISK_FULL (try again later), OUTSIDE_WINDOW (without `force`).
         """
 
     @_abc_1.abstractmethod
@@ -230,7 +274,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_job_service_pb2.TriggerJobsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.TriggerJobsResponse], _abc.AsyncIterator[_job_service_pb2.TriggerJobsResponse]]:
-        """TriggerJobs as a stream: one response for each request, in order."""
+        """TriggerJobs as a stream: one response for each request, in order. Up to
+        16 requests are worked on at a time; more are read as those are answered.
+        A request that is wrong as a whole ends the stream with its error.
+        """
 
     @_abc_1.abstractmethod
     def RunJob(
@@ -238,8 +285,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.RunJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_pb2.RunUpdates], _abc.AsyncIterator[_run_pb2.RunUpdates]]:
-        """Fires a job and follows its run on the same stream to the end. The first
-        frame tells the run's id. Leaving never cancels the run.
+        """Fires a job and follows its run on the same stream to the end, as
+        WatchRuns would. The first frame tells the run's id. Leaving never cancels
+        the run: after a cut go on with WatchRuns, or, when no frame came, repeat
+        the call with the same `request_id`.
         """
 
     @_abc_1.abstractmethod
@@ -258,7 +307,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListGroupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListGroupsResponse, _abc.Awaitable[_job_service_pb2.ListGroupsResponse]]:
-        """Lists the groups that the key may see, by name."""
+        """Lists the groups that the key may see, by name; at most 10,000."""
 
     @_abc_1.abstractmethod
     def CreateGroup(
@@ -266,6 +315,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.CreateGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.Group, _abc.Awaitable[_group_pb2.Group]]:
-        """Makes an empty group."""
+        """Makes an empty group. A key that is limited to groups may only make one
+        of those (PERMISSION_DENIED).
+        """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

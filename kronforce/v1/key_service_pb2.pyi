@@ -133,7 +133,7 @@ class RevokeKeyRequest(_message.Message):
 
     KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
-    """Id or exact name."""
+    """Id, or the exact name of a key that is not revoked."""
     def __init__(
         self,
         *,

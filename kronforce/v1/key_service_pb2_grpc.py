@@ -78,14 +78,16 @@ class KeyServiceServicer(object):
 
     def RevokeKey(self, request, context):
         """Revokes a key, for good: its calls are refused and its streams end at
-        once. The last admin key is kept.
+        once (on other controllers within seconds). Revoking again changes
+        nothing. The last admin key that works is refused with IN_USE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WhoAmI(self, request, context):
-        """Says whose key this is and what it may do.
+        """Says whose key this is and what it may do; also answers agents'
+        credentials.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,10 +40,13 @@ class KeyServiceStub:
     """Lists keys, newest first, revoked ones last; never a secret."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.RevokeKeyRequest, _api_key_pb2.ApiKey]
     """Revokes a key, for good: its calls are refused and its streams end at
-    once. The last admin key is kept.
+    once (on other controllers within seconds). Revoking again changes
+    nothing. The last admin key that works is refused with IN_USE.
     """
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.WhoAmIRequest, _key_service_pb2.WhoAmIResponse]
-    """Says whose key this is and what it may do."""
+    """Says whose key this is and what it may do; also answers agents'
+    credentials.
+    """
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
@@ -56,10 +59,13 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """Lists keys, newest first, revoked ones last; never a secret."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RevokeKeyRequest, _api_key_pb2.ApiKey]  # type: ignore[assignment]
     """Revokes a key, for good: its calls are refused and its streams end at
-    once. The last admin key is kept.
+    once (on other controllers within seconds). Revoking again changes
+    nothing. The last admin key that works is refused with IN_USE.
     """
     WhoAmI: _aio.UnaryUnaryMultiCallable[_key_service_pb2.WhoAmIRequest, _key_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
-    """Says whose key this is and what it may do."""
+    """Says whose key this is and what it may do; also answers agents'
+    credentials.
+    """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes and revokes keys, and says who is calling."""
@@ -87,7 +93,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_pb2.ApiKey, _abc.Awaitable[_api_key_pb2.ApiKey]]:
         """Revokes a key, for good: its calls are refused and its streams end at
-        once. The last admin key is kept.
+        once (on other controllers within seconds). Revoking again changes
+        nothing. The last admin key that works is refused with IN_USE.
         """
 
     @_abc_1.abstractmethod
@@ -96,6 +103,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_service_pb2.WhoAmIRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_service_pb2.WhoAmIResponse, _abc.Awaitable[_key_service_pb2.WhoAmIResponse]]:
-        """Says whose key this is and what it may do."""
+        """Says whose key this is and what it may do; also answers agents'
+        credentials.
+        """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

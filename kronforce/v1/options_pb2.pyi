@@ -41,7 +41,9 @@ class _RateClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateClass.V
     """Counted per agent credential."""
 
 class RateClass(_RateClass, metaclass=_RateClassEnumTypeWrapper):
-    """How fast a caller may call a method; limits are configured per class."""
+    """How fast a caller may call a method. This version counts calls by class and
+    limits none of them; wrong keys are limited to 20 a minute per address.
+    """
 
 RATE_CLASS_UNSPECIFIED: RateClass.ValueType  # 0
 """Not set; refused at start."""

@@ -52,7 +52,7 @@ class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.Value
     """An AI client."""
 
 class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
-    """What started a run."""
+    """What started a run. In this version: SCHEDULER and API."""
 
 TRIGGER_UNSPECIFIED: Trigger.ValueType  # 0
 """Not set; in filters: any."""
@@ -162,13 +162,13 @@ class Run(_message.Message):
     target_count: _builtins.int
     """How many targets it has."""
     parent_run_id: _builtins.str
-    """The run that made this one. Empty: none."""
+    """The run that made this one. Empty: none. Always empty in this version."""
     cause_event: _builtins.str
-    """The event that made it. Empty: none."""
+    """The event that made it. Empty: none. Always empty in this version."""
     depth: _builtins.int
     """Length of the chain of causes; 0 for a caller or a schedule."""
     cancelled_by: _builtins.str
-    """Who asked for its cancellation. Empty: nobody."""
+    """Who asked for its cancellation: an API key's name. Empty: nobody."""
     @_builtins.property
     def params(self) -> _struct_pb2.Struct:
         """The input it was given."""
@@ -195,8 +195,8 @@ class Run(_message.Message):
 
     @_builtins.property
     def executions(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.Execution]:
-        """Its executions, oldest first, at most 1,000. Only from GetRun and on
-        watches.
+        """Its executions, oldest first, at most 1,000. Only from GetRun and
+        CancelRun.
         """
 
     @_builtins.property
@@ -205,7 +205,9 @@ class Run(_message.Message):
 
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunTarget]:
-        """Its targets, frozen when it was made; at most 1,000. Only from GetRun."""
+        """Its targets, frozen when it was made, by index; at most 1,000. Only from
+        GetRun and CancelRun.
+        """
 
     def __init__(
         self,
@@ -270,7 +272,7 @@ class RunTarget(_message.Message):
     state: _execution_pb2.ExecutionState.ValueType
     """The state of its last attempt."""
     skip_reason: _builtins.str
-    """Why it was left out, for example `drained`. Empty: it was not."""
+    """Why it was left out, for example `no_agent`. Empty: it was not."""
     attempts: _builtins.int
     """Attempts so far."""
     def __init__(
@@ -346,7 +348,7 @@ class RunStatus(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _struct_pb2.Struct:
-        """Structured results, with the last state."""
+        """Structured results, with the last state, of the execution that ended last."""
 
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
@@ -411,7 +413,9 @@ Global___RunOutput: _TypeAlias = RunOutput  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
-    """How far a task says it is."""
+    """How far a task says it is. Shown live and not stored; dropped where a reader
+    is slow.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -420,7 +424,7 @@ class Progress(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
-    """The execution."""
+    """The execution. Agents may leave it empty: the controller fills it in."""
     current: _builtins.float
     """Done so far, in the task's own unit."""
     total: _builtins.float
@@ -447,13 +451,16 @@ Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class WatchGap(_message.Message):
-    """Something that this watcher did not get."""
+    """Something that this watcher did not get. States only, and only when more
+    than 10,000 runs changed before the reader took a frame: ListRuns shows
+    them. Output is never dropped: it is read again from the store.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DROPPED_FIELD_NUMBER: _builtins.int
     dropped: _builtins.int
-    """How many updates were dropped because the reader was slow."""
+    """How many states were dropped because the reader was slow."""
     def __init__(
         self,
         *,
@@ -482,14 +489,19 @@ class RunUpdate(_message.Message):
     run_id: _builtins.str
     """The run. Empty in an update about the watch itself."""
     cursor: _builtins.str
-    """Where the watch stands, opaque."""
+    """Where the watch stands, opaque. Empty in this version, see
+    `WatchRunsRequest.cursor`.
+    """
     @_builtins.property
     def state(self) -> Global___RunStatus:
         """Its state, now."""
 
     @_builtins.property
     def output(self) -> Global___RunOutput:
-        """Output, as it comes. Live bytes may be shown before they are stored."""
+        """Output, as it comes, in order for each execution and stream. Live bytes
+        may be shown before they are stored. A run's last state follows all of
+        its output.
+        """
 
     @_builtins.property
     def progress(self) -> Global___Progress:
@@ -521,8 +533,10 @@ Global___RunUpdate: _TypeAlias = RunUpdate  # noqa: Y015
 
 @_typing.final
 class RunUpdates(_message.Message):
-    """A frame of updates: whatever was ready, as one message. A frame without any
-    comes every 15 s and shows that the stream lives.
+    """A frame of updates: whatever was ready, as one message, about 1 MiB at most
+    (more only where a single chunk is larger). A frame without any comes after
+    15 s of silence and shows that the stream lives; a reader that gets none for
+    30 s should connect again.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

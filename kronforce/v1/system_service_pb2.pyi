@@ -116,11 +116,11 @@ class GetStatusResponse(_message.Message):
     slots: _builtins.int
     """Slots of those."""
     slots_busy: _builtins.int
-    """Slots in use."""
+    """Slots in use, counted to 10,000."""
     pending: _builtins.int
     """Executions that wait, counted to 10,000."""
     running: _builtins.int
-    """Executions that run."""
+    """Executions that run, counted to 10,000."""
     data_location: _builtins.str
     """The folder or server that holds the data, without credentials."""
     store_bytes: _builtins.int
@@ -185,7 +185,9 @@ class OldestWaiting(_message.Message):
     job_name: _builtins.str
     """Its job's name."""
     state_reason: _builtins.str
-    """Why."""
+    """Why, where that is stored; GetExecution also derives `queue`, `slot`,
+    `labels` and `offline`.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
