@@ -117,6 +117,7 @@ def _why(run: Run, last: Execution | None) -> str:
     said = run.message or (last.message if last else "") or _reason(run, last)
     meaning = _meaning(last, said)
     said = said.removeprefix("waits: ")
+    said = "" if said == state_word(run.state) else said
     text = ", ".join(each for each in (said, meaning) if each).rstrip(".")
     return f": {text}" if text else ""
 

@@ -32,6 +32,8 @@ EXPECTED: dict[str, tuple[int, Sequence[str]]] = {
     "kronforce run logs count": (0, ["line 1\n", "line 6\n"]),
     "kronforce run list": (0, ["count\tsucceeded", "hello\tsucceeded"]),
     "kronforce run cancel": (0, ["sleeper"]),
+    # Ends with the run, and with the code for a cancelled one.
+    "kronforce run watch $RUN": (11, ["cancelled"]),
     "timeout 15 kronforce run watch": (124, ["tick\tsucceeded"]),
     "kronforce job pause tick": (0, ["tick paused"]),
     "kronforce event tail": (0, ["execution.completed"]),
