@@ -1,7 +1,12 @@
-"""The mixed load on processes that nobody kills: what every other test here is held against."""
+"""The mixed load on processes that nobody kills: what every other test here is held against.
+
+It comes by every registered failpoint of all processes, so that each kill elsewhere is certain to
+happen: a point that is registered and never hit fails here.
+"""
 
 from tests.system.checker.rules import judge
 from tests.system.rig.cluster import Cluster
+from tests.system.rig.failpoint_round import points
 from tests.system.rig.load import Load
 from tests.system.rig.recording import Recorder
 from tests.system.rig.tasks import Notes
@@ -20,3 +25,6 @@ async def test_a_mixed_load_keeps_every_promise_when_nothing_breaks(made: Cluste
     await recorder.settled()
     history = await recorder.history()
     assert judge(history) == []
+    assert made.complaints() == []
+    assert {point.name for point in points()} - made.hits() == set()
+    assert [await each.stop() for each in (made.agents["one"], made.controller) if each] == [0, 0]

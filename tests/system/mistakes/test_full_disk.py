@@ -1,6 +1,5 @@
 """Failure 13: a data folder on a disk that gets full; nothing that was acknowledged is lost."""
 
-import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -126,8 +125,11 @@ async def test_results_that_find_no_room_land_once_there_is_some(
     await until(over, "every task to end")
     # Reads go on while nothing can be written.
     assert (await small.client.runs.get(runs[0])).id == runs[0]
-    # Long enough for the ends to be tried and refused at least once.
-    await asyncio.sleep(2)
+
+    async def tried() -> bool:
+        return small.controller is not None and "finish_retry" in small.controller.tail(100_000)
+
+    await until(tried, "an end to be refused by the disk")
     disk.empty()
     await recorder.settled()
     history = await recorder.history()
