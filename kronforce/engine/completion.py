@@ -43,6 +43,7 @@ RUNNING = 3
 # Output that may ride in a result.
 MAX_INLINE = 16 << 10
 MAX_MESSAGE = 1_000
+MAX_REASON = 100
 
 _on_result = failpoint("engine.completion.result")
 _after_commit = failpoint("engine.completion.after_commit")
@@ -52,6 +53,7 @@ _NOTHING_STREAMED = (0, 0)
 Ended = Callable[[LiveExecution, Finish], None]
 
 # What an agent may report, by the contract's number.
+_STREAMS = (1, 2)
 _REPORTED = {
     int(state): state
     for state in (State.SUCCEEDED, State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST)
@@ -102,7 +104,10 @@ class Completion:
         if error is not None:
             log.warning("a start was not stored: %s", error,
                         extra={"action": "start_failed", "execution": live.id_text})  # fmt: skip
-            if not live.finishing:
+            if live.finish is not None:
+                # Its end tells of the start too.
+                live.finish.tell_start = True
+            else:
                 self._timers.after(RETRY_SECS, lambda: self._restart(live))
             return
         run = live.run
@@ -111,7 +116,7 @@ class Completion:
         self._hub.changed(live)
 
     def _restart(self, live: LiveExecution) -> None:
-        if live.ended or live.finishing:
+        if live.ended or live.finish is not None:
             return
         assert live.started_at is not None
         live.start = Start(live, live.key, live.fence, live.started_at, self._started)
@@ -121,6 +126,7 @@ class Completion:
     def result(self, live: LiveExecution, result: Result, done: Callable[[], None]) -> None:
         """A report under the current fence; `done` is called once it is stored."""
         _on_result()
+        _clean(result)
         live.dones.append(done)
         if live.finishing:
             return
@@ -141,9 +147,15 @@ class Completion:
         """Output in the result that the stream did not bring already."""
         known = live.output.offsets if live.output is not None else None
         chunks = []
-        for chunk in result.output:
-            if known is not None and chunk.offset < known[chunk.stream]:
+        for sent in result.output:
+            chunk = sent
+            begun = 0 if known is None else known[chunk.stream] - chunk.offset
+            if begun >= max(1, len(chunk.data)):
                 continue
+            if begun > 0:
+                chunk = OutputChunk(stream=chunk.stream, offset=chunk.offset + begun,
+                                    data=chunk.data[begun:], sequence=chunk.sequence,
+                                    at=chunk.at)  # fmt: skip
             chunks.append(chunk)
         return chunks
 
@@ -167,18 +179,22 @@ class Completion:
                 return
             then()
 
-        def give_up(seen: int) -> None:
+        def give_up(seen: int, away: float) -> None:
             if live.ended or state.is_stored_to(*ends):
                 return
-            if state.sequence > seen or live.session is None or live.session.closed:
+            gone = live.session is None or live.session.closed
+            away = away + OUTPUT_PATIENCE_SECS if gone else 0.0
+            # An agent that stays away is not waited for longer than its work would be.
+            patient = gone and away <= live.run.job.settings.lost_after_secs
+            if state.sequence > seen or patient:
                 now_seen = state.sequence
-                self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(now_seen))
+                self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(now_seen, away))
                 return
             self._output.close_gap(live, *ends)
 
         seen = state.sequence
         state.waiting.append(check)
-        self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(seen))
+        self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(seen, 0.0))
 
     def _finish(self, live: LiveExecution, result: Result, chunks: list[OutputChunk]) -> None:
         """Judge a result and write the end."""
@@ -216,7 +232,11 @@ class Completion:
     def end(self, finish: Finish) -> None:
         """Write an end; tried again until the store takes it."""
         live: LiveExecution = finish.live
+        live.finish = finish
         finish.agent_key = live.agent_key
+        # PostgreSQL takes no NUL in text, whoever it comes from.
+        finish.message = finish.message.replace("\0", "\ufffd")
+        finish.reason = finish.reason.replace("\0", "\ufffd")[:MAX_REASON]
         self._decide_next(finish)
         start = live.start
         if start is not None and live.start_cut == self._store.main.cuts:
@@ -352,6 +372,14 @@ def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:
         # A task that leaves with an error after TERM was ended by the cancel.
         return State.CANCELLED, live.cancel_reason
     return state, result.state_reason
+
+
+def _clean(result: Result) -> None:
+    """Leave out output of streams that do not exist."""
+    if any(chunk.stream not in _STREAMS for chunk in result.output):
+        kept = [chunk for chunk in result.output if chunk.stream in _STREAMS]
+        del result.output[:]
+        result.output.extend(kept)
 
 
 def _streamed_ends(result: Result) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class Engine:
     ) -> None:  # fmt: skip
         self._store = store
         self._waiting = 0
-        self.tasks = Tasks()
+        self.tasks = Tasks(clock)
         self.timers = Timers(clock)
         self.table = LiveTable()
         self.directory = Directory()
@@ -180,7 +180,7 @@ class Engine:
     def _created(self, run: CreateRun) -> None:
         if run.job.is_interval and all(target.skip_reason for target in run.targets):
             # It ended as it was made: the next one counts from now.
-            self.tasks.spawn(self.scheduler.interval_ended(run.job.key), name="interval-ended")
+            self._interval_ended(run.job.key)
         if run.outcome is not Created.SKIPPED:
             self._waiting += sum(not target.skip_reason for target in run.targets)
 
@@ -196,14 +196,19 @@ class Engine:
             self._waiting -= 1
         self.scheduler.run_started(live)
         if finish.run_finished and live.run.job.is_interval:
-            self.tasks.spawn(self.scheduler.interval_ended(live.run.job.key), name="interval-ended")
+            self._interval_ended(live.run.job.key)
+
+    def _interval_ended(self, job_key: int) -> None:
+        self.tasks.spawn_until_done(
+            lambda: self.scheduler.interval_ended(job_key), name="interval-ended"
+        )
 
     def _attempt_made(self, live: LiveExecution, due_at: int | None) -> None:
         self._waiting += 1
         self.loader.wait_for_retry(live, due_at)
 
     def _admitted(self, run_keys: list[int]) -> None:
-        self.tasks.spawn(self.loader.admitted(run_keys), name="admitted")
+        self.tasks.spawn_until_done(lambda: self.loader.admitted(run_keys), name="admitted")
 
     async def _resume_replacing(self) -> None:
         """A newcomer whose older runs a crash left uncancelled still replaces them."""
@@ -211,10 +216,13 @@ class Engine:
             pair = (job_key, version)
             job = (await self.snapshots.of_versions([pair]))[pair]
             if job.settings.concurrency_policy is ConcurrencyPolicy.REPLACE:
-                self.tasks.spawn(self._replace(job_key, run_key), name="replace")
+                self._replace_before(job_key, run_key)
 
     def _replace_older(self, run: CreateRun) -> None:
-        self.tasks.spawn(self._replace(run.job.key, run.key), name="replace")
+        self._replace_before(run.job.key, run.key)
+
+    def _replace_before(self, job_key: int, run_key: int) -> None:
+        self.tasks.spawn_until_done(lambda: self._replace(job_key, run_key), name="replace")
 
     async def _replace(self, job_key: int, run_key: int) -> None:
         older = await self._store.read(open_work.replaced_by, job_key, run_key)

@@ -17,7 +17,7 @@ from kronforce.core.ids import to_text
 if TYPE_CHECKING:
     from kronforce.engine.session import Session
     from kronforce.engine.snapshots import JobSnapshot
-    from kronforce.store.hot.commands import Start
+    from kronforce.store.hot.commands import Finish, Start
 
 
 class LiveRun:
@@ -63,7 +63,8 @@ class LiveExecution:
 
     __slots__ = (
         "agent_id", "agent_key", "agent_name", "assigned_at", "attempt_number", "bound_agent_key",
-        "cancel_reason", "dones", "ended", "fence", "finishing", "id", "id_text", "key", "losses",
+        "cancel_reason", "dones", "ended", "fence", "finish", "finishing", "id", "id_text", "key",
+        "losses",
         "output", "phase", "queue_deadline_at", "queued", "retry_of", "revoked", "route", "run",
         "session", "start", "start_cut", "started_at", "target_index",
     )  # fmt: skip
@@ -103,6 +104,8 @@ class LiveExecution:
         self.queued = False
         # The agent was asked to give it back, since it did not answer.
         self.revoked = False
+        # The end that is being written, once there is one.
+        self.finish: Finish | None = None
         # A finish is staged: further reports are repeats.
         self.finishing = False
         # Called when its end is stored: who reported it is told then, however often it reported.

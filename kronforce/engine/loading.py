@@ -19,6 +19,7 @@ from kronforce.store import open_work
 from kronforce.store import output as output_store
 from kronforce.store.database import Tx
 from kronforce.store.open_work import OpenRow
+from kronforce.store.output import ProgressRow
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
 
@@ -113,9 +114,15 @@ class Loader:
             for key, row in found.items():
                 live = self._table.by_key.get(key)
                 if live is not None and live.output is None:
-                    # What is stored is the head; the cap counts it as such from here on.
-                    head = min(row.stored_bytes, live.run.job.settings.output_cap_bytes // 2)
-                    live.output = OutputState.resumed(row, (), head)
+                    live.output = await self._resumed(live, row)
+
+    async def _resumed(self, live: LiveExecution, row: ProgressRow) -> OutputState:
+        """Its state; where the cap has begun to count, with the rows that it may give up."""
+        half = live.run.job.settings.output_cap_bytes // 2
+        if row.stored_bytes <= half:
+            return OutputState.resumed(row, (), row.stored_bytes)
+        head, tail = await self._store.read_output(output_store.head_and_tail, live.key, half)
+        return OutputState.resumed(row, tail, head)
 
     def refill(self, route: Route) -> None:
         """Read the next of a route whose head runs low."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import chain, islice
 
 from kronforce.clock import Clock
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.watching import Hub
+from kronforce.errors import FailedPrecondition
 from kronforce.failpoints import failpoint
 from kronforce.store.dialect import Row
 from kronforce.store.hot.output_apply import StoreOutput
@@ -26,6 +28,8 @@ from kronforce.v1.agent_service_pb2 import ExecutionOutput, OutputProgress
 from kronforce.v1.execution_pb2 import OutputChunk
 
 log = logging.getLogger(__name__)
+
+Reply = Callable[[OutputProgress], None]
 
 STDOUT, STDERR = 1, 2
 
@@ -38,8 +42,9 @@ LEAST_WINDOW = 16 << 10
 INITIAL_CREDIT = 64 << 10
 # A row holds at most this much, unless a single chunk is larger.
 ROW_BYTES = 64 << 10
-# A chunk larger than this is refused: the contract's limit.
-MAX_CHUNK = 1 << 20
+# Bytes of one execution that may wait here: an agent that keeps to its credit never has more than
+# its window and one chunk that overdraws it.
+MAX_PENDING = WINDOW + (4 << 20)
 # After a failed write: how long until it is tried again, seconds.
 RETRY_SECS = 1.0
 
@@ -51,8 +56,8 @@ class OutputState:
     """One execution's output: what has come, what is stored, and what the cap has dropped."""
 
     __slots__ = (
-        "bytes_pending", "dropped", "head_bytes", "in_flight", "kept_tail", "offsets", "pending",
-        "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "tail",
+        "bytes_pending", "counted", "dropped", "head_bytes", "in_flight", "kept_tail", "offsets",
+        "pending", "reply", "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "tail",
         "waiting", "window",
     )  # fmt: skip
 
@@ -66,11 +71,15 @@ class OutputState:
         self.pending: list[OutputChunk] = []
         self.bytes_pending = 0
         self.in_flight = False
+        # It is one of those that share the pool.
+        self.counted = False
         # Bytes in the head, which is kept; then rows (sequence, length) of the tail.
         self.head_bytes = 0
         self.tail: deque[tuple[int, int]] = deque()
         self.kept_tail = 0
         self.window = INITIAL_CREDIT
+        # To the stream that brought something last: what is stored is told there.
+        self.reply: Reply = _no_reply
         # Called when more is stored.
         self.waiting: list[Callable[[], None]] = []
 
@@ -86,6 +95,10 @@ class OutputState:
         state.tail = deque(tail)
         state.kept_tail = sum(length for _, length in state.tail)
         return state
+
+    def restart_credit(self) -> None:
+        """A new session: the agent's credit starts afresh, and so does what we know of it."""
+        self.window, self.reply = INITIAL_CREDIT, _no_reply
 
     def is_stored_to(self, stdout: int, stderr: int) -> bool:
         """Whether both streams are stored at least to these offsets."""
@@ -118,24 +131,33 @@ class OutputIntake:
             return
         _on_chunks()
         state = self.state_of(live)
+        state.reply = reply
         fresh = list(_filled(state, message.chunks))
         if fresh:
             state.pending += fresh
             state.bytes_pending += _size(fresh)
             self._hub.output(live, fresh)
-        self._flush(live, state, reply)
+        self._flush(live, state)
+        if state.bytes_pending > MAX_PENDING:
+            raise FailedPrecondition(
+                f"{state.bytes_pending} bytes of {message.execution_id} came without credit",
+                reason="PROTOCOL_VIOLATION",
+            )
 
     def state_of(self, live: LiveExecution) -> OutputState:
-        """The execution's state, made when its first output comes."""
+        """The execution's state, made when its first output comes, or resumed before."""
         if live.output is None:
             live.output = OutputState()
+        if not live.output.counted:
+            live.output.counted = True
             self._talking += 1
         state: OutputState = live.output
         return state
 
     def forget(self, live: LiveExecution) -> None:
         """The execution has ended."""
-        if live.output is not None:
+        if live.output is not None and live.output.counted:
+            live.output.counted = False
             self._talking -= 1
 
     def close_gap(self, live: LiveExecution, stdout: int, stderr: int) -> None:
@@ -147,7 +169,7 @@ class OutputIntake:
                 missing.append(_gap(state, stream, end))
         state.pending += missing
         self._hub.output(live, missing)
-        self._flush(live, state, _no_reply)
+        self._flush(live, state)
 
     def retry_held_back(self) -> None:
         """Try again what a full disk or a store that was away kept from being written."""
@@ -156,16 +178,14 @@ class OutputIntake:
         held, self._held_back = self._held_back, []
         for live in held:
             if live.output is not None:
-                self._flush(live, live.output, _no_reply)
+                self._flush(live, live.output)
 
-    def _flush(
-        self, live: LiveExecution, state: OutputState, reply: Callable[[OutputProgress], None]
-    ) -> None:
+    def _flush(self, live: LiveExecution, state: OutputState) -> None:
         if state.in_flight:
             return
         if not state.pending:
             if state.stored_sequence:
-                reply(self._progress(live, state, 0))
+                state.reply(self._progress(live, state, 0))
             return
         if self._capacity.disk_short:
             self._held_back.append(live)
@@ -173,7 +193,8 @@ class OutputIntake:
         chunks, size = state.pending, state.bytes_pending
         state.pending, state.bytes_pending, state.in_flight = [], 0, True
         rows = _rows(live.key, chunks)
-        dropped = self._cap(live, state, rows)
+        before = (state.head_bytes, state.kept_tail, state.dropped, len(state.tail))
+        given_up, dropped = self._cap(live, state, rows)
         last = chunks[-1].sequence
         ends = dict(state.stored_offsets)
         for row in rows:
@@ -183,16 +204,17 @@ class OutputIntake:
         def stored(_command: StoreOutput, error: Exception | None) -> None:
             state.in_flight = False
             if error is not None:
+                _undo_cap(state, before, given_up)
                 self._failed(live, state, chunks, size, error)
                 return
             _on_stored()
             state.stored_sequence, state.stored_offsets = max(last, state.stored_sequence), ends
             state.stored_bytes = total
-            reply(self._progress(live, state, size))
+            state.reply(self._progress(live, state, size))
             waiting, state.waiting = state.waiting, []
             for call in waiting:
                 call()
-            self._flush(live, state, reply)
+            self._flush(live, state)
 
         progress = (live.key, max(last, state.stored_sequence), ends[STDOUT], ends[STDERR], total,
                     state.dropped)  # fmt: skip
@@ -215,10 +237,15 @@ class OutputIntake:
         return OutputProgress(execution_id=live.id_text, stored_sequence=state.stored_sequence,
                               credit_bytes=credit)  # fmt: skip
 
-    def _cap(self, live: LiveExecution, state: OutputState, rows: list[Row]) -> list[Row]:
-        """Past half of the cap rows are the tail; older ones of it are given up for newer."""
+    def _cap(
+        self, live: LiveExecution, state: OutputState, rows: list[Row]
+    ) -> tuple[list[tuple[int, int]], list[Row]]:
+        """Past half of the cap rows are the tail; older ones of it are given up for newer.
+
+        What was taken from the tail, and the rows to delete for it.
+        """
         half = live.run.job.settings.output_cap_bytes // 2
-        dropped: list[Row] = []
+        given_up: list[tuple[int, int]] = []
         for row in rows:
             length = row[3] if row[6] is not None else 0
             if state.head_bytes + length <= half and not state.tail:
@@ -230,12 +257,20 @@ class OutputIntake:
                 sequence, freed = state.tail.popleft()
                 state.kept_tail -= freed
                 state.dropped += freed
-                dropped.append((live.key, sequence))
-        return dropped
+                given_up.append((sequence, freed))
+        return given_up, [(live.key, sequence) for sequence, _ in given_up]
+
+
+def _undo_cap(
+    state: OutputState, before: tuple[int, int, int, int], given_up: list[tuple[int, int]]
+) -> None:
+    """The rows were not stored, nor any deleted: the cap is where it was."""
+    state.head_bytes, state.kept_tail, state.dropped, length = before
+    state.tail = deque(islice(chain(given_up, state.tail), length))
 
 
 def _filled(state: OutputState, chunks: Iterable[OutputChunk]) -> Iterable[OutputChunk]:
-    """The chunks that are new, with a gap wherever an offset was left out."""
+    """The chunks that are new. Where one begins beyond what is known, readers see a gap."""
     for sent in chunks:
         chunk = sent
         if chunk.sequence <= state.sequence and chunk.sequence:
@@ -244,9 +279,7 @@ def _filled(state: OutputState, chunks: Iterable[OutputChunk]) -> Iterable[Outpu
         known = state.offsets.get(chunk.stream)
         if known is None or end <= known:
             continue
-        if chunk.offset > known:
-            yield _gap(state, chunk.stream, chunk.offset, at=chunk)
-        elif chunk.offset < known:
+        if chunk.offset < known:
             chunk = OutputChunk(stream=chunk.stream, offset=known, sequence=chunk.sequence,
                                 data=chunk.data[known - chunk.offset :], at=chunk.at)  # fmt: skip
         state.offsets[chunk.stream] = end
@@ -254,15 +287,13 @@ def _filled(state: OutputState, chunks: Iterable[OutputChunk]) -> Iterable[Outpu
         yield chunk
 
 
-def _gap(state: OutputState, stream: int, end: int, at: OutputChunk | None = None) -> OutputChunk:
-    """An explicit gap from what is known to `end`. It shares the next chunk's place."""
+def _gap(state: OutputState, stream: int, end: int) -> OutputChunk:
+    """An explicit gap from what is known to `end`, behind everything that has come."""
     known = state.offsets[stream]
     state.offsets[stream] = end
     gap = OutputChunk(stream=stream, offset=known, gap_bytes=end - known,  # type: ignore[arg-type]  # a number of the enum
                       sequence=state.sequence + 1)  # fmt: skip
     state.sequence += 1
-    if at is not None:
-        gap.at.CopyFrom(at.at)
     return gap
 
 
@@ -286,7 +317,8 @@ def _rows(key: int, chunks: list[OutputChunk]) -> list[Row]:
             rows.append((key, chunk.stream, chunk.offset, chunk.gap_bytes, chunk.sequence,
                          chunk.at.ToMicroseconds(), None))  # fmt: skip
             continue
-        if parts and (chunk.stream != stream or length + len(data) > ROW_BYTES):
+        apart = chunk.stream != stream or chunk.offset != start + length
+        if parts and (apart or length + len(data) > ROW_BYTES):
             close()
         if not parts:
             stream, start, at = chunk.stream, chunk.offset, chunk.at.ToMicroseconds()

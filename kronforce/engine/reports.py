@@ -19,6 +19,7 @@ from kronforce.engine.session import Session
 from kronforce.engine.tasks import Tasks
 from kronforce.engine.timers import Timers
 from kronforce.engine.watching import Hub
+from kronforce.errors import NotFound
 from kronforce.store.hot import statements as st
 from kronforce.store.sessions import keep_evidence
 from kronforce.store.store import Store
@@ -27,6 +28,11 @@ from kronforce.v1 import agent_service_pb2 as pb
 
 # How long an agent that said it is busy is left alone.
 BUSY_SECS = 1.0
+# Stale reports of one session that are on their way to the store: more than an honest agent has.
+MAX_STALE = 10_000
+
+# Nothing is wrong with the task: another moment or another agent will do.
+_COMES_AGAIN = frozenset({pb.REJECT_REASON_BUSY, pb.REJECT_REASON_REVOKED})
 
 Settle = Callable[[Session, Step, LiveExecution | None, pb.InventoryItem | None], None]
 
@@ -93,7 +99,13 @@ class Reports:
         self._store.main.wake()
 
     def _stale(self, session: Session, message: pb.AgentMessage) -> None:
-        """Late or repeated: kept as evidence unless it is known already, and acknowledged."""
+        """Late or repeated: kept as evidence unless it is known already, and acknowledged.
+
+        Beyond the limit neither: whoever reports so much comes again.
+        """
+        if session.stale_reports >= MAX_STALE:
+            return
+        session.stale_reports += 1
         report = message.SerializeToString()
         self._tasks.spawn(
             self._store_stale(session, message.execution_id, message.fence, report), name="evidence"
@@ -102,7 +114,15 @@ class Reports:
     async def _store_stale(
         self, session: Session, execution_id: str, fence: int, report: bytes
     ) -> None:
-        await self._store.write(keep_evidence, execution_id, fence, report, self._clock.now_us())
+        try:
+            await self._store.write(
+                keep_evidence, execution_id, fence, report, self._clock.now_us()
+            )
+        except NotFound:
+            # No id at all: nothing to keep, and nothing that the agent should keep either.
+            pass
+        finally:
+            session.stale_reports -= 1
         session.acknowledge(execution_id, fence, pb.ACKNOWLEDGE_KIND_RESULT)
 
     def _rejected(self, session: Session, message: pb.AgentMessage) -> None:
@@ -113,7 +133,10 @@ class Reports:
         session.drop(live)
         if live.cancel_reason:
             self._completion.never_started(live, State.CANCELLED, live.cancel_reason, "")
-        elif rejected.reason in (pb.REJECT_REASON_BUSY, pb.REJECT_REASON_REVOKED):
+        elif rejected.reason in _COMES_AGAIN and live.phase == Phase.RUNNING:
+            # Accepted before: it is never offered elsewhere, a redelivery is a new execution.
+            self._completion.lost(live, Reason.AGENT_LOST)
+        elif rejected.reason in _COMES_AGAIN:
             if rejected.reason == pb.REJECT_REASON_BUSY:
                 self._leave_alone(session)
             self.requeue(live)
@@ -123,12 +146,12 @@ class Reports:
 
     def _leave_alone(self, session: Session) -> None:
         """It has less room than we thought: offer it nothing for a moment."""
-        if session.agent_draining:
+        if session.busy:
             return
-        session.agent_draining = True
+        session.busy = True
 
         def again() -> None:
-            session.agent_draining = False
+            session.busy = False
             self._store.main.wake()
 
         self._timers.after(BUSY_SECS, again)
@@ -137,7 +160,7 @@ class Reports:
         """It certainly did not start: it may go to any agent, under a new fence."""
         fence = live.fence
         live.session = None
-        self._tasks.spawn(self._unassign(live, fence), name="requeue")
+        self._tasks.spawn_until_done(lambda: self._unassign(live, fence), name="requeue")
 
     async def _unassign(self, live: LiveExecution, fence: int) -> None:
         changed = await self._store.write(lambda tx: tx.run(st.UNASSIGN, [(live.key, fence)]))

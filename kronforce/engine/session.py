@@ -31,8 +31,9 @@ class Session:
 
     __slots__ = (
         "_queue", "agent_draining", "agent_id", "agent_id_text", "agent_key",
-        "agent_name", "asked", "boot_id", "closed", "draining", "epoch", "free", "held",
-        "last_heard", "last_used", "mismatches", "session_id", "slots", "view", "wake",
+        "agent_name", "asked", "boot_id", "busy", "closed", "draining", "epoch", "free", "held",
+        "last_heard", "last_used", "mismatches", "session_id", "slots", "stale_reports", "view",
+        "wake",
     )  # fmt: skip
 
     def __init__(self, *, agent_key: int, agent_id: bytes, agent_name: str, epoch: int,
@@ -50,11 +51,15 @@ class Session:
         # Drained by an admin, and by the agent itself (stopping, or its spool is nearly full).
         self.draining = draining
         self.agent_draining = False
+        # It said that it has less room than we thought, a moment ago.
+        self.busy = False
         self.view = view
         self.held: dict[str, LiveExecution] = {}
         self.last_heard = now
         self.last_used = 0
         self.mismatches = 0
+        # Reports under another fence that are being stored.
+        self.stale_reports = 0
         # What it held when it was asked for an inventory, by execution id.
         self.asked: frozenset[str] = frozenset()
         self.closed = False
@@ -67,7 +72,7 @@ class Session:
 
     @property
     def takes_work(self) -> bool:
-        return not (self.draining or self.agent_draining or self.closed)
+        return not (self.draining or self.agent_draining or self.busy or self.closed)
 
     def reserve(self, use: int) -> None:
         """Take a slot; `use` counts assignments and only orders."""
@@ -128,11 +133,11 @@ class Session:
 
     async def next_frame(self) -> pb.ConnectResponse | None:
         """Wait for messages and take them; None once the session is closed."""
-        while not self._queue:
-            if self.closed:
-                return None
+        while not (self._queue or self.closed):
             self.wake.clear()
             await self.wake.wait()
+        if self.closed:
+            return None
         count = self._frame_length()
         frame = pb.ConnectResponse()
         frame.messages.extend(self._queue[:count])

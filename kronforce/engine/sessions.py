@@ -126,6 +126,8 @@ class Sessions:
             for message in first.messages[1:]:
                 self._receive(session, message)
             async for frame in frames:
+                if session.closed:
+                    return
                 session.last_heard = self._clock.monotonic()
                 for message in frame.messages:
                     self._receive(session, message)
@@ -209,9 +211,14 @@ class Sessions:
         """Each execution of either side, one by one."""
         for step, live, item in reconcile(lives, inventory.items):
             if live is not None and not live.ended and step not in (Step.REQUEUE, Step.LOST):
-                session.hold(live)
-                if not live.finishing:
+                if live.finishing:
+                    # Its slot is free since its result came.
+                    live.session = session
+                else:
+                    session.hold(live)
                     session.free -= 1
+                if live.output is not None:
+                    live.output.restart_credit()
             self._take_step(session, step, live, item)
 
     def _take_step(
@@ -249,7 +256,7 @@ class Sessions:
             self._hold_away(session, live)
             return
         session.hold(live)
-        live.assigned_at = self._clock.monotonic()
+        live.assigned_at, live.revoked = self._clock.monotonic(), False
         session.assign(live)
         if live.cancel_reason:
             self.send_cancel(live)
@@ -267,8 +274,8 @@ class Sessions:
         away.held[live.id_text] = live
 
     def send_cancel(self, live: LiveExecution) -> None:
-        """Tell the agent, if it is here; one that comes back is told then."""
-        if live.session is not None and not live.session.closed:
+        """Tell the agent, if it is here and has it; one that comes back is told then."""
+        if live.session is not None and live.id_text in live.session.held:
             message = pb.ControllerMessage(execution_id=live.id_text, fence=live.fence)
             message.cancel.reason = live.cancel_reason
             live.session.send(message)
@@ -309,14 +316,18 @@ class Sessions:
         for live in held.values():
             live.session = None
             self._hub.changed(live, reason=Reason.AGENT_UNREACHABLE)
+        before = self.away.get(session.agent_key)
+        if before is not None:
+            # What was written for the session after it had closed.
+            held = before.held | held
         self.away[session.agent_key] = Away(since=self._clock.monotonic(), held=held)
         log.info("agent %s is offline and holds %d executions", session.agent_name, len(held),
                  extra={"action": "agent_offline", "agent": session.agent_name})  # fmt: skip
-        self._tasks.spawn(
-            self._store.write(close_session, session.agent_key, session.epoch,
-                              self._clock.now_us()),
+        now = self._clock.now_us()
+        self._tasks.spawn_until_done(
+            lambda: self._store.write(close_session, session.agent_key, session.epoch, now),
             name="close-session",
-        )  # fmt: skip
+        )
 
     async def run(self) -> None:
         """Leases and answers, every second; ends when it is cancelled."""
@@ -331,9 +342,10 @@ class Sessions:
                     log.warning("agent %s was silent for %d s", session.agent_name, LEASE_SECS,
                                 extra={"action": "lease_ended"})  # fmt: skip
                     session.close()
+                self._check_answers(session, now)
+                if session.closed:
+                    # Its stream may hang for long yet, in the middle of a write.
                     self._lost_stream(session)
-                else:
-                    self._check_answers(session, now)
             if now - beat >= HEARTBEAT_SECS:
                 beat = now
                 self._beat()
