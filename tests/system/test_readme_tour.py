@@ -208,6 +208,25 @@ def test_the_lines_of_python_read_the_output_and_the_outcome(tour: Tour) -> None
     assert re.search(r"^[0-9a-f-]{36}$", ran.output, re.MULTILINE), ran.output
 
 
+def test_the_example_scripts_run_beside_a_real_server(tour: Tour) -> None:
+    scripts = [
+        "python examples/python/trigger_and_watch.py count",
+        "python examples/python/trigger_and_watch.py nothing-of-that-name || echo refused",
+        "python examples/python/run_and_read.py",
+        "python examples/python/watch_everything.py 12",
+    ]
+
+    *before, watched, refused, read, followed = tour.paste([*PREPARED, *scripts])
+
+    judge([*before, watched, refused, read, followed])
+    assert "line 6\n" in watched.output
+    assert "-- EXECUTION_STATE_SUCCEEDED" in watched.output
+    assert "refused" in refused.output
+    assert "1\n2\n3\n" in read.output
+    # The seeded job fires every ten seconds.
+    assert re.search("hello .* EXECUTION_STATE_SUCCEEDED", followed.output), followed.output
+
+
 def test_the_two_commands_are_targets_of_make() -> None:
     targets = re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
     named = re.findall(r"^make ([a-z]+) ", README, re.MULTILINE)
