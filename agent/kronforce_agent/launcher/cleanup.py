@@ -71,7 +71,7 @@ class LeftoverFinder:
     """Finds the processes of these starts without the help of a living launcher."""
 
     def __init__(self, starts: list[Start]) -> None:
-        self._sessions = {start.pid: start.start_ticks for start in starts}
+        self._sessions = {start.pid: start.start_ticks for start in starts if start.pid}
         self._executions = {start.execution_id for start in starts}
         self._known: set[tuple[int, int]] = set()
         self._judged: dict[tuple[int, int], bool] = {}
@@ -89,7 +89,10 @@ class LeftoverFinder:
             return True
         if identity not in self._judged:
             session = self._in_session(process, processes)
-            self._judged[identity] = session or self._is_marked(process)
+            mark = None if session else tree.execution_mark(process.pid)
+            if mark == tree.UNREADABLE_YET:
+                return False
+            self._judged[identity] = session or mark in self._executions
         return self._judged[identity]
 
     def _in_session(self, process: tree.Process, processes: tree.Snapshot) -> bool:
@@ -98,6 +101,3 @@ class LeftoverFinder:
             return False
         leader = processes.get(process.sid)  # someone else's, if the number was used again
         return leader is None or leader.start_ticks <= started + START_SLACK_TICKS
-
-    def _is_marked(self, process: tree.Process) -> bool:
-        return tree.execution_mark(process.pid) in self._executions

@@ -119,7 +119,10 @@ class Family:
         """Read once per process: what it wipes later does not help it."""
         identity = (process.pid, process.start_ticks)
         if identity not in self._marks:
-            self._marks[identity] = tree.execution_mark(process.pid)
+            mark = tree.execution_mark(process.pid)
+            if mark == tree.UNREADABLE_YET:
+                return None
+            self._marks[identity] = mark
         return self._marks[identity]
 
     def _forget_gone(self, strays: list[Process]) -> None:

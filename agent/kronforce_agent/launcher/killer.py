@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from kronforce_agent.launcher import tree
 from kronforce_agent.launcher.clock import Clock
 from kronforce_agent.launcher.family import Family, Member, SubtreeFinder
 from kronforce_agent.launcher.killing import TreeKill, send
@@ -41,6 +42,7 @@ class Killer:
         self._to_terminate: list[Victim] = []
         self._to_kill: list[Victim] = []
         self._watched: set[Victim] = set()
+        self._told: dict[Victim, tuple[int, set[int]]] = {}
         self._watching = False
 
     def terminate(self, victim: Victim) -> None:
@@ -50,6 +52,7 @@ class Killer:
     def kill(self, victim: Victim) -> None:
         """KILL its tree until nothing is found; begins this turn."""
         self._watched.discard(victim)
+        self._told.pop(victim, None)
         self._to_kill.append(victim)
 
     def watch(self, victim: Victim) -> None:
@@ -75,6 +78,8 @@ class Killer:
         # Main processes first: a shell would report its child's death as its own exit code. And
         # who is stopped does not see a TERM before a CONT.
         members = self._family.members(group)
+        now = self._clock.boot_ticks()
+        self._told |= {victim: (now, pids) for victim, pids in members.items()}
         for number in (signal.SIGTERM, signal.SIGCONT):
             for victim, pids in members.items():
                 main = pids & {victim.pid}
@@ -99,7 +104,19 @@ class Killer:
             for victim, pids in self._family.members(self._watched).items():
                 if not pids:
                     victim.kill_tree()
+                else:
+                    self._tell_late(victim, pids)
         self._watch_on()
+
+    def _tell_late(self, victim: Victim, pids: set[int]) -> None:
+        """Who was there already when the others got their TERM, but in the middle of exec, gets it.
+
+        Not who was started since: it may be what the task does to end well.
+        """
+        told_at, told = self._told.get(victim, (0, set()))
+        missed = [tree.read_process(pid) for pid in pids - told]
+        send([p.pid for p in missed if p and p.start_ticks <= told_at], signal.SIGTERM)
+        told |= pids
 
 
 class _GroupFinder:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from kronforce_agent.failpoints import failpoint
@@ -58,6 +59,7 @@ _before_spawn = failpoint("launcher.before_spawn")
 _after_spawn = failpoint("launcher.after_spawn")
 _before_output = failpoint("launcher.before_output")
 _before_exit = failpoint("launcher.before_exit")
+_after_ack_exit = failpoint("launcher.after_ack_exit")
 
 
 class Launcher:
@@ -379,6 +381,7 @@ class Launcher:
         if attempt is not None and attempt.exit is not None:
             attempt.exit_acked = True
             self._forget_if_over(attempt)
+            _after_ack_exit()
 
     def _on_set_masks(self, command: protocol.SetMasks) -> None:
         self._masks.pop(command.mask_set, None)
@@ -398,8 +401,10 @@ class Launcher:
     # ---- attempts ------------------------------------------------------------------------------
 
     def _start_waiting(self) -> None:
-        for _ in range(min(SPAWNS_PER_TURN, len(self._waiting))):
-            spawn = self._waiting.pop(next(iter(self._waiting)))
+        spawns = list(islice(self._waiting.values(), SPAWNS_PER_TURN))
+        self._starts.announce([spawn.execution_id for spawn in spawns])
+        for spawn in spawns:
+            del self._waiting[spawn.execution_id]
             try:
                 self._start(spawn)
             except SpawnError as error:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from kronforce_agent.failpoints import failpoint
 from kronforce_agent.launcher.paths import make_folder
 
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -21,6 +22,8 @@ FULL_SHARE = 0.8
 READ_BYTES = 256 * 1024
 """Three times the largest frame: at least one whole frame is always in it."""
 _LENGTH_BYTES = 4
+
+_before_write = failpoint("launcher.before_spool_write")
 
 
 class Droppable(Protocol):
@@ -89,6 +92,7 @@ class SegmentFile:
         """Raises OSError (disk full), and then the segment is as it was before."""
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        _before_write()
         written = 0
         try:
             while written < len(frame):

@@ -1,7 +1,9 @@
 """The `starts` file: which sessions a launcher has started, for whoever cleans up after its death.
 
-First a JSON line about the launcher, then a line `pid start_ticks execution_id` per spawn. It is
-rewritten when most of its lines are over. Not fsynced: after a power cut there is nothing to kill.
+First a JSON line about the launcher, then per spawn a line `0 0 execution_id` before it and a line
+`pid start_ticks execution_id` after it: a launcher that dies between the two leaves a process that
+carries its mark, if no session that is known. The file is rewritten when most of its lines are
+over. Not fsynced: after a power cut there is nothing to kill.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class LauncherRecord:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One spawn; the pid is also the session's id."""
+    """One spawn; the pid is also the session's id, 0 while it is not known."""
 
     pid: int
     start_ticks: int
@@ -41,7 +43,7 @@ class Start:
 
 
 class StartsFile:
-    """Append-only for its launcher; one write per turn of the loop."""
+    """Append-only for its launcher; at most two writes per turn of the loop."""
 
     def __init__(self, path: Path, record: LauncherRecord) -> None:
         self._path = path
@@ -50,6 +52,13 @@ class StartsFile:
         self._rewrite_at = REWRITE_LINES
         self._waiting: list[str] = []
         self._fd = self._write_new([])
+
+    def announce(self, execution_ids: list[str]) -> None:
+        """These are about to be spawned; written at once."""
+        if execution_ids:
+            lines = [Start(0, 0, execution_id).line() for execution_id in execution_ids]
+            self._lines += len(lines)
+            os.write(self._fd, "".join(lines).encode())
 
     def add(self, start: Start) -> None:
         self._waiting.append(start.line())

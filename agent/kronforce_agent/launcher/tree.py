@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 MARK = "KRONFORCE_EXECUTION_ID"
+UNREADABLE_YET = ""
+"""What a process in the middle of exec (and a zombie) has for a mark: its environment is empty."""
 ENVIRON_LIMIT = 8 * 1024 * 1024
 """More than ARG_MAX's usual 2 MB; a process cannot make us read without end."""
 
@@ -52,11 +54,16 @@ def read_process(pid: int) -> Process | None:
 
 
 def execution_mark(pid: int) -> str | None:
-    """The execution that this process says it belongs to; None without a mark or permission."""
+    """The execution that this process says it belongs to; None without a mark or permission.
+
+    UNREADABLE_YET must not be remembered: a moment later the process may have a mark.
+    """
     try:
         variables = _read(f"/proc/{pid}/environ")
     except OSError:
         return None
+    if not variables:
+        return UNREADABLE_YET
     start = (b"\0" + variables).find(b"\0" + MARK.encode() + b"=")
     if start < 0:
         return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from tests.system.launcher.rig import Rig, alive
 
-_seconds = itertools.count(70_001)
+# Not the numbers of another run of these tests on the same host.
+_seconds = itertools.count(100_000_000 + os.getpid() * 1000)
 
 
 @pytest.fixture

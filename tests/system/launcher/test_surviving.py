@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from kronforce_agent.launcher import cgroup, cleanup, loop, paths, protocol
 from kronforce_agent.launcher.client import LauncherClient, LauncherError
 from kronforce_agent.launcher.protocol import EXITED, RUNNING
 from tests.system.launcher.rig import ENV, Rig, alive, ended, gone, launcher_pids, memory_of, until
+from tests.system.launcher.test_kills import deny_cgroup
 
 NUMBERS = "seq 1 60000; sleep 0.2; seq 60001 120000"
 NUMBERS_SHA = hashlib.sha256(b"".join(b"%d\n" % n for n in range(1, 120001))).hexdigest()
@@ -234,7 +234,7 @@ async def test_after_the_launchers_death_nothing_survives(
         await rig.started(rig.spawn(command))
     await until(lambda: len(alive(f"sleep\0{token}")) == 6)
     where = paths.LauncherPaths(data_dir=rig.data_dir, boot_id=rig.client.boot_id)
-    own_cgroup = None if with_cgroup else _deny_cgroup(where.starts)
+    own_cgroup = None if with_cgroup else deny_cgroup(where.starts)
     os.kill(rig.client.pid, signal.SIGKILL)
     await until(lambda: not paths.is_alive(where))
 
@@ -245,14 +245,6 @@ async def test_after_the_launchers_death_nothing_survives(
     assert not list((rig.data_dir / "launchers").iterdir())
     if own_cgroup:
         Path(own_cgroup).rmdir()  # noqa: ASYNC240
-
-
-def _deny_cgroup(starts: Path) -> str:
-    """Make the file say that this launcher had no cgroup. Returns the one that it has."""
-    head, _, rest = starts.read_text().partition("\n")
-    record = json.loads(head)
-    starts.write_text(json.dumps({**record, "cgroup": ""}) + "\n" + rest)
-    return str(record["cgroup"])
 
 
 async def test_an_agent_whose_launcher_was_killed_gets_a_new_one_and_a_clean_host(
