@@ -35,7 +35,10 @@ def run_command(arguments: Sequence[str]) -> int:
     """Parse and run; every failure becomes text on stderr and an exit code."""
     try:
         result = build_app()(
-            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+            _with_stdin(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
         )
     except CycloptsError as error:
         return _usage(error, arguments)
@@ -50,6 +53,13 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return result if isinstance(result, int) else Exit.FINE
+
+
+def _with_stdin(arguments: Sequence[str]) -> list[str]:
+    """A lone `-` is standard input; the parser would take it for an option."""
+    if arguments[:1] != ["job"]:
+        return list(arguments)
+    return ["/dev/stdin" if word == "-" else word for word in arguments]
 
 
 def _key_was_sent() -> bool:
