@@ -65,11 +65,12 @@ class Views:
         """Frames of what the request covers, while the context is open."""
         topics, run_ids = await self._topics(scope, principal, request)
         watcher = Watcher(include_output=request.include_output, from_start=bool(run_ids))
+        watcher.positions = {(p.execution_id, int(p.stream)): p.offset for p in request.positions}
         self._hub.subscribe(watcher, topics)
         try:
             waiting = set(run_ids)
             if run_ids:
-                waiting = await self._begin(scope, watcher, run_ids, request)
+                waiting = await self._begin(scope, watcher, run_ids)
             yield self._frames(watcher, waiting, ends=bool(run_ids))
         finally:
             self._hub.unsubscribe(watcher, topics)
@@ -79,12 +80,11 @@ class Views:
         self, scope: Scope, run_id: str, include_output: bool
     ) -> AsyncIterator[AsyncIterator[RunUpdates]]:
         """Frames of one run, to its end; the first names it at once."""
-        request = WatchRunsRequest(run_ids=[run_id], include_output=include_output)
         topics: list[Topic] = [("run", run_id)]
         watcher = Watcher(include_output=include_output, from_start=True)
         self._hub.subscribe(watcher, topics)
         try:
-            waiting = await self._begin(scope, watcher, [run_id], request)
+            waiting = await self._begin(scope, watcher, [run_id])
             yield self._frames(watcher, waiting, ends=True)
         finally:
             self._hub.unsubscribe(watcher, topics)
@@ -100,7 +100,8 @@ class Views:
         if request.run_ids:
             if len(request.run_ids) > MAX_RUN_IDS:
                 raise InvalidArgument.of(("run_ids", f"at most {MAX_RUN_IDS}"))
-            return [("run", run_id) for run_id in request.run_ids], list(request.run_ids)
+            run_ids = [_canonical(run_id) for run_id in request.run_ids]
+            return [("run", run_id) for run_id in run_ids], run_ids
         if request.job_id:
             job = await self._store.read(find_job, scope, request.job_id)
             if job is None:
@@ -113,9 +114,7 @@ class Views:
             return [("group", request.group)], []
         return [("mine", (principal.key, request.client_id))], []
 
-    async def _begin(
-        self, scope: Scope, watcher: Watcher, run_ids: Sequence[str], request: WatchRunsRequest
-    ) -> set[str]:
+    async def _begin(self, scope: Scope, watcher: Watcher, run_ids: Sequence[str]) -> set[str]:
         """The present state of named runs; their output from where the watcher wants it."""
         raw = [from_text(run_id) for run_id in run_ids]
         found = await self._store.read(runs_by_ids, scope, [r for r in raw if r is not None])
@@ -129,21 +128,24 @@ class Views:
         for run in found.values():
             attempts = by_run.get(run.key, [])
             if watcher.include_output:
-                self._follow_stored(watcher, run, attempts, request)
+                self._follow_stored(watcher, run, attempts)
             watcher.state(_state_of(run, attempts))
         return set(run_ids)
 
-    def _follow_stored(self, watcher: Watcher, run: RunRow, attempts: Sequence[ExecutionRow],
-                       request: WatchRunsRequest) -> None:  # fmt: skip
+    def _follow_stored(
+        self, watcher: Watcher, run: RunRow, attempts: Sequence[ExecutionRow]
+    ) -> None:
         """Have what is stored read first; what comes live meanwhile is found there too."""
-        wanted = {(p.execution_id, int(p.stream)): p.offset for p in request.positions}
         for row in attempts:
             pending = row.started_at is None and row.state == State.PENDING
             if pending and _is_untouched(self._table.by_id.get(to_text(row.id))):
                 continue
             follower = Follower.stored(to_text(row.id), to_text(run.id), row.key)
+            if follower.id_text in watcher.followers:
+                # Its output has come live since the watch began; what came before is found then.
+                continue
             for stream in (STDOUT, STDERR):
-                follower.offsets[stream] = wanted.get((follower.id_text, stream), 0)
+                follower.offsets[stream] = watcher.positions.get((follower.id_text, stream), 0)
             watcher.followers[follower.id_text] = follower
 
     async def _frames(
@@ -240,7 +242,7 @@ class Views:
         row = None if raw is None else await self._store.read(find_execution, scope, raw)
         if row is None:
             raise NotFound(f"no execution {request.execution_id!r}", reason="EXECUTION_NOT_FOUND")
-        follower = Follower.stored(request.execution_id, to_text(row.run_id), row.key)
+        follower = Follower.stored(to_text(row.id), to_text(row.run_id), row.key)
         follower.offsets = {STDOUT: request.stdout_offset, STDERR: request.stderr_offset}
         watcher = Watcher(include_output=True, from_start=True)
         watcher.followers[follower.id_text] = follower
@@ -248,17 +250,25 @@ class Views:
         if request.follow:
             self._hub.subscribe(watcher, topics)
         try:
-            async for frame in self._output_frames(watcher, follower, request):
+            async for frame in self._output_frames(scope, watcher, follower, request):
                 yield frame
         finally:
             self._hub.unsubscribe(watcher, topics)
 
+    async def _has_ended(self, scope: Scope, follower: Follower) -> bool:
+        """What memory does not hold has ended, or waits for its turn in the store."""
+        live = self._table.by_id.get(follower.id_text)
+        if live is not None:
+            return live.ended
+        raw = from_text(follower.id_text)
+        row = None if raw is None else await self._store.read(find_execution, scope, raw)
+        return row is None or row.finished_at is not None
+
     async def _output_frames(
-        self, watcher: Watcher, follower: Follower, request: ReadOutputRequest
+        self, scope: Scope, watcher: Watcher, follower: Follower, request: ReadOutputRequest
     ) -> AsyncIterator[ReadOutputResponse]:
         while True:
-            live = self._table.by_id.get(follower.id_text)
-            ended = live is None or live.ended
+            ended = await self._has_ended(scope, follower)
             if ended:
                 follower.behind = True
             before = dict(follower.offsets)
@@ -281,6 +291,12 @@ class Views:
             if not await self._clock.wait(watcher.wake, timeout) and not follower.behind:
                 yield ReadOutputResponse()
             watcher.wake.clear()
+
+
+def _canonical(run_id: str) -> str:
+    """The id as we write it, so that it names the same run in memory too."""
+    raw = from_text(run_id)
+    return run_id if raw is None else to_text(raw)
 
 
 def _is_untouched(live: LiveExecution | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from kronforce.core.lifecycle import Reason
 from kronforce.engine.live import LiveExecution, LiveRun
@@ -20,6 +20,8 @@ from kronforce.v1.run_pb2 import Progress, RunStatus, RunUpdate
 
 # Output bytes that wait for one watcher; beyond it the rest is read from the store.
 BUFFER_BYTES = 1 << 20
+# What an update counts beside its bytes, so that many small ones are bounded too.
+UPDATE_BYTES = 256
 # Updates in one frame, so that a frame stays well below the message limit of 4 MiB.
 FRAME_BYTES = 1 << 20
 # States that wait for one watcher, one per run; beyond it new runs are counted as dropped.
@@ -64,17 +66,23 @@ class Watcher:
         self._outputs: deque[RunUpdate] = deque()
         self._buffered = 0
         self._dropped = 0
+        # By execution id, until its run's last state is taken.
         self.followers: dict[str, Follower] = {}
+        # Where output goes on after a reconnect, by (execution id, stream).
+        self.positions: dict[tuple[str, int], int] = {}
         self.wake = asyncio.Event()
         self.closed = False
 
     def state(self, update: RunUpdate) -> None:
         """A run's newest state takes the place of one that was not taken yet."""
         held = self._states.get(update.run_id)
-        if held is not None and held.state.revision > update.state.revision:
+        ends = update.state.HasField("finished_at")
+        if held is not None and held.state.revision > update.state.revision and not ends:
             return  # a snapshot that was read while the run went on
         if len(self._states) >= MAX_STATES and update.run_id not in self._states:
             self._dropped += 1
+            if ends:
+                self._forget({update.run_id})
         else:
             self._states[update.run_id] = update
         self.wake.set()
@@ -91,7 +99,10 @@ class Watcher:
         found = self.followers.get(live.id_text)
         if found is None:
             found = Follower(live.id_text, live.run.id_text, live.key)
-            if not self._from_start:
+            if self._from_start:
+                for stream in found.offsets:
+                    found.offsets[stream] = self.positions.get((live.id_text, stream), 0)
+            else:
                 for chunk in reversed(chunks):
                     found.offsets[chunk.stream] = chunk.offset
             self.followers[live.id_text] = found
@@ -118,13 +129,14 @@ class Watcher:
         update.output.execution_id = follower.id_text
         update.output.chunk.CopyFrom(chunk)
         self._outputs.append(update)
-        self._buffered += len(chunk.data)
+        self._buffered += _cost(update)
         self.wake.set()
 
     def progress(self, update: RunUpdate) -> None:
         """Progress is shown in order with output, and dropped where the reader is slow."""
         if self._buffered <= BUFFER_BYTES:
             self._outputs.append(update)
+            self._buffered += _cost(update)
             self.wake.set()
 
     def behind(self) -> list[Follower]:
@@ -148,7 +160,7 @@ class Watcher:
         size = 0
         while self._outputs and size < FRAME_BYTES:
             update = self._outputs.popleft()
-            size += len(update.output.chunk.data)
+            size += _cost(update)
             frame.append(update)
         self._buffered -= size
         if self._outputs:
@@ -156,14 +168,28 @@ class Watcher:
             self.wake.set()
             return frame
         # A run's last state follows all of its output.
-        frame += [u for u in last if u.run_id not in late]
+        ended = [u for u in last if u.run_id not in late]
         self._states = {u.run_id: u for u in last if u.run_id in late}
-        return frame
+        if ended:
+            self._forget({u.run_id for u in ended})
+        return frame + ended
+
+    def _forget(self, run_ids: Collection[str]) -> None:
+        """Nothing comes of these runs any more."""
+        if self.followers:
+            self.followers = {
+                id_: f for id_, f in self.followers.items() if f.run_id not in run_ids
+            }
 
     def close(self) -> None:
         """End the stream after what is queued."""
         self.closed = True
         self.wake.set()
+
+
+def _cost(update: RunUpdate) -> int:
+    """What an update that waits for its reader counts."""
+    return UPDATE_BYTES + len(update.output.chunk.data)
 
 
 def _cut(chunk: OutputChunk, known: int) -> OutputChunk:
