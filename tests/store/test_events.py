@@ -11,6 +11,7 @@ from kronforce.store import commit_order, events, retention, tables
 from kronforce.store.database import reading, writing
 from kronforce.store.events import EventFilter, NewEvent
 from kronforce.store.paging import PageRequest
+from tests.store.only_on import ON_POSTGRESQL
 from tests.store.rows import (
     DAY,
     EVERYTHING,
@@ -234,9 +235,8 @@ def test_a_follower_looks_at_a_bounded_number_of_events_at_a_time(database, monk
     assert follow(database, moved, only_jobs)[0] == ["job.created"]
 
 
+@ON_POSTGRESQL
 def test_events_that_commit_out_of_order_are_not_missed(database, other):
-    if database.sqlite:
-        pytest.skip("SQLite has one writer, so nothing commits out of order")
     cursor = latest(database)
     with writing(other.main) as older:
         events.insert_events(older, [make_event(message="older")])
@@ -248,9 +248,8 @@ def test_events_that_commit_out_of_order_are_not_missed(database, other):
     assert follow(database, cursor)[0] == ["older", "newer"]
 
 
+@ON_POSTGRESQL
 def test_a_transaction_that_began_before_and_writes_after_is_not_missed(database, other):
-    if database.sqlite:
-        pytest.skip("SQLite has one writer, so nothing commits out of order")
     cursor, seen = latest(database), []
     with writing(other.main) as older:
         older.conn.exec_driver_sql("SELECT pg_current_xact_id()")

@@ -21,6 +21,7 @@ from kronforce.store.migrate import (
     take_controller_lock,
 )
 from kronforce.store.partitions import DAY_US, drop_partitions, ensure_partitions
+from tests.store.only_on import ON_POSTGRESQL, ON_SQLITE
 
 # Long ago, so that the days which the migration made by the real clock lie ahead.
 NOW = 1_000_000_000 * 1_000_000
@@ -101,9 +102,8 @@ def test_tables_of_other_software_are_left_alone(empty):
         migrate(empty)
 
 
+@ON_SQLITE
 def test_sqlite_keeps_a_copy_before_it_migrates(database, store_url, older_schema):
-    if not database.sqlite:
-        pytest.skip("PostgreSQL is migrated by command only")
     migrate(database)
 
     assert is_current(database)
@@ -114,9 +114,8 @@ def test_sqlite_keeps_a_copy_before_it_migrates(database, store_url, older_schem
     copy.close()
 
 
+@ON_SQLITE
 def test_sqlite_is_not_migrated_without_its_copy(database, older_schema):
-    if not database.sqlite:
-        pytest.skip("PostgreSQL is migrated by command only")
     with writing(database.main) as tx:
         # More than the copy may take below.
         tx.conn.exec_driver_sql("CREATE TABLE filler AS SELECT zeroblob(1000000) AS x")
@@ -130,9 +129,8 @@ def test_sqlite_is_not_migrated_without_its_copy(database, older_schema):
     assert not is_current(database)
 
 
+@ON_POSTGRESQL
 def test_postgresql_is_migrated_by_command_only(database, older_schema):
-    if database.sqlite:
-        pytest.skip("SQLite is migrated at start")
     with pytest.raises(SchemaError, match="kronforce db migrate"):
         migrate(database)
 
@@ -158,9 +156,8 @@ def test_one_controller_at_a_time_uses_a_postgresql_database(database, other, mo
     second.release()
 
 
+@ON_POSTGRESQL
 def test_a_controller_knows_that_it_lost_its_lock(database, other):
-    if database.sqlite:
-        pytest.skip("SQLite has a lock file")
     held = take_controller_lock(database.main)
     assert held is not None
     with writing(other.main) as tx:
@@ -180,9 +177,8 @@ def test_days_are_made_ahead_once(tx):
     assert ensure_partitions(tx, NOW + DAY_US) == (0 if tx.sqlite else 2)
 
 
+@ON_POSTGRESQL
 def test_a_database_begins_with_the_days_ahead(tx):
-    if tx.sqlite:
-        pytest.skip("only PostgreSQL has partitions")
     children = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass"
 
     # The DEFAULT one, today and seven days.
@@ -214,9 +210,8 @@ def test_past_days_are_dropped_but_not_those_that_hold_output(tx, database):
     assert left == (1 if tx.sqlite else 0)
 
 
+@ON_POSTGRESQL
 def test_a_day_that_somebody_reads_is_dropped_another_time(database, other, monkeypatch):
-    if database.sqlite:
-        pytest.skip("only PostgreSQL has partitions")
     monkeypatch.setattr("kronforce.store.partitions.LOCK_LIMIT_MS", 50)
     with writing(database.main) as tx:
         ensure_partitions(tx, NOW, days_ahead=0)

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from kronforce.api.status import CallFailed
+from kronforce.core.access import system_scope
+from kronforce.store.events import events_after
 from kronforce.v1 import event_service_pb2 as pb
 from kronforce.v1.event_pb2 import SEVERITY_ERROR, SEVERITY_INFO
 from kronforce.v1.job_pb2 import Job, NoopTask, Task
@@ -37,6 +39,16 @@ async def next_events(rig, frames, count):
             await asyncio.sleep(0)
         found += (await frame).events
     return found
+
+
+async def seen_by_followers(rig):
+    """Wait until followers see what there is: in PostgreSQL any open transaction hides it.
+
+    Those of the tests that run beside this one are in the same server.
+    """
+    async with asyncio.timeout(60):
+        while not (await rig.store.read(events_after, system_scope("test"), (0, 0)))[0]:  # noqa: ASYNC110 - only the server knows
+            await asyncio.sleep(0.01)
 
 
 async def test_events_are_listed_newest_first_in_pages(rig):
@@ -88,6 +100,7 @@ async def test_what_is_no_pattern_is_refused(rig, pattern):
 
 async def test_a_follower_gets_what_comes_from_now_on_and_nothing_before(rig):
     await create(rig, "before")
+    await seen_by_followers(rig)
     async with rig.follow("EventService.WatchEvents", pb.WatchEventsRequest()) as frames:
         first = await anext(frames)
         assert first.cursor
