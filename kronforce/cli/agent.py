@@ -12,6 +12,7 @@ from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, show_list, show_row
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.agent_pb2 import Agent, AgentState
+from kronforce_client.discovery import is_loopback
 
 Switch = Annotated[bool, Parameter(negative=())]
 Many = Annotated[list[str] | None, Parameter(negative=())]
@@ -124,6 +125,8 @@ def token(
         "on the new host, with the token in a file that only its user can read:\n"
         f"  kronforce agent run --address {address} --token-file token --name NAME"
     )
+    if is_loopback(address):
+        session.say("from another host --address names this one, as its certificate does")
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:

@@ -55,9 +55,11 @@ def hints_of(error: ClientError, *, key_was_sent: bool) -> Sequence[str]:
     if isinstance(error, errors.Unreachable):
         if "TLS" in error.detail or "certificate" in error.detail:
             return ["which certificate does it have?  --ca FILE    without TLS: --insecure"]
-        return [
-            "is the server running?  kronforce up    another address: --address or kronforce login"
-        ]
+        running = "is the server running?  kronforce up"
+        if "connection closed" in error.message:
+            # What a TLS server does with plain text, among others.
+            running = "does it want TLS?  --ca FILE"
+        return [f"{running}    another address: --address or kronforce login"]
     if isinstance(error, errors.Unauthenticated):
         if not key_was_sent:
             return ["no key was found: --key, KRONFORCE_KEY or kronforce login"]
