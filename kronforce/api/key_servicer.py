@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from kronforce.api.call import Call
 from kronforce.api.convert.instants import instant_us, stamp, stamp_or_none
@@ -16,10 +17,13 @@ from kronforce.core.names import GROUP_NAME_MAX
 from kronforce.errors import InvalidArgument, KeyNotFound
 from kronforce.security import keys
 from kronforce.store import keys as stored
+from kronforce.store.database import Tx
+from kronforce.store.events import NewEvent, insert_events
 from kronforce.telemetry import logs
 from kronforce.v1 import api_key_pb2 as pb
 from kronforce.v1 import key_service_pb2 as service_pb
 from kronforce.v1 import key_service_pb2_grpc
+from kronforce.v1.event_pb2 import SEVERITY_INFO, SEVERITY_WARNING
 
 NAME_MAX = 200
 GROUPS_MAX = 1_000
@@ -55,7 +59,8 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
         _check(wanted, now)
         secret = keys.new_api_key()
         row = await self._store.write(
-            stored.insert_key,
+            _make,
+            actor=call.principal.name,
             id=self._new_id(),
             name=wanted.name,
             role=wanted.role,
@@ -83,7 +88,9 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
     ) -> pb.ApiKey:
         if not request.key_id:
             raise InvalidArgument.of(("key_id", "is required: an id or an exact name"))
-        row = await self._store.write(stored.revoke_key, request.key_id, self._clock.now_us())
+        row = await self._store.write(
+            _revoke, request.key_id, call.principal.name, self._clock.now_us()
+        )
         if row is None:
             raise KeyNotFound(f"there is no key {request.key_id!r}; see ListKeys")
         log.info("key revoked", action="key.revoked", key=row.name, by=call.principal.name)
@@ -106,6 +113,27 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
         if row is None:
             raise KeyNotFound("this key is gone")
         return to_message(row)
+
+
+def _make(tx: Tx, /, *, actor: str, **values: Any) -> stored.KeyRow:
+    row = stored.insert_key(tx, **values)
+    _tell(tx, "key.created", SEVERITY_INFO, row, actor, row.created_at)
+    return row
+
+
+def _revoke(tx: Tx, ref: str, actor: str, now: int) -> stored.KeyRow | None:
+    before = stored.find_key(tx, ref)
+    row = stored.revoke_key(tx, ref, now)
+    # A second time changes nothing, and nothing is told of it; nor if another was quicker.
+    if before and row and before.revoked_at is None and row.revoked_at == now:
+        _tell(tx, "key.revoked", SEVERITY_WARNING, row, actor, now)
+    return row
+
+
+def _tell(tx: Tx, kind: str, severity: int, row: stored.KeyRow, actor: str, at: int) -> None:
+    message = f"key {row.name} was {kind.rpartition('.')[2]}"
+    event = NewEvent(kind=kind, severity=severity, at=at, message=message, actor=actor)
+    insert_events(tx, [event])
 
 
 def to_message(row: stored.KeyRow) -> pb.ApiKey:

@@ -23,8 +23,11 @@ from kronforce.api.status import CallFailed
 from kronforce.api.throttle import FAILURES, WINDOW_SECS
 from kronforce.clock import ManualClock
 from kronforce.config import CannotStart
+from kronforce.core.access import system_scope
 from kronforce.errors import Code
 from kronforce.store import keys as stored_keys
+from kronforce.store.events import list_events
+from kronforce.store.paging import PageRequest
 from kronforce.v1 import (
     api_key_pb2,
     execution_service_pb2,
@@ -280,6 +283,20 @@ class TestKeys:
         assert "keys.admin" not in who.permissions
         listed = await first(served.transports["keys"], LIST, metadata=admin)
         assert [key.name for key in listed.keys] == ["ci", "root"]
+
+    async def test_making_and_revoking_a_key_are_told_once_each(self, served: Served) -> None:
+        admin = await served.key(name="root")
+        await self.create(served, admin, name="ci", role=api_key_pb2.ROLE_VIEWER)
+        request = key_service_pb2.RevokeKeyRequest(key_id="ci")
+        made = await served.transports["keys"].unary(REVOKE, request, metadata=admin)
+        request.key_id = made.id
+        await served.transports["keys"].unary(REVOKE, request, metadata=admin)
+        page = await served.store.read(list_events, system_scope("test"), page=PageRequest(size=10))
+        told = [(event.kind, event.message, event.actor) for event in page.items]
+        assert told == [
+            ("key.revoked", "key ci was revoked", "root"),
+            ("key.created", "key ci was created", "root"),
+        ]
 
     async def test_a_revoked_key_is_refused_at_once(self, served: Served) -> None:
         admin = await served.key()
