@@ -29,7 +29,7 @@ An agent in any language is a client of this service. In short:
      it comes down. Keep the result and all output that is not acknowledged
      until then: the controller takes the result once output is stored to
      the final offsets, and writes a gap if none comes for 30 s while the
-     session lives. Its slot is free for new work as soon as the controller
+     session lives (or for `lost_after_secs` without one). Its slot is free for new work as soon as the controller
      has the result, before it is acknowledged. After the acknowledgement
      forget the execution; a report of it may still come again from a copy
      of yours and changes nothing.
@@ -632,7 +632,9 @@ Global___Accepted: _TypeAlias = Accepted  # noqa: Y015
 
 @_typing.final
 class Rejected(_message.Message):
-    """The assignment was not started and never will be."""
+    """The assignment was not started and never will be. For one that was accepted
+    send a result instead: a rejection then ends it `lost` (or `failed`).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -679,7 +681,7 @@ class Result(_message.Message):
     failed. A `failed` that comes after a `cancel` ends `cancelled`.
     """
     state_reason: _builtins.str
-    """A word for programs: `exit_code`, `signal`, `start_failed`. Of `lost`:
+    """A word for programs, at most 100 characters: `exit_code`, `signal`, `start_failed`. Of `lost`:
     `launcher_died`, `agent_restarted`, otherwise `agent_lost`. Empty: `state`
     says it all.
     """
@@ -1204,7 +1206,9 @@ class OutputProgress(_message.Message):
     """Further bytes of data that may be sent, on top of what is left. With none
     left, stop reading the task: it is slowed and nothing is lost. A single
     chunk of up to 1 MiB may overdraw the credit, which is then negative until
-    more comes. None comes while the store is away or disk is short.
+    more comes; the stream of an agent that sends several MiB without credit
+    ends with PROTOCOL_VIOLATION. None comes while the store is away or disk is
+    short.
     """
     def __init__(
         self,

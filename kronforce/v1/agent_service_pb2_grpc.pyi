@@ -29,7 +29,7 @@ An agent in any language is a client of this service. In short:
      it comes down. Keep the result and all output that is not acknowledged
      until then: the controller takes the result once output is stored to
      the final offsets, and writes a gap if none comes for 30 s while the
-     session lives. Its slot is free for new work as soon as the controller
+     session lives (or for `lost_after_secs` without one). Its slot is free for new work as soon as the controller
      has the result, before it is acknowledged. After the acknowledgement
      forget the execution; a report of it may still come again from a copy
      of yours and changes nothing.

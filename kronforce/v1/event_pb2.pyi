@@ -61,7 +61,8 @@ class Event(_message.Message):
     `job.deleted`, `job.triggered`, `job.unscheduled`, `execution.started`,
     `execution.completed`, `agent.registered`, `agent.online`, `agent.offline`,
     `agent.unpaired`, `key.created`, `key.revoked`. Readers ignore kinds that
-    they do not know.
+    they do not know. Events of a job are seen by keys of its group, `agent.*` by
+    every reader, `key.*` by admins.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

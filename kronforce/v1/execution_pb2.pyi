@@ -257,8 +257,7 @@ class OutputChunk(_message.Message):
     """Missing bytes at this offset, when `data` is empty. 0: none."""
     sequence: _builtins.int
     """Place among the chunks of both streams of one execution, from 1, rising;
-    output interleaves by it. A gap that was only noticed on the way shares
-    the place of what follows it. 0: not known.
+    output interleaves by it. 0: not known, as of a gap that nobody reported.
     """
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
