@@ -300,8 +300,12 @@ class Completion:
         live: LiveExecution = finish.live
         self._output.forget(live)
         if not finish.applied:
-            # Somebody else ended it: what the store holds counts.
+            # It had ended already: what the store holds counts, and what follows is read there.
+            finish.next_attempt = None
+            if finish.run_finished:
+                self._tell(finish)
             self._table.remove(live)
+            self.ended(live, finish)
             return
         run = live.run
         run.revision += 1

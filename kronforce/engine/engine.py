@@ -127,6 +127,7 @@ class Engine:
 
     def _connect_parts(self) -> None:
         """Who tells whom."""
+        self._store.main.unsure = self._unsure
         self.dispatcher.cancelled = self._cancelled
         self.triggering.created = self._created
         self.triggering.replace_older = self._replace_older
@@ -183,6 +184,13 @@ class Engine:
             self._interval_ended(run.job.key)
         if run.outcome is not Created.SKIPPED:
             self._waiting += sum(not target.skip_reason for target in run.targets)
+
+    def _unsure(self) -> None:
+        """A batch may have been written that memory does not know: all of it is read again."""
+        for session in list(self.dispatcher.sessions.values()):
+            # With its inventory each agent settles what was or was not assigned to it.
+            session.close()
+        self.tasks.spawn_until_done(self.loader.load_ready, name="load-ready")
 
     def _cancelled(self, live: LiveExecution) -> None:
         self.completion.never_started(live, State.CANCELLED, live.cancel_reason, "")

@@ -148,16 +148,19 @@ class Loader:
         self._store.main.wake()
 
     async def load_ready(self) -> None:
-        """At start: the head of every route that has anything ready."""
+        """The head of every route that has anything ready: at start, or when in doubt."""
         for number in await self._store.read(open_work.ready_routes):
-            rows = await self._store.read(open_work.ready_head, number, HEAD)
-            lives = await self.adopt(rows)
+            with self._table.reading() as gone:
+                rows = await self._store.read(open_work.ready_head, number, HEAD)
+                found = await self._adopt_but(gone, rows)
             route = self._dispatcher.routes.get(number)
             if route is None:
                 continue
-            route.more = len(rows) == HEAD
-            for live in lives:
-                self._dispatcher.requeue(live)
+            route.more |= len(rows) == HEAD
+            for _, live in found:
+                if is_ready(live):
+                    self._dispatcher.requeue(live)
+        self._store.main.wake()
 
     async def load_retries(self) -> None:
         """Attempts whose delay ends soon; those whose delay is over are ready from now on."""

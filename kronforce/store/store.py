@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from kronforce.clock import Clock
 from kronforce.store.database import Database, Tx, pin_plans
-from kronforce.store.hot.apply import apply
+from kronforce.store.hot.apply import apply, has_landed
 from kronforce.store.hot.commands import Call
 from kronforce.store.hot.committer import Committer
 from kronforce.store.hot.output_apply import apply_output
@@ -31,7 +31,7 @@ class Store:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self._clock = clock
-        self.main = Committer(database.main, apply, name="committer")
+        self.main = Committer(database.main, apply, name="committer", landed=has_landed)
         self.output = Committer(
             database.output, apply_output, name="output-committer", max_batch=OUTPUT_BATCH
         )

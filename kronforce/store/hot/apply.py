@@ -51,6 +51,22 @@ def apply(tx: Tx, batch: Sequence[Any]) -> None:
     tx.run(st.INSERT_EVENT, events)
 
 
+def has_landed(tx: Tx, batch: Sequence[Any]) -> bool | None:
+    """Whether a batch that was applied is in the store, by the first command that shows it."""
+    for command in batch:
+        if isinstance(command, CreateRun) and command.outcome in _MADE:
+            return bool(tx.look_up(st.RUN_STATES, [command.key]))
+        if isinstance(command, Assign) and command.done:
+            found = tx.look_up(st.EXECUTION_FENCES, [command.execution_key])
+            return found == [(command.execution_key, command.fence)]
+        if isinstance(command, Finish) and command.applied:
+            return bool(tx.look_up(st.ENDED, [command.live.key]))
+    return None
+
+
+_MADE = frozenset({Created.CREATED, Created.WAITING, Created.SKIPPED})
+
+
 def _reset(
     creates: Sequence[CreateRun], finishes: Sequence[Finish], assigns: Sequence[Assign]
 ) -> None:

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -37,6 +38,11 @@ MAX_BATCH = 1024
 # How often a batch is tried again when the store says that somebody else was in the way.
 CONFLICT_RETRIES = 5
 
+# How long the store is asked whether a COMMIT that it did not answer was made, seconds, and how
+# often: a restart of PostgreSQL takes no longer, and callers wait meanwhile.
+ASK_SECS = 5.0
+ASK_PAUSE_SECS = 0.1
+
 _before_commit = failpoint("store.before_commit")
 _after_commit = failpoint("store.after_commit")
 
@@ -49,22 +55,28 @@ class Command(Protocol):
 
 
 Apply = Callable[[Tx, Sequence[Any]], None]
+# Whether a batch that was applied is in the store; None: nothing of it can tell.
+Landed = Callable[[Tx, Sequence[Any]], bool | None]
 
 
 class Committer:
     """One connection, one thread, one stream of batches. Start it on the loop that stages."""
 
-    def __init__(self, engine: sa.Engine, apply: Apply, *, name: str, max_batch: int = MAX_BATCH):
+    def __init__(self, engine: sa.Engine, apply: Apply, *, name: str, max_batch: int = MAX_BATCH,
+                 landed: Landed | None = None):  # fmt: skip
         self._engine = engine
         self._apply = apply
         self._name = name
         self._max_batch = max_batch
+        self._landed = landed
         self._staged: list[Any] = []
         self._busy = False
         # The planned cut, at the end of this turn of the loop or a little later; None: none.
         self._planned: asyncio.Handle | None = None
         self._pace = Pace()
         self._tx: Tx | None = None
+        # Whether the last attempt to connect failed.
+        self._away = False
         self._batches: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._idle = asyncio.Event()
@@ -75,6 +87,8 @@ class Committer:
         self.before_cut: Callable[[], None] = _nothing
         # Called on the loop after a batch, when all of its commands are resolved.
         self.after_commit: Callable[[], None] = _nothing
+        # Called on the loop when nobody can say whether a batch was written: memory may be behind.
+        self.unsure: Callable[[], None] = _nothing
         # Called on the thread before each batch's transaction begins, for settings of the session.
         self.on_connect: Callable[[sa.Connection], None] | None = None
 
@@ -137,7 +151,10 @@ class Committer:
         self._planned = None
         if self._busy:
             return
-        self.before_cut()
+        try:
+            self.before_cut()
+        except Exception:
+            log.exception("the hook before a batch failed", extra={"action": "commit_hook"})
         if not self._staged:
             self._idle.set()
             return
@@ -179,8 +196,10 @@ class Committer:
             error = self._try(batch)
         if error is None:
             return [(command, None) for command in batch]
-        if len(batch) == 1:
-            return [(batch[0], _for_callers(error))]
+        if len(batch) == 1 or self._away or isinstance(error, _Unsure):
+            # A store that is away takes none of them: one by one they would only wait longer.
+            told = _for_callers(error)
+            return [(command, told) for command in batch]
         log.info(
             "batch failed, trying its commands one by one: %r",
             error,
@@ -189,21 +208,46 @@ class Committer:
         return [pair for command in batch for pair in self._commit([command])]
 
     def _try(self, batch: list[Any]) -> Exception | None:
+        committing = False
         try:
             tx = self._begin()
             self._apply(tx, batch)
             _before_commit()
+            committing = True
             self._end(tx.conn)
             _after_commit()
         except Exception as error:  # noqa: BLE001 - every caller is told, and the thread must live
-            self._abandon(lost=_is_lost(error))
-            return error
+            lost = _is_lost(error)
+            self._abandon(lost=lost)
+            return self._ask(batch, error) if committing else error
         return None
+
+    def _ask(self, batch: list[Any], error: Exception) -> Exception | None:
+        """COMMIT was not answered: see whether it was made. All of a batch is, or nothing."""
+        until = time.monotonic() + ASK_SECS
+        landed = None
+        while self._landed is not None:
+            try:
+                landed = self._landed(self._begin(), batch)
+                self._abandon(lost=False)
+                break
+            except Exception:  # noqa: BLE001 - the store is still away
+                self._disconnect()
+            if time.monotonic() > until:
+                break
+            time.sleep(ASK_PAUSE_SECS)
+        if landed is None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.unsure)
+            return _Unsure(str(error))
+        return None if landed else error
 
     def _begin(self) -> Tx:
         """One transaction on the driver's own connection; Core joins it where it is used."""
         if self._tx is None:
+            self._away = True
             self._tx = Tx(self._connect())
+            self._away = False
         if self._tx.sqlite:
             self._tx.cursor.execute("BEGIN IMMEDIATE")
         return self._tx
@@ -217,13 +261,16 @@ class Committer:
     def _abandon(self, *, lost: bool) -> None:
         if self._tx is None:
             return
-        if not lost:
-            with suppress(Exception):
-                if self._tx.conn.in_transaction():
-                    self._tx.conn.rollback()
-                self._tx.conn.connection.rollback()
-                return
-        self._disconnect()
+        rolled_back = False
+        # Also of a connection that is given up: SQLite keeps its lock as long as anybody, a
+        # traceback even, knows a cursor of it.
+        with suppress(Exception):
+            if self._tx.conn.in_transaction():
+                self._tx.conn.rollback()
+            self._tx.conn.connection.rollback()
+            rolled_back = True
+        if lost or not rolled_back:
+            self._disconnect()
 
     def _connect(self) -> sa.Connection:
         conn = self._engine.connect()
@@ -261,8 +308,16 @@ def _driver_error(error: Exception) -> BaseException:
     return getattr(error, "orig", None) or error
 
 
+class _Unsure(Exception):
+    """Nobody can say whether the batch was written."""
+
+
 def _for_callers(error: Exception) -> Exception:
     """What a caller is told: ours as it is, a store that is away as UNAVAILABLE."""
+    if isinstance(error, _Unsure):
+        log.error("the store did not answer a commit: %s", error, extra={"action": "store_unsure"})
+        return Unavailable("the store does not answer; look whether it was written, or repeat it "
+                           "under the same request_id")  # fmt: skip
     if _is_lost(error):
         log.error("the store did not take a write: %s", error, extra={"action": "store_away"})
         return Unavailable("the store does not answer; nothing was written: try again")

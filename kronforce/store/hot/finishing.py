@@ -40,6 +40,8 @@ def write_finishes(
     if tx.run(st.FINISH, [_finish_row(finish) for finish in finishes]) != len(finishes):
         if len(finishes) > 1:
             raise SplitBatch
+        # It ended before, most likely by this very command, whose COMMIT nobody answered.
+        _read_back(tx, list(finishes))
         return
     tx.run(st.END_TARGET, [_target_row(finish) for finish in finishes])
     tx.run(st.INSERT_INLINE, [(f.live.key, f.inline) for f in finishes if f.inline is not None])
@@ -109,7 +111,7 @@ def _read_back(tx: Tx, finishes: list[Finish]) -> None:
     rows = tx.look_up(st.RUN_STATES, {finish.live.run.key for finish in finishes})
     found = {key: (state, finished_at) for key, state, finished_at in rows}
     for finish in finishes:
-        finish.run_state, finished_at = found[finish.live.run.key]
+        finish.run_state, finished_at = found.get(finish.live.run.key, (finish.state, 0))
         finish.run_finished = finished_at is not None
 
 

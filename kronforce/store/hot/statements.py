@@ -114,6 +114,7 @@ FORGET_OUTPUT = delete(
 
 JOB_REVISIONS = Lookup(t.jobs, "key", "revision", key="key", where="deleted_at IS NULL")
 SESSION_EPOCHS = Lookup(t.agents, "key", "session_epoch", key="key")
+ENDED = Lookup(t.executions, "key", key="key", where="phase = 0")
 RUN_ADMISSIONS = Lookup(t.runs, "key", "admission", key="key")
 EXECUTION_FENCES = Lookup(t.executions, "key", "fence", key="key")
 RUN_STATES = Lookup(t.runs, "key", "state", "finished_at", key="key")
