@@ -749,7 +749,10 @@ class Job(_message.Message):
 
     @_builtins.property
     def next_fire_at(self) -> _timestamp_pb2.Timestamp:
-        """When its schedule fires next. Output only; unset: it will not."""
+        """When its schedule fires next, jitter included; while paused until an
+        instant, the first after that. Output only; unset: it will not, or, for an
+        interval, its run has not ended.
+        """
 
     @_builtins.property
     def last_run(self) -> Global___LastRun:
@@ -937,7 +940,7 @@ class Fire(_message.Message):
     run_id: _builtins.str
     """The run that it made. Empty: none, see `skipped_reason`."""
     late_ms: _builtins.int
-    """How late it was fired, milliseconds."""
+    """How late it was fired, milliseconds, the job's jitter included."""
     caught_up: _builtins.bool
     """Whether it was caught up after downtime."""
     skipped_reason: _builtins.str

@@ -66,9 +66,11 @@ class _SurfaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Surface.Value
     SURFACE_GRPC: _Surface.ValueType  # 1
     """gRPC: generated stubs, grpcurl, `buf curl`."""
     SURFACE_HTTP: _Surface.ValueType  # 2
-    """The HTTP/JSON gateway, by the method's `google.api.http` rule."""
+    """The HTTP/JSON gateway, by the method's `google.api.http` rule. Not served
+    by this version yet.
+    """
     SURFACE_MCP: _Surface.ValueType  # 3
-    """The MCP adapter, as a tool."""
+    """The MCP adapter, as a tool. Not served by this version yet."""
 
 class Surface(_Surface, metaclass=_SurfaceEnumTypeWrapper):
     """A way into the controller on which a method may be offered."""
@@ -78,9 +80,11 @@ SURFACE_UNSPECIFIED: Surface.ValueType  # 0
 SURFACE_GRPC: Surface.ValueType  # 1
 """gRPC: generated stubs, grpcurl, `buf curl`."""
 SURFACE_HTTP: Surface.ValueType  # 2
-"""The HTTP/JSON gateway, by the method's `google.api.http` rule."""
+"""The HTTP/JSON gateway, by the method's `google.api.http` rule. Not served
+by this version yet.
+"""
 SURFACE_MCP: Surface.ValueType  # 3
-"""The MCP adapter, as a tool."""
+"""The MCP adapter, as a tool. Not served by this version yet."""
 Global___Surface: _TypeAlias = Surface  # noqa: Y015
 
 @_typing.final
@@ -105,7 +109,7 @@ class AccessRule(_message.Message):
     """The rate class that counts calls. Required."""
     audited: _builtins.bool
     """Whether a call is written to the audit log, also when it is refused.
-    Default false.
+    Default false. This version keeps no audit log yet.
     """
     @_builtins.property
     def exposure(self) -> _containers.RepeatedScalarFieldContainer[Global___Surface.ValueType]:
