@@ -51,7 +51,9 @@ class Need:
 class Route:
     """Everything that waits for the same kind of agent."""
 
-    __slots__ = ("heap", "more", "need", "number", "refilling", "sessions", "unserved_since")
+    __slots__ = (
+        "heap", "left", "more", "need", "number", "refilling", "sessions", "unserved_since",
+    )  # fmt: skip
 
     def __init__(self, number: int, need: Need, now: int) -> None:
         self.number = number
@@ -59,6 +61,8 @@ class Route:
         self.heap: list[tuple[int, int, LiveExecution]] = []
         # Whether the store holds ready rows of this route that are not in the heap.
         self.more = False
+        # The highest priority that was left to the store since its rows were read.
+        self.left: int | None = None
         self.refilling = False
         self.sessions: list[Session] = []
         # Since when no connected agent could serve it; None while one can.
@@ -72,6 +76,10 @@ class Route:
                 return live
             heapq.heappop(self.heap)[2].queued = False
         return None
+
+    def is_overtaken(self) -> bool:
+        """Whether something in the store goes before the head that is at hand."""
+        return self.left is not None and bool(self.heap) and -self.heap[0][0] < self.left
 
     def tidy(self) -> None:
         """Drop what does not wait any more; `head` only does it from the front."""
@@ -123,31 +131,30 @@ class Dispatcher:
                 needs_trust=snapshot.needs_trust,
             )  # fmt: skip
             route = self.routes[number] = Route(number, need, self._clock.now_us())
-            self._match(route)
+            route.sessions = [s for s in self.sessions.values() if need.met_by(s)]
+            if route.sessions:
+                route.unserved_since = None
         return number
 
     def add_session(self, session: Session) -> None:
         """An agent has come: it can be given work from now on."""
         self.sessions[session.agent_key] = session
-        self._rematch()
+        for route in self.routes.values():
+            if route.need.met_by(session):
+                route.sessions.append(session)
+                route.unserved_since = None
+        self._store.main.wake()
 
     def remove_session(self, session: Session) -> None:
         """An agent has gone."""
-        if self.sessions.get(session.agent_key) is session:
-            del self.sessions[session.agent_key]
-        self._rematch()
-
-    def _rematch(self) -> None:
+        if self.sessions.get(session.agent_key) is not session:
+            return
+        del self.sessions[session.agent_key]
         for route in self.routes.values():
-            self._match(route)
-        self._store.main.wake()
-
-    def _match(self, route: Route) -> None:
-        route.sessions = [s for s in self.sessions.values() if route.need.met_by(s)]
-        if route.sessions:
-            route.unserved_since = None
-        elif route.unserved_since is None:
-            route.unserved_since = self._clock.now_us()
+            if session in route.sessions:
+                route.sessions.remove(session)
+                if not route.sessions:
+                    route.unserved_since = self._clock.now_us()
 
     # The queue.
 
@@ -172,7 +179,19 @@ class Dispatcher:
     def _leave_to_store(self, route: Route, live: LiveExecution) -> None:
         """Memory forgets it; it is read again with the next of its route."""
         route.more = True
+        priority = live.run.priority
+        route.left = priority if route.left is None else max(route.left, priority)
         self.forget(live)
+
+    def trim(self, route: Route) -> None:
+        """Keep a bounded head: the first of the queue, the rest is left to the store again."""
+        if len(route.heap) > 2 * HEAD:
+            route.heap.sort()
+            rest, route.heap = route.heap[HEAD:], route.heap[:HEAD]
+            for _, _, live in rest:
+                live.queued = False
+                if is_ready(live):
+                    self._leave_to_store(route, live)
 
     def _goes_before_the_last(self, route: Route, live: LiveExecution) -> bool:
         """Whether it must not be left to the store, where it would be read too late."""
@@ -222,7 +241,8 @@ class Dispatcher:
             live.queued = False
             self._assign(live, session)
         for route in self.routes.values():
-            if route.more and not route.refilling and len(route.heap) < HEAD // 2:
+            low = len(route.heap) < HEAD // 2 or route.is_overtaken()
+            if route.more and not route.refilling and low:
                 self.refill(route)
 
     def _assign(self, live: LiveExecution, session: Session) -> None:

@@ -132,7 +132,7 @@ class Loader:
     async def _refill(self, route: Route) -> None:
         try:
             # First, so that what is left to the store during the read is looked for again.
-            route.more = False
+            route.more, route.left = False, None
             with self._table.reading() as gone:
                 rows = await self._store.read(open_work.ready_head, route.number, HEAD)
                 found = await self._adopt_but(gone, rows)
@@ -140,6 +140,7 @@ class Loader:
             for _, live in found:
                 if is_ready(live):
                     self._dispatcher.requeue(live)
+            self._dispatcher.trim(route)
         except BaseException:
             route.more = True
             raise

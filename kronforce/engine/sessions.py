@@ -31,7 +31,7 @@ from kronforce.engine.reports import Reports
 from kronforce.engine.session import AgentPrincipal, Session, agent_of
 from kronforce.engine.tasks import Tasks
 from kronforce.engine.watching import Hub
-from kronforce.errors import Aborted, FailedPrecondition, InvalidArgument
+from kronforce.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
 from kronforce.failpoints import failpoint
 from kronforce.store.agents import touch_agents
 from kronforce.store.sessions import SessionOpened, close_session, open_session
@@ -184,11 +184,14 @@ class Sessions:
         await self._loader.resume_output(
             [live for live in lives if live.phase == Phase.RUNNING and live.output is None]
         )
+        current = self._directory.rows.get(row.key)
+        if current is None:
+            raise NotFound("the agent was removed", reason="AGENT_NOT_FOUND")
         self.away.pop(row.key, None)
         session = Session(
             agent_key=row.key, agent_id=row.id, agent_name=row.name, epoch=opened.epoch,
             session_id=secrets.token_hex(16), boot_id=hello.boot_id, slots=hello.slots,
-            draining=row.draining, now=self._clock.monotonic(),
+            draining=current.draining, now=self._clock.monotonic(),
             view=replace(view_of(row), task_types=frozenset(hello.task_types)),
         )  # fmt: skip
         session.send(self._welcome(session))

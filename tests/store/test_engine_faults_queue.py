@@ -5,12 +5,14 @@ import pytest
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine import dispatcher, loading, rescuer
 from kronforce.engine.triggering import Triggered
+from kronforce.errors import NotFound
 from kronforce.store import open_work
 from kronforce.store.hot.commands import Finish
 from kronforce.store.tables import Phase
+from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import job_pb2
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
-from tests.store.rig import FakeAgent, Rig
+from tests.store.rig import FakeAgent, Rig, Someone
 
 SUCCEEDED, FAILED, CANCELLED, EXPIRED = 4, 5, 7, 9
 
@@ -84,6 +86,49 @@ async def test_beyond_the_head_work_waits_in_the_store_alone_and_all_of_it_runs(
     assert sorted(sent) == sorted(outcome.execution_ids[0] for outcome in outcomes)
     assert not rig.engine.table.by_id
     await a.leave()
+
+
+async def test_what_is_urgent_goes_first_also_from_beyond_the_head(rig, monkeypatch):
+    monkeypatch.setattr(dispatcher, "HEAD", 4)
+    monkeypatch.setattr(loading, "HEAD", 4)
+    await rig.job()
+    priorities = [5, 0, 0, 0, 5, 5, 0, 0]
+    for priority in priorities:
+        await rig.run(priority=priority)
+    (route,) = rig.engine.dispatcher.routes.values()
+    a = FakeAgent(rig, await rig.enrol(), auto=False, slots=1)
+    await a.connect()
+    order = []
+    for nth in range(1, len(priorities) + 1):
+        sent = await a.assignment(nth)
+        live = rig.engine.table.by_id[sent.execution_id]
+        order.append((-live.run.priority, live.key))
+        await rig.until(lambda: _true(not route.refilling))
+        assert len(route.heap) <= 2 * 4
+        a.accept(sent)
+        a.finish(sent)
+    assert order == sorted(order)
+    await a.leave()
+
+
+async def test_a_session_of_an_agent_that_is_removed_meanwhile_is_not_begun(rig, monkeypatch):
+    row = await rig.enrol()
+    adopt = rig.engine.loader.adopt
+
+    async def adopt_and_remove(rows):
+        rig.engine.directory.remove(row.key)
+        return await adopt(rows)
+
+    monkeypatch.setattr(rig.engine.loader, "adopt", adopt_and_remove)
+    hello = pb.AgentMessage()
+    hello.hello.protocol_version, hello.hello.boot_id, hello.hello.slots = 1, "b" * 16, 1
+
+    async def frames():
+        yield pb.ConnectRequest(messages=[hello])
+
+    with pytest.raises(NotFound):
+        await anext(rig.engine.sessions.connect(Someone(agent_key=row.key), frames()))
+    assert not rig.engine.dispatcher.sessions
 
 
 async def test_what_is_left_to_the_store_while_the_head_is_read_is_read_again(rig, monkeypatch):
