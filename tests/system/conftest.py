@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.system.rig.cluster import Cluster, cluster
 
@@ -41,6 +42,18 @@ async def running(made: Cluster) -> Cluster:
 async def embedded(tmp_path: Path) -> AsyncIterator[Cluster]:
     """Give a controller and one agent on SQLite, where the store makes no difference."""
     async with cluster(tmp_path, "") as one:
+        await one.start_controller()
+        await one.start_agent()
+        yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """Give the same on SQLite to all tests of a module, which kill nothing and share names.
+
+    Such a module says `pytestmark = pytest.mark.asyncio(loop_scope="module")`.
+    """
+    async with cluster(tmp_path_factory.mktemp("shared"), "") as one:
         await one.start_controller()
         await one.start_agent()
         yield one

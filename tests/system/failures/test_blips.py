@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.fakes.tcp_proxy import TcpProxy
 from tests.system.checker.history import stream_of
 from tests.system.failures.jobs import ended, fire, outcome, read, wrote
-from tests.system.rig.cluster import Cluster
+from tests.system.rig.cluster import Cluster, cluster
 from tests.system.rig.tasks import printing
 
 SIZE = 3_000_000
@@ -31,8 +32,13 @@ def half(proxy: TcpProxy) -> None:
 
 @pytest.mark.parametrize("fault", [cut, hold, half])
 async def test_a_blip_loses_no_run_and_no_byte(
-    made: Cluster, fault: Callable[[TcpProxy], None]
+    tmp_path: Path, fault: Callable[[TcpProxy], None]
 ) -> None:
+    async with cluster(tmp_path, "") as made:
+        await blip(made, fault)
+
+
+async def blip(made: Cluster, fault: Callable[[TcpProxy], None]) -> None:
     await made.start_controller()
     async with TcpProxy(made.address) as proxy:
         await made.start_agent(address=proxy.address)

@@ -8,6 +8,8 @@ import pytest
 from tests.system.failures.jobs import ended, fire, outcome, wrote
 from tests.system.rig.cluster import Cluster, until
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ROUNDS = 100
 BATCH = 20
 GRACE = {"kill_grace_secs": 1}
@@ -58,26 +60,26 @@ async def nobody_left(mark: str) -> None:
 
 
 @pytest.mark.parametrize("command", LEAVERS.values(), ids=LEAVERS)
-async def test_what_a_task_leaves_behind_goes_with_it(embedded: Cluster, command: str) -> None:
+async def test_what_a_task_leaves_behind_goes_with_it(shared: Cluster, command: str) -> None:
     mark = f"left-{os.urandom(8).hex()}"
-    run = await ended(embedded, await fire(embedded, "leaver", f"export M={mark}; {command}"))
+    run = await ended(shared, await fire(shared, mark, f"export M={mark}; {command}"))
     await nobody_left(mark)
     assert outcome(run) == ("succeeded", "")
 
 
 async def test_a_hundred_daemonising_tasks_leave_no_process_and_no_zombie(
-    embedded: Cluster,
+    shared: Cluster,
 ) -> None:
     mark = f"round-{os.urandom(8).hex()}"
     command = f"export M={mark}; setsid sleep 3600 & setsid sh -c 'sleep 3600 & exit' & exit 0"
-    await ended(embedded, await fire(embedded, "daemons", command))
-    client = embedded.client
+    await ended(shared, await fire(shared, "daemons", command))
+    client = shared.client
     for _ in range(ROUNDS // BATCH):
         runs = [(await client.jobs.trigger("daemons")).run.id for _ in range(BATCH)]
         for run_id in runs:
-            assert outcome(await ended(embedded, run_id)) == ("succeeded", "")
+            assert outcome(await ended(shared, run_id)) == ("succeeded", "")
     await nobody_left(mark)
-    (launcher,) = embedded.launchers()
+    (launcher,) = shared.launchers()
 
     async def reaped() -> bool:
         return not zombies_of(launcher)
@@ -85,23 +87,23 @@ async def test_a_hundred_daemonising_tasks_leave_no_process_and_no_zombie(
     await until(reaped, "every zombie to be reaped", 10.0)
 
 
-async def test_a_fork_bomb_is_ended_whole_by_a_cancel(embedded: Cluster) -> None:
+async def test_a_fork_bomb_is_ended_whole_by_a_cancel(shared: Cluster) -> None:
     mark = f"bomb-{os.urandom(8).hex()}"
     # Bounded in breadth, endless in time: each that dies is replaced by its siblings.
     bomb = "b() { sleep 0.2; [ $1 -gt 0 ] && { b $(($1-1)) & b $(($1-1)) & }; sleep 1; b $1 & }"
     command = f"export M={mark}; ulimit -u 4000; {bomb}; echo on; b 4 & b 4 & wait; sleep 60"
-    run_id = await fire(embedded, "bomb", command, timeout_secs=0, **GRACE)
-    await wrote(embedded, run_id, 3)
-    await embedded.client.runs.cancel(run_id)
-    run = await ended(embedded, run_id, 30.0)
+    run_id = await fire(shared, "bomb", command, timeout_secs=0, **GRACE)
+    await wrote(shared, run_id, 3)
+    await shared.client.runs.cancel(run_id)
+    run = await ended(shared, run_id, 30.0)
     await nobody_left(mark)
     assert outcome(run)[0] == "cancelled"
 
 
-async def test_a_timeout_ends_the_whole_tree(embedded: Cluster) -> None:
+async def test_a_timeout_ends_the_whole_tree(shared: Cluster) -> None:
     mark = f"slow-{os.urandom(8).hex()}"
     command = f"export M={mark}; trap '' TERM; (setsid sleep 3600) & sleep 3600; sleep 3600"
-    run_id = await fire(embedded, "slow", command, timeout_secs=1, **GRACE)
-    run = await ended(embedded, run_id, 30.0)
+    run_id = await fire(shared, "slow", command, timeout_secs=1, **GRACE)
+    run = await ended(shared, run_id, 30.0)
     await nobody_left(mark)
     assert outcome(run)[0] == "timed_out"

@@ -7,6 +7,8 @@ from tests.system.failures.jobs import ended, fire, outcome, read, shell
 from tests.system.mistakes.command import kronforce
 from tests.system.rig.cluster import Cluster
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 HEAD = "name: wrong\ntask: {type: shell, command: echo hi}\n"
 
 # What is in the file → what the message must name: place, field, and what would be right.
@@ -40,22 +42,21 @@ FILES = {
 
 
 async def test_a_wrong_job_file_is_refused_with_line_field_and_way_out(
-    embedded: Cluster,
+    shared: Cluster,
 ) -> None:
     for what, (text, wanted) in FILES.items():
-        path = embedded.folder / "wrong.yaml"
+        path = shared.folder / "wrong.yaml"
         path.write_text(text)
-        said = await kronforce(embedded, "job", "apply", str(path))
+        said = await kronforce(shared, "job", "apply", str(path))
         assert said.code == 1, what
         for part in wanted:
             assert part in said.err, what
         assert "Traceback" not in said.err, what
-    jobs = [job async for job in embedded.client.jobs.list()]
-    assert jobs == []
+    assert "wrong" not in [job.name async for job in shared.client.jobs.list()]
 
 
-async def test_calls_name_the_field_too(embedded: Cluster) -> None:
-    client = embedded.client
+async def test_calls_name_the_field_too(shared: Cluster) -> None:
+    client = shared.client
     wrong = shell("wrong", "true", schedule={"type": "cron", "value": "0 99 * * * *"})
     with pytest.raises(Invalid) as refused:
         await client.jobs.create(wrong)
@@ -66,48 +67,48 @@ async def test_calls_name_the_field_too(embedded: Cluster) -> None:
         await client.jobs.create(shell("taken", "false"))
 
 
-async def test_a_job_that_there_is_not_is_said_with_where_to_look(embedded: Cluster) -> None:
-    said = await kronforce(embedded, "job", "run", "ghost")
+async def test_a_job_that_there_is_not_is_said_with_where_to_look(shared: Cluster) -> None:
+    said = await kronforce(shared, "job", "run", "ghost")
     assert (said.code, said.out) == (3, b"")
     assert 'no job "ghost"' in said.err
     assert "kronforce job list" in said.err
 
 
 async def test_a_command_that_is_not_there_fails_with_what_the_shell_says(
-    running: Cluster,
+    shared: Cluster,
 ) -> None:
-    run = await ended(running, await fire(running, "typo", "no-such-program --now"))
-    execution = await running.client.executions.get(run.executions[0].id)
+    run = await ended(shared, await fire(shared, "typo", "no-such-program --now"))
+    execution = await shared.client.executions.get(run.executions[0].id)
     assert (outcome(run), execution.exit_code) == (("failed", "exit_code"), 127)
     assert "no-such-program" in execution.stderr
 
 
 async def test_a_folder_that_is_not_there_fails_at_once_and_says_which(
-    running: Cluster,
+    shared: Cluster,
 ) -> None:
     task = {"type": "shell", "command": "pwd", "working_dir": "/no/such/folder"}
-    await running.client.jobs.create({"name": "lost", "target": {"type": "any"}, "task": task})
-    run = await ended(running, (await running.client.jobs.trigger("lost")).run.id)
+    await shared.client.jobs.create({"name": "lost", "target": {"type": "any"}, "task": task})
+    run = await ended(shared, (await shared.client.jobs.trigger("lost")).run.id)
     assert outcome(run) == ("failed", "start_failed")
     assert "/no/such/folder" in run.executions[0].message
 
 
-async def test_binary_output_is_passed_on_byte_for_byte(embedded: Cluster) -> None:
+async def test_binary_output_is_passed_on_byte_for_byte(shared: Cluster) -> None:
     command = r"printf '\000\377\001\033[31m'"
-    run_id = await fire(embedded, "binary", command)
-    await ended(embedded, run_id)
-    said = await kronforce(embedded, "run", "logs", run_id)
+    run_id = await fire(shared, "binary", command)
+    await ended(shared, run_id)
+    said = await kronforce(shared, "run", "logs", run_id)
     assert (said.code, said.out) == (0, b"\x00\xff\x01\x1b[31m")
 
 
 async def test_oversized_output_keeps_head_and_tail_and_the_command_says_what_is_missing(
-    embedded: Cluster,
+    shared: Cluster,
 ) -> None:
     command = "echo first; yes | head -c 20000000; echo last"
-    run_id = await fire(embedded, "oversized", command, output_cap_bytes=1 << 20)
-    run = await ended(embedded, run_id)
-    output = await read(embedded, run.executions[0].id)
-    said = await kronforce(embedded, "run", "logs", run_id)
+    run_id = await fire(shared, "oversized", command, output_cap_bytes=1 << 20)
+    run = await ended(shared, run_id)
+    output = await read(shared, run.executions[0].id)
+    said = await kronforce(shared, "run", "logs", run_id)
     assert outcome(run) == ("succeeded", "")
     assert output.gaps > 15_000_000
     assert said.code == 0
@@ -116,13 +117,13 @@ async def test_oversized_output_keeps_head_and_tail_and_the_command_says_what_is
     assert "missing" in said.err or "not kept" in said.err or "gap" in said.err
 
 
-async def test_a_wrong_address_and_a_wrong_key_each_say_what_to_do(embedded: Cluster) -> None:
-    address = embedded.address
-    said = await kronforce(embedded, "job", "list", "--key", "kf_" + "0" * 64)
+async def test_a_wrong_address_and_a_wrong_key_each_say_what_to_do(shared: Cluster) -> None:
+    address = shared.address
+    said = await kronforce(shared, "job", "list", "--key", "kf_" + "0" * 64)
     assert said.code == 4
     assert "key" in said.err
-    embedded.address = "127.0.0.1:1"
-    said = await kronforce(embedded, "job", "list")
-    embedded.address = address
+    shared.address = "127.0.0.1:1"
+    said = await kronforce(shared, "job", "list")
+    shared.address = address
     assert said.code == 7
     assert "127.0.0.1:1" in said.err

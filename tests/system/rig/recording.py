@@ -127,7 +127,10 @@ class Recorder:
 
     async def settled(self, limit_secs: float = 60.0) -> None:
         """Wait until every run has ended and who follows has seen all of it."""
-        await until(self._all_ended, "every run to end", limit_secs)
+        try:
+            await until(self._all_ended, "every run to end", limit_secs)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {await self._open_runs()}") from None
         if self._tasks:
             await until(self._all_followed, "followers to catch up")
 
@@ -139,6 +142,17 @@ class Recorder:
         known = {run.id for run in runs}
         asked = {ack.run_id for ack in self.acknowledged}
         return asked <= known and all(run.HasField("finished_at") for run in runs)
+
+    async def _open_runs(self) -> list[str]:
+        """Which, and how they stand; also those that were answered and are not there."""
+        runs = {run.id: run async for run in self._cluster.client.runs.list()}
+        found = [
+            f"{run.job_name} {run.id} {word(run.state)} {run.state_reason}"
+            for run in runs.values()
+            if not run.HasField("finished_at")
+        ]
+        gone = [ack for ack in self.acknowledged if ack.run_id not in runs]
+        return found + [f"{ack.job} {ack.run_id} is not there" for ack in gone]
 
     async def _all_followed(self) -> bool:
         for task in self._tasks:
