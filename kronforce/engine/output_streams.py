@@ -7,6 +7,7 @@ dispatch. A stream belongs to the session that welcomed its agent.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -14,8 +15,10 @@ from kronforce.clock import Clock
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.session import AgentPrincipal, Session, agent_of
-from kronforce.errors import FailedPrecondition
+from kronforce.errors import FailedPrecondition, KronforceError
 from kronforce.v1 import agent_service_pb2 as pb
+
+log = logging.getLogger(__name__)
 
 
 class OutputStreams:
@@ -43,6 +46,8 @@ class OutputStreams:
         try:
             while (frame := await replies.next_frame()) is not None:
                 yield frame
+            if replies.error is not None:
+                raise replies.error
         finally:
             reader.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -61,6 +66,13 @@ class OutputStreams:
                 session.last_heard = self._clock.monotonic()
                 for output in frame.outputs:
                     self._output.receive(session.agent_key, output, replies.put)
+        except KronforceError as error:
+            replies.error = error
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            extra = {"action": "output_stream_failed", "agent": session.agent_name}
+            log.exception("an output stream failed", extra=extra)
         finally:
             replies.close()
 
@@ -72,6 +84,8 @@ class _Replies:
         self._by_id: dict[str, pb.OutputProgress] = {}
         self._wake = asyncio.Event()
         self._closed = False
+        # Why no more is taken; the agent is told.
+        self.error: KronforceError | None = None
 
     def put(self, progress: pb.OutputProgress) -> None:
         known = self._by_id.get(progress.execution_id)

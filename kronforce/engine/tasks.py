@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kronforce.clock import Clock
+from kronforce.errors import KronforceError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,10 @@ class Tasks:
         while True:
             try:
                 await work()
-            except Exception as error:  # noqa: BLE001 - whatever it was, it must be done
+            except Exception as error:
+                if isinstance(error, KronforceError) and not isinstance(error, Unavailable):
+                    # Refused, not failed: asking again brings nothing else.
+                    raise
                 log.warning("%s failed, trying again: %s", name, error,
                             extra={"action": "background_retry"})  # fmt: skip
             else:

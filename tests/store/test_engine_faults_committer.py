@@ -1,6 +1,7 @@
 """When the store fails under a batch: nothing twice, nothing half, nobody left waiting."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from kronforce.store.groups import list_groups
 from kronforce.store.hot.commands import CreateRun, Finish
 from kronforce.store.tables import events
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
+from tests.store.only_on import ON_POSTGRESQL
 from tests.store.rig import ADMIN, FakeAgent, Rig
 
 SUCCEEDED = 4
@@ -165,6 +167,55 @@ async def test_results_land_when_the_store_is_back(rig, monkeypatch):
         "job.triggered": 16, "execution.started": 16, "execution.completed": 16,
     }  # fmt: skip
     await a.leave()
+
+
+@ON_POSTGRESQL
+async def test_every_connection_may_break_at_any_moment_and_nothing_is_lost(rig, store_url):
+    import psycopg  # noqa: PLC0415 -- optional: only tests on PostgreSQL need the driver
+
+    await rig.job()
+    a = FakeAgent(rig, await rig.enrol(), slots=16)
+    await a.connect()
+    made: list[Triggered] = []
+    url = urlsplit(store_url)
+    admin = url._replace(path="/postgres").geturl()
+    for round_ in range(6):
+        requests = [
+            TriggerJobRequest(job_id="job", request_id=f"{round_}-{index}") for index in range(40)
+        ]
+        under_way = asyncio.create_task(rig.trigger(*requests))
+        await rig.store.wait_commit(rig.store.commits, 0.05)
+        with psycopg.connect(admin, autocommit=True) as server:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (url.path[1:],),
+            )
+        made += await _with_patience(rig, under_way, requests)
+    for outcome in made:
+        assert (await rig.ended(outcome.run_id)).state == SUCCEEDED
+    assert len({outcome.run_id for outcome in made}) == 240
+    kinds = await rig.store.read(_kinds)
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "job.triggered": 240, "execution.started": 240, "execution.completed": 240,
+    }  # fmt: skip
+    await a.leave()
+
+
+async def _with_patience(rig, under_way, requests):
+    """As a client does: what is unavailable is asked for again under its request id."""
+
+    async def answered():
+        nonlocal under_way
+        try:
+            outcomes = await under_way
+        except Exception:  # noqa: BLE001 - a read broke
+            outcomes = []
+        if outcomes and all(isinstance(outcome, Triggered) for outcome in outcomes):
+            return outcomes
+        under_way = asyncio.create_task(rig.trigger(*requests))
+        return None
+
+    return await rig.until(answered)
 
 
 async def test_a_batch_holds_no_more_than_its_limit_and_the_rest_follows(rig, monkeypatch):
