@@ -7,7 +7,7 @@ timeout that fired is `timed_out` whatever came of it.
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import execution_pb2 as ex
@@ -27,6 +27,7 @@ class Outcome:
     message: str = ""
     exit_code: int | None = None
     signal: int = 0
+    killed_processes: int = 0
 
 
 def of_exit_code(code: int) -> Outcome:
@@ -41,11 +42,9 @@ def of_exit_code(code: int) -> Outcome:
 def of_process(exited: protocol.Exited, timeout_secs: float) -> Outcome:
     """A process that the launcher saw ending."""
     outcome = _of_process(exited, timeout_secs)
-    notes = [note for note in (_cut_note(exited), _leftover_note(exited)) if note]
-    if not notes:
-        return outcome
+    notes = (_cut_note(exited), _killed_note(exited), _leftover_note(exited))
     message = "; ".join(filter(None, [outcome.message, *notes]))
-    return Outcome(**{**vars(outcome), "message": message})
+    return replace(outcome, message=message, killed_processes=exited.killed)
 
 
 def _of_process(exited: protocol.Exited, timeout_secs: float) -> Outcome:
@@ -130,6 +129,7 @@ def report(
         stdout_bytes=stdout_bytes,
         stderr_bytes=stderr_bytes,
         output=output,
+        killed_processes=outcome.killed_processes,
     )
     message = pb.AgentMessage(execution_id=execution_id, fence=fence, result=result)
     return message.SerializeToString()
@@ -137,6 +137,13 @@ def report(
 
 def _cut_note(exited: protocol.Exited) -> str:
     return "output was still being written a second after the end and was cut" * exited.output_cut
+
+
+def _killed_note(exited: protocol.Exited) -> str:
+    """Only where nobody asked for an end: there it comes as a surprise."""
+    if not exited.killed or exited.timed_out or exited.cancelled:
+        return ""
+    return f"processes that it left running were killed: {exited.killed}"
 
 
 def _leftover_note(exited: protocol.Exited) -> str:

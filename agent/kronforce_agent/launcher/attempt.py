@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kronforce_agent.launcher.backlog import Backlog
 from kronforce_agent.launcher.clock import Clock
@@ -91,6 +91,7 @@ class Attempt:
         self._status: int | None = None
         self._killing = False
         self._leftovers = 0
+        self._killed = 0
         self._tree_gone = False
         self._spooling = False
         self._offline = offline or not connected
@@ -218,14 +219,20 @@ class Attempt:
             self._killing = True
             self._around.killer.kill(self)
 
-    def tree_gone(self, survivors: int) -> None:
+    def tree_gone(self, survivors: int, killed: int) -> None:
         """The killer finds nothing more of this attempt, or nothing that dies."""
         self._tree_gone = True
         self._leftovers = survivors
+        self._killed = killed
         if self._grace:
             self._grace.cancel()
         if self._status is not None:
             self._begin_drain()
+
+    def strays_killed(self, count: int) -> None:
+        """So many processes were left when it had ended, and have been killed."""
+        if self.exit is not None and count:
+            self.exit = replace(self.exit, killed=self.exit.killed + count)
 
     def _begin_drain(self) -> None:
         """Empty the pipes; as long as someone else holds them open, go on watching."""
@@ -268,6 +275,7 @@ class Attempt:
             ended_at_micros=self._around.clock.micros(),
             output_cut=cut,
             leftovers=self._leftovers,
+            killed=self._killed,
         )
 
     def _later(self, seconds: float, call: Callable[[], None]) -> Timer:

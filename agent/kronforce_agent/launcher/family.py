@@ -41,7 +41,7 @@ class Family:
     def __init__(self) -> None:
         self._mains: dict[int, Member] = {}
         self._open: dict[str, Member] = {}
-        self._ended_sessions: set[int] = set()
+        self._ended_sessions: dict[int, str] = {}
         self._background: set[str] = set()
         self._left: set[Identity] = set()
         self._marks: dict[Identity, str | None] = {}
@@ -60,7 +60,7 @@ class Family:
         if attempt.leave_background:
             self._background.add(attempt.execution_id)
         else:
-            self._ended_sessions.add(attempt.pid)
+            self._ended_sessions[attempt.pid] = attempt.execution_id
 
     def members(self, group: Collection[M]) -> dict[M, set[int]]:
         """By attempt, its living processes as of now; one scan however many attempts there are."""
@@ -83,13 +83,19 @@ class Family:
         """False where a newer attempt of the same execution carries the mark by now."""
         return self._open.get(attempt.execution_id, attempt) is attempt
 
-    def unwanted(self) -> tuple[set[Identity], bool]:
-        """Strays to kill now, with whether others remain that are to be looked at again."""
+    def unwanted(self) -> tuple[dict[Identity, str], bool]:
+        """Strays to kill now, with whether others remain that are to be looked at again.
+
+        Beside each the execution that left it, empty where it hides that.
+        """
         strays = self._stray_children()
         self._forget_gone(strays)
-        doomed = {(s.pid, s.start_ticks) for s in strays if self._is_unwanted(s)}
+        doomed = {(s.pid, s.start_ticks): self._left_by(s) for s in strays if self._is_unwanted(s)}
         self._ended_sessions.clear()
         return doomed, len(doomed) < len(strays)
+
+    def _left_by(self, stray: Process) -> str:
+        return self._mark(stray) or self._ended_sessions.get(stray.sid, "")
 
     def _stray_children(self) -> list[Process]:
         pids = [pid for pid in tree.own_children() if pid not in self._mains]
@@ -180,15 +186,26 @@ class _OwnerFinder(Generic[M]):
 class SubtreeFinder:
     """Finds these strays and everything below them, also after they have been reparented."""
 
-    def __init__(self, strays: set[Identity]) -> None:
-        self._known = strays
+    def __init__(self, strays: Mapping[Identity, str]) -> None:
+        self._known = dict(strays)
+        self.found: dict[str, set[int]] = {}
+        """By execution, whoever was found so far."""
 
     def __call__(self) -> set[int]:
         processes = tree.snapshot()
-        alive = {pid for pid, start in self._known if _is(processes.get(pid), start)}
-        below = tree.descendants(alive, processes)
-        self._known |= {(pid, processes[pid].start_ticks) for pid in below}
-        return {pid for pid in below if not processes[pid].zombie}
+        alive: dict[str, set[int]] = {}
+        for (pid, start), owner in self._known.items():
+            if _is(processes.get(pid), start):
+                alive.setdefault(owner, set()).add(pid)
+        found = [self._below(pids, owner, processes) for owner, pids in alive.items()]
+        return set().union(*found)
+
+    def _below(self, roots: set[int], owner: str, processes: Snapshot) -> set[int]:
+        below = tree.descendants(roots, processes)
+        self._known |= {(pid, processes[pid].start_ticks): owner for pid in below}
+        living = {pid for pid in below if not processes[pid].zombie}
+        self.found.setdefault(owner, set()).update(living)
+        return living
 
 
 def _is(process: Process | None, start_ticks: int) -> bool:

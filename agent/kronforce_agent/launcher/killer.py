@@ -7,7 +7,7 @@ does. Attempts ask; `work` does it once per turn, and tells them when their tree
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from kronforce_agent.launcher import tree
@@ -27,8 +27,11 @@ class Victim(Member, Protocol):
         """Everybody has obeyed; call `kill` to make sure."""
         ...
 
-    def tree_gone(self, survivors: int) -> None:
-        """Nothing of it is found any more, but for so many that cannot be killed."""
+    def tree_gone(self, survivors: int, killed: int) -> None:
+        """Nothing of it is found any more, but for so many that cannot be killed.
+
+        `killed`: how many beside its main process got a KILL.
+        """
         ...
 
 
@@ -72,7 +75,7 @@ class Killer:
             group, self._to_kill = self._to_kill, []
             find = _GroupFinder(self._family, group)
             kill = TreeKill(find=find, started=self._clock.monotonic())
-            self._run(kill, lambda survivors: _tell(group, survivors))
+            self._run(kill, find.tell)
 
     def _terminate(self, group: list[Victim]) -> None:
         # Main processes first: a shell would report its child's death as its own exit code. And
@@ -124,12 +127,15 @@ class _GroupFinder:
 
     def __init__(self, family: Family, group: list[Victim]) -> None:
         self._family = family
-        self._group = group
+        self._found: dict[Victim, set[int]] = {victim: set() for victim in group}
 
     def __call__(self) -> set[int]:
-        return set().union(*self._family.members(self._group).values())
+        members = self._family.members(self._found.keys())
+        for victim, pids in members.items():
+            self._found[victim] |= pids
+        return set().union(*members.values())
 
-
-def _tell(group: Iterable[Victim], survivors: int) -> None:
-    for victim in group:
-        victim.tree_gone(survivors)
+    def tell(self, survivors: int) -> None:
+        """Everybody whom it found has got a KILL."""
+        for victim, pids in self._found.items():
+            victim.tree_gone(survivors, len(pids - {victim.pid}))

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -104,6 +104,7 @@ class Launcher:
         self._spool_full = False
         self._offline = False
         self._look_for_strays = False
+        self._untold: list[Attempt] = []
         self._stray_timer: Timer | None = None
         self._soon: Timer | None = None
         self._shutting_down = False
@@ -159,6 +160,8 @@ class Launcher:
         self._killer.work()
         if self._look_for_strays:
             self._kill_strays()
+        if self._untold:
+            self._tell_exits()
         self._send_everything()
 
     def shut_down(self, grace_secs: float | None) -> None:
@@ -173,7 +176,7 @@ class Launcher:
 
     def _patience(self) -> float | None:
         room = self._link is not None and self._link.has_room
-        if self._waiting or self._look_for_strays or (self._unsent and room):
+        if self._waiting or self._look_for_strays or self._untold or (self._unsent and room):
             return 0.0
         deadline = self._timers.next_deadline()
         return None if deadline is None else max(0.0, deadline - self._clock.monotonic())
@@ -457,11 +460,18 @@ class Launcher:
         if successor is not None or attempt.ending == SUPERSEDED:
             self._forget(attempt)
         elif attempt.exit is not None:
-            _before_exit()
-            self._send(attempt.exit)
+            self._untold.append(attempt)
         if successor is not None:
             self._queue(successor)
         self._end_if_finished()
+
+    def _tell_exits(self) -> None:
+        """In the turn of their end, once what they left behind has been looked for."""
+        ended, self._untold = self._untold, []
+        for attempt in ended:
+            if attempt.exit is not None:
+                _before_exit()
+                self._send(attempt.exit)
 
     def _forget_if_over(self, attempt: Attempt) -> None:
         if attempt.forgettable:
@@ -507,10 +517,18 @@ class Launcher:
         self._look_for_strays = False
         doomed, others = self._family.unwanted()
         if doomed:
-            self._killer.kill_strays(SubtreeFinder(doomed))
+            finder = SubtreeFinder(doomed)
+            self._killer.kill_strays(finder)
+            self._count_strays(finder.found)
         if (doomed or others) and self._stray_timer is None:
             due = self._clock.monotonic() + STRAY_CHECK_SECS
             self._stray_timer = self._timers.at(due, self._strays_due)
+
+    def _count_strays(self, found: Mapping[str, set[int]]) -> None:
+        """Put them down to those who ended just now; a later find is nobody's any more."""
+        hidden = len(found.get("", ())) if len(self._untold) == 1 else 0
+        for attempt in self._untold:
+            attempt.strays_killed(len(found.get(attempt.execution_id, ())) + hidden)
 
     def _strays_due(self) -> None:
         self._stray_timer = None

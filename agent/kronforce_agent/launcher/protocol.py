@@ -232,6 +232,8 @@ class Exited:
     """Something still wrote a second after the main process was gone, and was cut off."""
     leftovers: int = 0
     """Processes that a timeout or cancel could not get rid of (uninterruptible); normally 0."""
+    killed: int = 0
+    """Processes beside the main one that were left of it and got a KILL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +312,7 @@ _OUTPUT = struct.Struct("!QQQQQBB")
 _FENCE = struct.Struct("!Q")
 _FENCE_AND_ONE = struct.Struct("!QQ")
 _FENCE_AND_TWO = struct.Struct("!QQQ")
-_EXIT = struct.Struct("!QiiBQQQQQI")
+_EXIT = struct.Struct("!QiiBQQQQQII")
 _NO_CODE = -1
 _TIMED_OUT, _CANCELLED, _CUT = 1, 2, 4
 
@@ -369,6 +371,7 @@ def _pack_exited(m: Exited) -> bytes:
         m.started_at_micros,
         m.ended_at_micros,
         m.leftovers,
+        m.killed,
     )
     return _packed(_EXITED_KIND, numbers, m.execution_id)
 
@@ -478,7 +481,8 @@ def _unpack_started(buffer: bytes, start: int, end: int) -> Started:
 
 
 def _unpack_exited(buffer: bytes, start: int, end: int) -> Exited:
-    fence, code, number, flags, out, err, seq, began, ended, left = _EXIT.unpack_from(buffer, start)
+    numbers = _EXIT.unpack_from(buffer, start)
+    fence, code, number, flags, out, err, seq, began, ended, left, killed = numbers
     return Exited(
         execution_id=buffer[start + _EXIT.size : end].decode(),
         fence=fence,
@@ -493,6 +497,7 @@ def _unpack_exited(buffer: bytes, start: int, end: int) -> Exited:
         started_at_micros=began,
         ended_at_micros=ended,
         leftovers=left,
+        killed=killed,
     )
 
 

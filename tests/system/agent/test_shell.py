@@ -75,6 +75,13 @@ async def test_a_signal_is_named_and_leaves_the_exit_code_unset(
     assert not result.HasField("exit_code")
 
 
+async def test_a_background_process_is_killed_after_the_end_and_reported(
+    controller: FakeController, start_agent: StartAgent
+) -> None:
+    result, _ = await run_shell(controller, start_agent, "sleep 3600 >/dev/null 2>&1 & exit 0")
+    assert (result.state, result.killed_processes) == (ex.EXECUTION_STATE_SUCCEEDED, 1)
+
+
 async def test_a_missing_folder_fails_to_start_and_says_so(
     controller: FakeController, start_agent: StartAgent
 ) -> None:

@@ -29,6 +29,7 @@ async def test_what_a_task_leaves_behind_is_killed_after_its_end(
 
     assert end.exit_code == 0
     assert rig.output(task) == b"done\n"
+    assert end.killed == leave.count("{0}")
     await gone(token)
 
 
@@ -42,6 +43,23 @@ async def test_a_cancel_ends_the_whole_tree(rig: Rig, token: str, leave: str) ->
     end = await rig.exited(task)
     assert (end.cancelled, end.timed_out, end.exit_code, end.signal) == (True, False, None, 15)
     await gone(token)
+
+
+async def test_a_run_that_leaves_nothing_behind_has_killed_nothing(rig: Rig) -> None:
+    assert (await rig.run("true; (exit 3)")).killed == 0
+
+
+async def test_who_obeys_a_cancel_was_not_killed_and_who_ignores_it_was(
+    rig: Rig, token: str
+) -> None:
+    deaf = f"sh -c 'trap \"\" TERM; echo ready; sleep {token}; sleep {token}'"
+    task = rig.spawn(f"sleep {token} & {deaf} & wait")
+    await rig.wait(lambda: rig.output(task) or None)
+
+    rig.client.cancel(task, rig.events[-1].fence, grace_secs=0.1)  # type: ignore[union-attr]
+
+    end = await rig.exited(task)
+    assert (end.cancelled, end.signal, end.killed) == (True, 15, 2)
 
 
 async def test_a_timeout_kills_a_shell_that_ignores_term(rig: Rig, token: str) -> None:

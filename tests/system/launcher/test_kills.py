@@ -10,7 +10,7 @@ import pytest
 
 from kronforce_agent import failpoints
 from kronforce_agent.launcher import cleanup, loop, paths, spool
-from tests.system.launcher.rig import Rig, alive, until
+from tests.system.launcher.rig import WAIT_SECS, Rig, alive, until
 
 ROOMS = (loop, spool)
 """Where the launcher's failpoints are; importing them registers these."""
@@ -37,6 +37,7 @@ async def test_a_launcher_killed_at_a_failpoint_leaves_no_process_to_the_next(
     await until(lambda: len(alive(f"sleep\0{token}")) == 2)
     rig.spawn(f"(setsid sleep {token} >/dev/null 2>&1 &) ; yes | head -c 4000000")
     await until(lambda: not paths.is_alive(where))
+    await asyncio.wait_for(rig.client.wait_closed(), WAIT_SECS)
     await asyncio.to_thread(cleanup.kill_leftovers, rig.data_dir)
 
     assert alive(f"sleep\0{token}") == []

@@ -15,6 +15,7 @@ def exited(
     cancelled: bool = False,
     output_cut: bool = False,
     leftovers: int = 0,
+    killed: int = 0,
 ) -> Exited:
     return Exited(
         execution_id="e",
@@ -25,6 +26,7 @@ def exited(
         cancelled=cancelled,
         output_cut=output_cut,
         leftovers=leftovers,
+        killed=killed,
     )
 
 
@@ -62,6 +64,17 @@ def test_an_end_of_a_process_is_this_outcome(
 def test_a_signal_is_reported_without_an_exit_code() -> None:
     found = outcome.of_process(exited(None, signal.SIGSEGV), 0)
     assert (found.exit_code, found.signal) == (None, signal.SIGSEGV)
+
+
+def test_processes_that_were_killed_after_the_end_are_counted_and_told() -> None:
+    found = outcome.of_process(exited(0, killed=2), 0)
+    assert found.killed_processes == 2
+    assert found.message == "processes that it left running were killed: 2"
+
+
+def test_nobody_is_surprised_that_a_cancel_kills() -> None:
+    found = outcome.of_process(exited(None, 9, cancelled=True, killed=2), 0)
+    assert (found.killed_processes, found.message) == (2, "cancelled")
 
 
 def test_what_went_wrong_at_the_end_is_noted_behind_the_outcome() -> None:

@@ -24,6 +24,7 @@ EXIT = p.Exited(
     ended_at_micros=5,
     output_cut=True,
     leftovers=1,
+    killed=3,
 )
 TASK = p.TaskState(
     execution_id="e-1",
