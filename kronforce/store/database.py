@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
 
+from kronforce.errors import Unavailable
 from kronforce.store.dialect import Cursor, Lookup, Row, Statement
 
 P = ParamSpec("P")
@@ -90,8 +91,14 @@ class Database:
         **kw: P.kwargs,
     ) -> T:
         def call() -> T:
-            with reading(engine) as tx:
-                return fn(tx, *args, **kw)
+            try:
+                with reading(engine) as tx:
+                    return fn(tx, *args, **kw)
+            except Exception as error:
+                # A file always answers: there the same names mean a fault of ours.
+                if not self.sqlite and is_lost(error):
+                    raise Unavailable("the store does not answer: try again") from error
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
@@ -101,6 +108,19 @@ class Database:
         self.main.dispose()
         if self.output is not self.main:
             self.output.dispose()
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether the store does not answer, as both drivers and Core say it: by these names."""
+    return any(base.__name__ in _AWAY for base in type(driver_error(error)).__mro__)
+
+
+_AWAY = frozenset({"OperationalError", "InterfaceError"})
+
+
+def driver_error(error: Exception) -> BaseException:
+    """What the driver said, whoever told it on."""
+    return getattr(error, "orig", None) or error
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from kronforce.engine.keys import KeySource
 from kronforce.engine.triggering import Triggered
 from kronforce.errors import ResourceExhausted, Unavailable
+from kronforce.store.database import open_database
 from kronforce.store.groups import list_groups
 from kronforce.store.hot.commands import CreateRun, Finish
 from kronforce.store.tables import events
@@ -216,6 +217,13 @@ async def _with_patience(rig, under_way, requests):
         return None
 
     return await rig.until(answered)
+
+
+async def test_a_read_from_a_server_that_is_away_says_so():
+    database = open_database("postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(Unavailable):
+        await database.read(_kinds)
+    database.close()
 
 
 async def test_a_batch_holds_no_more_than_its_limit_and_the_rest_follows(rig, monkeypatch):

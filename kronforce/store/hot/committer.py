@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from kronforce.errors import Unavailable
 from kronforce.failpoints import failpoint
-from kronforce.store.database import Tx
+from kronforce.store.database import Tx, driver_error, is_lost
 from kronforce.store.hot.pace import ENOUGH, Pace
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ class Committer:
             self._end(tx.conn)
             _after_commit()
         except Exception as error:  # noqa: BLE001 - every caller is told, and the thread must live
-            lost = _is_lost(error)
+            lost = is_lost(error)
             self._abandon(lost=lost)
             return self._ask(batch, error) if committing else error
         return None
@@ -293,19 +293,7 @@ def _nothing() -> None:
 
 def _is_conflict(error: Exception) -> bool:
     """Deadlock and serialisation failures: nothing is wrong with the batch itself."""
-    return getattr(_driver_error(error), "sqlstate", None) in {"40001", "40P01"}
-
-
-def _is_lost(error: Exception) -> bool:
-    """The store does not answer, as both drivers and Core say it: by these names."""
-    return any(base.__name__ in _AWAY for base in type(_driver_error(error)).__mro__)
-
-
-_AWAY = frozenset({"OperationalError", "InterfaceError"})
-
-
-def _driver_error(error: Exception) -> BaseException:
-    return getattr(error, "orig", None) or error
+    return getattr(driver_error(error), "sqlstate", None) in {"40001", "40P01"}
 
 
 class _Unsure(Exception):
@@ -318,7 +306,7 @@ def _for_callers(error: Exception) -> Exception:
         log.error("the store did not answer a commit: %s", error, extra={"action": "store_unsure"})
         return Unavailable("the store does not answer; look whether it was written, or repeat it "
                            "under the same request_id")  # fmt: skip
-    if _is_lost(error):
+    if is_lost(error):
         log.error("the store did not take a write: %s", error, extra={"action": "store_away"})
         return Unavailable("the store does not answer; nothing was written: try again")
     return error
