@@ -55,6 +55,7 @@ def _service(command: str) -> subprocess.CompletedProcess[str]:
     holder = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     return subprocess.run(
         [sys.executable, str(POSTGRES), command, "--holder", str(holder)],
+        env={**os.environ, "KRONFORCE_POSTGRES_SCRATCH": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

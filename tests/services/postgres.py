@@ -9,7 +9,8 @@ All calls of one checkout share one server, guarded by a file lock. Processes th
 `--holder` keep it alive until the last of them has said `stop --holder` or is dead. Started
 without a holder it stays until a plain `stop`, which ends it whoever holds it. Tests call this
 as a process and never import it: the server must not be forked from one that has loaded grpc.
-Standard library only.
+With `KRONFORCE_POSTGRES_SCRATCH=1` it is another server, which does not care for power cuts: what
+tests want, and no bench may use. Standard library only.
 """
 
 import argparse
@@ -28,9 +29,15 @@ from pathlib import Path
 from typing import TypedDict
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+SCRATCH = os.environ.get("KRONFORCE_POSTGRES_SCRATCH") == "1"
 # Outside the checkout: user `postgres` must be able to reach it, whatever our own folders' modes.
-HOME = Path(tempfile.gettempdir()) / (
-    f"kronforce-postgres-{os.getuid()}-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12]}"
+HOME = Path(tempfile.gettempdir()) / "-".join(
+    [
+        "kronforce-postgres",
+        *(["scratch"] if SCRATCH else []),
+        str(os.getuid()),
+        hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12],
+    ]
 )
 STATE = HOME / "state.json"
 # Two suites at once under xdist, each test with a pool of its own.
@@ -38,6 +45,8 @@ MAX_CONNECTIONS = 300
 APT_LOCK_WAIT_SECS = 300
 INSTALL_LIMIT_SECS = 600
 START_LIMIT_SECS = 60
+# A killed server loses nothing by it, a machine without power would.
+WITHOUT_FSYNC = "-c fsync=off -c full_page_writes=off"
 
 
 class State(TypedDict):
@@ -121,7 +130,7 @@ def launch() -> State:
     port = free_port()
     settings = (
         f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' "
-        f"-c max_connections={MAX_CONNECTIONS}"
+        f"-c max_connections={MAX_CONNECTIONS} {WITHOUT_FSYNC * SCRATCH}"
     )
     command(binaries / "pg_ctl", "-D", data, "-w", "-t", str(START_LIMIT_SECS),
             "-l", data / "server.log", "-o", settings, "start")  # fmt: skip
