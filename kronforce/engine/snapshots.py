@@ -138,7 +138,8 @@ class JobSnapshots:
             self.keep(JobSnapshot(row))
 
     def keep(self, snapshot: JobSnapshot) -> None:
-        """Make this the current definition."""
+        """Make this the current definition; what it was called before names it no more."""
+        self.forget(snapshot.key)
         self._current[snapshot.key] = snapshot
         self._current.move_to_end(snapshot.key)
         self._by_name[snapshot.name] = snapshot.key

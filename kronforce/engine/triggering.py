@@ -374,8 +374,8 @@ def _job_not_found(ref: str) -> NotFound:
 def _check_request(request: TriggerJobRequest) -> None:
     if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isprintable():
         raise InvalidArgument.of(("request_id", f"at most {MAX_REQUEST_ID} printable characters"))
-    if len(request.client_id) > MAX_CLIENT_ID:
-        raise InvalidArgument.of(("client_id", f"at most {MAX_CLIENT_ID} characters"))
+    if len(request.client_id) > MAX_CLIENT_ID or not request.client_id.isprintable():
+        raise InvalidArgument.of(("client_id", f"at most {MAX_CLIENT_ID} printable characters"))
     if request.HasField("priority") and not -1000 <= request.priority <= 1000:
         raise InvalidArgument.of(("priority", "from -1000 to 1000"))
 

@@ -289,11 +289,10 @@ def execution_ids_of(tx: Tx, run_id: bytes) -> list[bytes]:
 
 
 def count_waiting(tx: Tx) -> int:
-    """Executions that wait for an agent or a limit."""
+    """Executions that have not started: they wait for an agent, a limit, a delay, an answer."""
     query = sa.select(sa.func.count()).select_from(executions)
-    ready = tx.conn.execute(query.where(in_phase(Phase.READY))).scalar() or 0
-    limited = sa.select(sa.func.coalesce(sa.func.sum(slots.c.waiting), 0)).select_from(slots)
-    return int(ready) + int(tx.conn.execute(limited).scalar() or 0)
+    not_started = (IS_WAITING, in_phase(Phase.RETRY_WAIT), in_phase(Phase.ASSIGNED))
+    return sum(int(tx.conn.execute(query.where(phase)).scalar() or 0) for phase in not_started)
 
 
 def recount_slots(tx: Tx) -> list[tuple[int, str, int, int]]:

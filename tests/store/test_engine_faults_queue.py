@@ -325,3 +325,26 @@ def _phase_of_last(tx):
     from kronforce.store.tables import executions  # noqa: PLC0415
 
     return tx.conn.scalar(sa.select(executions.c.phase).order_by(executions.c.key.desc()).limit(1))
+
+
+async def test_what_waits_is_counted_alike_before_and_after_a_restart(rig, store_url, tmp_path):
+    await rig.job(retry_max=1, retry_delay_secs=600)
+    await rig.job("solo", max_concurrent=1)
+    a = FakeAgent(rig, await rig.enrol(), auto=False, slots=2)
+    await a.connect()
+    await rig.run()
+    failing = await a.assignment()
+    a.accept(failing)
+    a.finish(failing, FAILED, exit_code=1)
+    await a.message("acknowledge")
+    for _ in range(4):
+        await rig.run("solo")
+    await _many(rig, 3)
+    await a.assignment(3)
+    counted = rig.engine._waiting
+    await a.leave()
+    await rig.stop()
+    other = Rig(store_url, tmp_path)
+    await other.start()
+    assert other.engine._waiting == counted == 8
+    await other.stop()
