@@ -14,7 +14,7 @@ from kronforce.store.groups import list_groups
 from kronforce.store.hot.commands import CreateRun, Finish
 from kronforce.store.tables import events
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
-from tests.store.only_on import ON_POSTGRESQL
+from tests.store.only_on import ON_POSTGRESQL, ON_SQLITE
 from tests.store.rig import ADMIN, FakeAgent, Rig
 
 SUCCEEDED = 4
@@ -99,6 +99,7 @@ async def test_an_end_whose_commit_was_not_answered_is_told_and_followed(
     await a.leave()
 
 
+@ON_POSTGRESQL
 async def test_a_batch_that_nobody_can_vouch_for_is_read_again(rig, monkeypatch):
     await rig.job()
     monkeypatch.setattr(rig.store.main, "_landed", lambda tx, batch: None)
@@ -110,6 +111,24 @@ async def test_a_batch_that_nobody_can_vouch_for_is_read_again(rig, monkeypatch)
     (again,) = await rig.trigger(TriggerJobRequest(job_id="job", request_id="r1"))
     assert again.replayed
     assert (await rig.ended(again.run_id)).state == SUCCEEDED
+    await a.leave()
+
+
+@ON_SQLITE
+async def test_a_file_that_fails_at_commit_closes_no_session(rig, monkeypatch):
+    a = FakeAgent(rig, await rig.enrol())
+    await a.connect()
+    main = rig.store.main
+
+    def full(conn):
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(main, "_end", full)
+    with pytest.raises(Unavailable):
+        await rig.store.write(lambda tx: 1)
+    monkeypatch.undo()
+    assert await rig.store.write(lambda tx: 1) == 1
+    assert not rig.engine.dispatcher.sessions[a.row.key].closed
     await a.leave()
 
 
