@@ -33,6 +33,7 @@ from kronforce_agent.supervisor import Parts, Supervisor
 from kronforce_agent.table import Limits
 from kronforce_agent.tasks import REGISTRY
 from kronforce_agent.tasks.kinds import Host, ProcessTask
+from kronforce_agent.unreachable import NO_CREDENTIAL, explain
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,8 @@ STOP_SECS = 5.0
 KILL_SECS = 1.0
 """With --stop-tasks, the last of that time: what has outlived TERM is killed and reported."""
 
-_NO_CREDENTIAL = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
-
 _REFUSED = (
-    *_NO_CREDENTIAL,
+    *NO_CREDENTIAL,
     grpc.StatusCode.ALREADY_EXISTS,
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
@@ -235,11 +234,11 @@ class Agent:
         log.warning(
             "not connected to %s: %s; again in %.1f s",
             self._config.address,
-            _explain(error, self._config.folder),
+            explain(error, self._config.folder),
             pause,
             extra={"action": "disconnected"},
         )
-        if isinstance(error, grpc.aio.AioRpcError) and error.code() in _NO_CREDENTIAL:
+        if isinstance(error, grpc.aio.AioRpcError) and error.code() in NO_CREDENTIAL:
             await self._enrol_again()
         await self._clock.sleep(pause)
 
@@ -327,17 +326,6 @@ def take_lock(folder: Path) -> int:
             "--data-dir"
         ) from None
     return fd
-
-
-def _explain(error: Exception, folder: Path) -> str:
-    if not isinstance(error, grpc.aio.AioRpcError):
-        return str(error)
-    if error.code() in _NO_CREDENTIAL:
-        return (
-            f"{error.details()} (if the controller no longer knows this agent, remove "
-            f"{folder / 'credential'} and give a new join token)"
-        )
-    return f"{error.code().name.lower()}: {error.details()}"
 
 
 async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:

@@ -7,6 +7,7 @@ An abandoned `grpc.aio` call is never cancelled by itself, so every stream is op
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -66,8 +67,19 @@ def is_loopback(address: str) -> bool:
 
 def _roots(config: AgentConfig, ca_pem: str) -> bytes | None:
     if config.ca_file is None:
-        return ca_pem.encode() or None
+        return _checked(ca_pem, "the CA in the join token or the credential") or None
     try:
-        return config.ca_file.read_bytes()
+        pem = config.ca_file.read_text(encoding="ascii", errors="replace")
     except OSError as error:
         raise ConfigError(f"--ca {config.ca_file}: {error.strerror}") from error
+    return _checked(pem or "-", f"--ca {config.ca_file}")
+
+
+def _checked(pem: str, what: str) -> bytes:
+    """grpc says nothing of use about a damaged one."""
+    if pem:
+        try:
+            ssl.create_default_context(cadata=pem)
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(f"{what} is no certificate (PEM); copy it whole") from error
+    return pem.encode()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,10 +58,21 @@ def open_channel(connection: Connection) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(connection.address, options=options)
     roots = None
     if connection.ca_file:
-        with open(connection.ca_file, "rb") as file:  # noqa: PTH123 - reads once, before any call
-            roots = file.read()
+        roots = _read_ca(connection.ca_file)
     credentials = grpc.ssl_channel_credentials(root_certificates=roots)
     return grpc.aio.secure_channel(connection.address, credentials, options=options)
+
+
+def _read_ca(path: str) -> bytes:
+    """The file as it is. Raises ClientError where gRPC would say nothing of use."""
+    try:
+        ssl.create_default_context(cafile=path)
+        with open(path, "rb") as file:  # noqa: PTH123 - reads once, before any call
+            return file.read()
+    except ssl.SSLError as error:
+        raise ClientError(f"the CA file {path} is no certificate (PEM)") from error
+    except OSError as error:
+        raise ClientError(f"the CA file {path} cannot be read: {error.strerror}") from error
 
 
 class Caller:
