@@ -341,18 +341,25 @@ class Sessions:
             now = self._clock.monotonic()
             stalled, last = now - last > STALL_SECS, now
             for session in list(self._dispatcher.sessions.values()):
-                if not stalled and now - session.last_heard > LEASE_SECS:
-                    log.warning("agent %s was silent for %d s", session.agent_name, LEASE_SECS,
-                                extra={"action": "lease_ended"})  # fmt: skip
-                    session.close()
-                self._check_answers(session, now)
-                if session.closed:
-                    # Its stream may hang for long yet, in the middle of a write.
-                    self._lost_stream(session)
+                try:
+                    self._check_session(session, now, stalled=stalled)
+                except Exception:
+                    log.exception("a session could not be checked",
+                                  extra={"action": "session_check_failed"})  # fmt: skip
             if now - beat >= HEARTBEAT_SECS:
                 beat = now
                 self._beat()
                 self._note_last_seen()
+
+    def _check_session(self, session: Session, now: float, *, stalled: bool) -> None:
+        if not stalled and now - session.last_heard > LEASE_SECS:
+            log.warning("agent %s was silent for %d s", session.agent_name, LEASE_SECS,
+                        extra={"action": "lease_ended"})  # fmt: skip
+            session.close()
+        self._check_answers(session, now)
+        if session.closed:
+            # Its stream may hang for long yet, in the middle of a write.
+            self._lost_stream(session)
 
     def _beat(self) -> None:
         message = pb.ControllerMessage()
