@@ -133,8 +133,7 @@ class Agent:
         if self._processes is not None:
             client, inventory = await self._processes.attach()
             self.supervisor.boot_id = client.boot_id
-            if client.spool_full_at_start:
-                self.supervisor.drains.set("spool", "the spool is nearly full")
+            self.supervisor.spool_is(full=client.spool_full_at_start)
         self.supervisor.recover(entries, inventory)
 
     async def _until_stopped(self, loops: list[asyncio.Task[None]]) -> None:

@@ -30,7 +30,9 @@ class Sink(Protocol):
 
     def launcher_events(self, events: Sequence[protocol.Event]) -> None: ...
 
-    def launcher_back(self, boot_id: str, inventory: protocol.Inventory) -> None: ...
+    def launcher_back(
+        self, boot_id: str, inventory: protocol.Inventory, *, spool_full: bool
+    ) -> None: ...
 
 
 class Processes:
@@ -94,7 +96,7 @@ class Processes:
             self._sink = None
             log.error("the launcher is gone", extra={"action": "launcher_gone"})
             client, inventory = await self._attach_again()
-            sink.launcher_back(client.boot_id, inventory)
+            sink.launcher_back(client.boot_id, inventory, spool_full=client.spool_full_at_start)
             self.deliver_to(sink)
 
     def close(self) -> None:

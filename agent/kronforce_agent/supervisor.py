@@ -338,8 +338,11 @@ class Supervisor:
         self._launched.recover(entries, inventory.tasks if inventory else (), self.boot_id)
         self._launched.tell_offline()
 
-    def launcher_back(self, boot_id: str, inventory: protocol.Inventory) -> None:
+    def launcher_back(
+        self, boot_id: str, inventory: protocol.Inventory, *, spool_full: bool
+    ) -> None:
         """The same launcher again, or another one: then what the old one held is lost."""
+        self.spool_is(full=spool_full)
         self._launched.tell_offline()
         if boot_id == self.boot_id:
             self._launched.back(inventory.tasks, self._start)
@@ -348,11 +351,15 @@ class Supervisor:
         self._launched.lost()
         self.reopen("the launcher was replaced")
 
+    def spool_is(self, *, full: bool) -> None:
+        """A full one (80 %) means no new work."""
+        self.drains.set("spool", "the spool is nearly full" if full else "")
+
     def launcher_events(self, events: Sequence[protocol.Event]) -> None:
         """Handle a batch of the launcher's events."""
         for event in events:
             if isinstance(event, protocol.SpoolState):
-                self.drains.set("spool", "the spool is nearly full" if event.full else "")
+                self.spool_is(full=event.full)
             else:
                 self._launched.on_event(event)
 

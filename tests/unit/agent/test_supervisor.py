@@ -9,7 +9,7 @@ from kronforce.v1 import job_pb2
 from kronforce_agent.clock import SystemClock
 from kronforce_agent.held import ACCEPTED, FINISHED
 from kronforce_agent.journal import Entry, Journal
-from kronforce_agent.launcher.protocol import SpoolState
+from kronforce_agent.launcher.protocol import Inventory, SpoolState
 from kronforce_agent.outbox import Outbox
 from kronforce_agent.output import OutputRouter
 from kronforce_agent.records import Accept
@@ -132,6 +132,14 @@ async def test_a_full_spool_stops_new_work_and_says_so(agent: Agent) -> None:
     agent.assign(NOOP)
     await agent.durable()
     assert agent.kinds() == ["drain", "accepted", "result"]
+
+
+async def test_a_full_spool_that_died_with_its_launcher_keeps_no_work_away(agent: Agent) -> None:
+    agent.supervisor.spool_is(full=True)
+    agent.supervisor.launcher_back("another", Inventory(tasks=()), spool_full=False)
+    agent.assign(NOOP)
+    await agent.durable()
+    assert agent.kinds() == ["drain", "drain", "accepted", "result"]
 
 
 async def test_without_a_launcher_process_tasks_are_refused_as_busy(agent: Agent) -> None:
