@@ -134,6 +134,9 @@ class History:
     effects: tuple[Effect, ...] = ()
     outputs: Mapping[str, tuple[Piece, ...]] = field(default_factory=dict)
     fires: tuple[Fired, ...] = ()
+    # A launcher that is killed takes with it what the controller had not stored yet: then a
+    # success may have gaps, which must be explicit.
+    launcher_killed: bool = False
     # Rows of evidence by execution.
     evidence: Mapping[str, int] = field(default_factory=dict)
 

@@ -278,7 +278,8 @@ def _outputs(history: History) -> Findings:
                 continue
             yield from _contiguous(attempt.id, pieces)
             if size is not None:
-                yield from _printed(run, attempt, pieces, size)
+                whole = attempt.state == "succeeded" and not history.launcher_killed
+                yield from _printed(run, attempt, pieces, size, whole=whole)
 
 
 def _contiguous(execution_id: str, pieces: Sequence[Piece]) -> Findings:
@@ -289,20 +290,26 @@ def _contiguous(execution_id: str, pieces: Sequence[Piece]) -> Findings:
         at = piece.offset + (len(piece.data) or piece.gap)
 
 
-def _printed(run: Run, attempt: Attempt, pieces: Sequence[Piece], size: int) -> Findings:
-    """Whole where the task came to its end and nothing was lost; otherwise a true beginning."""
+def _printed(
+    run: Run, attempt: Attempt, pieces: Sequence[Piece], size: int, *, whole: bool
+) -> Findings:
+    """Whole where nothing may be missing; otherwise what there is, is where it belongs."""
     expected = stream_of(attempt.id, size)
-    gaps = sum(piece.gap for piece in pieces)
-    data = b"".join(piece.data for piece in pieces)
-    if attempt.state == "succeeded":
+    who = f"output of {attempt.id} of {run.job}"
+    end = sum(len(piece.data) or piece.gap for piece in pieces)
+    if attempt.state == "succeeded" and end != size:
+        yield f"{who} has {end} of {size} bytes, gaps counted"
+    if whole:
+        gaps = sum(piece.gap for piece in pieces)
+        data = b"".join(piece.data for piece in pieces)
         if gaps:
-            yield f"output of {attempt.id} of {run.job} has gaps of {gaps} bytes"
+            yield f"{who} has gaps of {gaps} bytes"
         elif hashlib.sha256(data).digest() != hashlib.sha256(expected).digest():
-            yield f"output of {attempt.id} of {run.job}: {len(data)} of {size} bytes, other hash"
+            yield f"{who}: {len(data)} of {size} bytes, other hash"
         return
     for piece in pieces:
         if piece.data and expected[piece.offset : piece.offset + len(piece.data)] != piece.data:
-            yield f"output of {attempt.id} of {run.job} at {piece.offset} is not what was printed"
+            yield f"{who} at {piece.offset} is not what was printed"
 
 
 def _limits(history: History) -> Findings:

@@ -277,6 +277,13 @@ def test_a_delivery_of_at_least_once_may_go_on_after_a_loss() -> None:
     assert judge(replace(history, policies={**history.policies, "work": policy})) == []
 
 
+def test_a_success_may_have_an_explicit_gap_where_a_launcher_was_killed() -> None:
+    pieces = (Piece(offset=0, gap=10), Piece(offset=10, data=stream_of("e2", SIZE)[10:]))
+    history = replace(sound(), launcher_killed=True, outputs={"e2": pieces})
+    assert judge(history) == []
+    assert judge(replace(history, outputs={"e2": pieces[:1]})) != []
+
+
 def test_a_fourth_loss_is_told_of() -> None:
     lost = [
         Attempt(

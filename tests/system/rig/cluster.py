@@ -24,6 +24,7 @@ from tests.system.rig.processes import POLL_SECS, START_LIMIT_SECS, Process
 T = TypeVar("T")
 
 PATIENCE_SECS = 60.0
+TRACEBACK_LINES = 40
 ADMIN_KEY = "kf_" + "0123456789abcdef" * 4
 
 
@@ -163,7 +164,14 @@ class Cluster:
 def _complaints(log: Path) -> list[str]:
     marks = ('"level": "error"', '"level": "critical"', "Traceback", " ERROR ")
     lines = log.read_text(errors="replace").splitlines()
-    return [f"{log.name}: {line[:2000]}" for line in lines if any(mark in line for mark in marks)]
+    return [
+        # A bare traceback's last lines say what it was.
+        f"{log.name}: {' | '.join([line, *lines[at + 1 : at + 1 + TRACEBACK_LINES]])[:3000]}"
+        if line.startswith("Traceback")
+        else f"{log.name}: {line[:2000]}"
+        for at, line in enumerate(lines)
+        if any(mark in line for mark in marks)
+    ]
 
 
 @asynccontextmanager

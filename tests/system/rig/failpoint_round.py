@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import kronforce.app  # noqa: F401 - registers every failpoint of the controller
 import kronforce_agent.agent
@@ -96,7 +96,7 @@ async def play(cluster: Cluster, point: Point) -> History:
         await recorder.settled(SETTLE_SECS)
         history = await recorder.history()
         await _nothing_left(cluster)
-    return history
+    return replace(history, launcher_killed=point.role == LAUNCHER)
 
 
 async def _replace_controller(cluster: Cluster, plan: str) -> None:
