@@ -112,7 +112,7 @@ class Session:
 
     async def _serve(self, call: StreamCall) -> None:
         _before_hello()
-        await call.write(frame_of(self._hello()))
+        await _send(call, frame_of(self._hello()))
         welcome, rest = await self._welcome(call)
         # Not before: what ended since the inventory is among the results that follow now.
         self._outbox.open()
@@ -176,7 +176,7 @@ class Session:
             await self._outbox.wake.wait()
             frame = self._outbox.take_frame()
             if frame:
-                await call.write(frame)
+                await _send(call, frame)
 
     async def _beat(self, every_secs: int) -> None:
         while True:
@@ -236,7 +236,7 @@ class Session:
             outputs = self._router.next_frame()
             if outputs:
                 _before_output()
-                await call.write(pb.StreamOutputRequest(session_id=first, outputs=outputs))
+                await _send(call, pb.StreamOutputRequest(session_id=first, outputs=outputs))
                 first = ""
 
     async def _read_output(self, call: StreamCall) -> None:
@@ -260,6 +260,15 @@ async def _first_to_end(*loops: Any) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
+
+
+async def _send(call: StreamCall, frame: Any) -> None:
+    """Write; where the stream has just ended, raise how it did."""
+    try:
+        await call.write(frame)
+    except asyncio.InvalidStateError:
+        # What grpc.aio says to a writer that comes a moment after the end.
+        await _raise_status(call)
 
 
 async def _raise_status(call: StreamCall) -> NoReturn:
