@@ -1,5 +1,7 @@
 """A stream that ends just as its agent writes is a lost session like any other."""
 
+from typing import Any
+
 import grpc
 import grpc.aio
 import pytest
@@ -13,7 +15,7 @@ async def test_writing_to_a_stream_that_has_just_ended_raises_how_it_ended() -> 
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.stream_stream("/kronforce.v1.Nobody/Answers")()
+            call: Any = channel.stream_stream("/kronforce.v1.Nobody/Answers")()
             assert await call.code() == grpc.StatusCode.UNIMPLEMENTED
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await _send(call, b"late")
