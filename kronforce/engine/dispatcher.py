@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import Target, can_serve
+from kronforce.engine.affinity import Affinity
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.session import Session
 from kronforce.engine.snapshots import JobSnapshot
@@ -109,6 +110,7 @@ class Dispatcher:
         self.sessions: dict[int, Session] = {}
         self._creates: list[CreateRun] = []
         self._uses = 0
+        self._affinity = Affinity()
         # Heads are given to nobody before this, on the monotonic clock: the store was away.
         self._resume_at = 0.0
         # Called with a route whose head runs low while the store holds more.
@@ -208,13 +210,13 @@ class Dispatcher:
         for run in creates:
             for target in run.targets:
                 if not target.skip_reason:
-                    target.session = self._reserve_new(target, run.job.settings.sticky)
+                    target.session = self._reserve_new(target, run.job)
 
-    def _reserve_new(self, target: NewTarget, _sticky: bool) -> Session | None:
+    def _reserve_new(self, target: NewTarget, job: JobSnapshot) -> Session | None:
         route = self.routes[target.route]
         if route.more or route.head() is not None:
             return None
-        return self._take(route)
+        return self._take(route, job)
 
     def look_again(self) -> None:
         """Have waiting heads looked at, should nothing else cause it."""
@@ -233,7 +235,7 @@ class Dispatcher:
             )
             if best is None:
                 break
-            session = self._take(best)
+            session = self._take(best, best.heap[0][2].run.job)
             if session is None:
                 served.remove(best)
                 continue
@@ -252,15 +254,18 @@ class Dispatcher:
                    self._committed)
         )  # fmt: skip
 
-    def _take(self, route: Route) -> Session | None:
-        """Reserve a slot: most free slots first, then least recently used."""
-        best = None
-        for session in route.sessions:
-            if session.free > 0 and session.takes_work and (best is None or session > best):
-                best = session
-        if best is not None:
-            self._uses += 1
-            best.reserve(self._uses)
+    def _take(self, route: Route, job: JobSnapshot) -> Session | None:
+        """Reserve a slot: most free slots, then least recently used, or as the job prefers."""
+        free = [s for s in route.sessions if s.free > 0 and s.takes_work]
+        if not free:
+            return None
+        if job.is_choosy:
+            best = self._affinity.choose(job, free)
+            self._affinity.note(job, best)
+        else:
+            best = free[0] if len(free) == 1 else max(free)
+        self._uses += 1
+        best.reserve(self._uses)
         return best
 
     def _committed(self, assign: Assign, error: Exception | None) -> None:

@@ -43,8 +43,8 @@ class JobSnapshot:
     """One version of one job. Immutable once made."""
 
     __slots__ = (
-        "agent_ref", "assignment", "group", "id", "id_text", "is_interval", "job", "key",
-        "name", "needs_trust", "revision", "settings", "status", "target", "task_type",
+        "agent_ref", "assignment", "group", "id", "id_text", "is_choosy", "is_interval", "job",
+        "key", "name", "needs_trust", "revision", "settings", "status", "target", "task_type",
         "trusted", "version",
     )  # fmt: skip
 
@@ -61,6 +61,8 @@ class JobSnapshot:
         self.job = Job.FromString(row.spec)
         self.settings: JobSettings = effective(self.job)
         self.is_interval = isinstance(self.settings.schedule, Interval)
+        # Whether it cares which of the free agents it gets.
+        self.is_choosy = self.settings.sticky or self.settings.spread
         self.task_type = self.settings.task_type
         # An untrusted process task is never given to the agent that shares the controller's user.
         self.needs_trust = self.task_type in PROCESS_TASKS and not row.trusted

@@ -16,7 +16,16 @@ from kronforce.core.access import Scope
 from kronforce.core.ids import from_text, to_text
 from kronforce.core.lifecycle import TERMINAL, State
 from kronforce.engine.live import LiveExecution, LiveTable
-from kronforce.engine.watching import STDERR, STDOUT, Follower, Hub, Topic, Watcher
+from kronforce.engine.watching import (
+    STDERR,
+    STDOUT,
+    Follower,
+    Hub,
+    Topic,
+    Watcher,
+    present_state,
+    topics_of,
+)
 from kronforce.errors import InvalidArgument, NotFound
 from kronforce.store import output as output_store
 from kronforce.store.executions import ExecutionRow, executions_of_runs, find_execution
@@ -70,7 +79,9 @@ class Views:
         try:
             waiting = set(run_ids)
             if run_ids:
-                waiting = await self._begin(scope, watcher, run_ids)
+                waiting = await self._begin(scope, watcher, run_ids, request.cursor)
+            else:
+                self._tell_open(watcher, topics)
             yield self._frames(watcher, waiting, ends=bool(run_ids))
         finally:
             self._hub.unsubscribe(watcher, topics)
@@ -114,8 +125,19 @@ class Views:
             return [("group", request.group)], []
         return [("mine", (principal.key, request.client_id))], []
 
-    async def _begin(self, scope: Scope, watcher: Watcher, run_ids: Sequence[str]) -> set[str]:
-        """The present state of named runs; their output from where the watcher wants it."""
+    def _tell_open(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
+        """The present state of every open run that the watch covers."""
+        for run in self._table.runs.values():
+            if not topics_of(run).isdisjoint(topics):
+                watcher.state(present_state(run))
+
+    async def _begin(
+        self, scope: Scope, watcher: Watcher, run_ids: Sequence[str], cursor: str = ""
+    ) -> set[str]:
+        """The present state of named runs; their output from where the watcher wants it.
+
+        Gives the runs whose end is still to be told.
+        """
         raw = [from_text(run_id) for run_id in run_ids]
         found = await self._store.read(runs_by_ids, scope, [r for r in raw if r is not None])
         for run_id, key in zip(run_ids, raw, strict=True):
@@ -125,12 +147,17 @@ class Views:
         by_run = await self._store.read(
             executions_of_runs, scope, [row.key for row in found.values()]
         )
+        known: set[str] = set()
         for run in found.values():
             attempts = by_run.get(run.key, [])
             if watcher.include_output:
                 self._follow_stored(watcher, run, attempts)
-            watcher.state(_state_of(run, attempts))
-        return set(run_ids)
+            run_id = to_text(run.id)
+            if not self._hub.was_told(cursor, run_id, run.revision, run.state):
+                watcher.state(_state_of(run, attempts))
+            elif run.finished_at is not None and not watcher.include_output:
+                known.add(run_id)
+        return set(run_ids) - known
 
     def _follow_stored(
         self, watcher: Watcher, run: RunRow, attempts: Sequence[ExecutionRow]
@@ -155,15 +182,13 @@ class Views:
         if not ends:
             # Says that the watch covers everything from now on, long before anything may happen.
             yield RunUpdates()
-        while True:
+        while waiting or not ends:
             await self._catch_up(watcher)
             updates = watcher.take()
             if updates:
                 yield RunUpdates(updates=updates)
                 if ends:
                     waiting -= {u.run_id for u in updates if u.state.HasField("finished_at")}
-                    if not waiting:
-                        return
                 continue
             if watcher.closed:
                 return

@@ -10,7 +10,8 @@ kept.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import secrets
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Sequence
 
 from kronforce.core.lifecycle import Reason
@@ -26,6 +27,9 @@ UPDATE_BYTES = 256
 FRAME_BYTES = 1 << 20
 # States that wait for one watcher, one per run; beyond it new runs are counted as dropped.
 MAX_STATES = 10_000
+
+# Runs whose last told state is remembered for watchers that come back.
+TOLD = 10_000
 
 Topic = tuple[str, object]
 
@@ -209,6 +213,29 @@ class Hub:
 
     def __init__(self) -> None:
         self._topics: dict[Topic, list[Watcher]] = {}
+        # Cursors count what this process has told; another process's are not known.
+        self._process = secrets.token_hex(4)
+        self._sequence = 0
+        # run id → (sequence, revision, state) of what was told last, of the newest `TOLD` runs.
+        self._told: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+
+    def was_told(self, cursor: str, run_id: str, revision: int, state: int) -> bool:
+        """Whether a watcher that got as far as `cursor` has this state of the run already."""
+        process, _, number = cursor.partition("-")
+        told = self._told.get(run_id)
+        if told is None or process != self._process or not number.isdigit():
+            return False
+        return told[0] <= int(number) and told[1:] == (revision, state)
+
+    def _tell(self, watchers: Iterable[Watcher], update: RunUpdate) -> None:
+        self._sequence += 1
+        update.cursor = f"{self._process}-{self._sequence}"
+        self._told[update.run_id] = (self._sequence, update.state.revision, update.state.state)
+        self._told.move_to_end(update.run_id)
+        if len(self._told) > TOLD:
+            self._told.popitem(last=False)
+        for watcher in watchers:
+            watcher.state(update)
 
     def subscribe(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
         for topic in topics:
@@ -226,12 +253,7 @@ class Hub:
         if not self._topics:
             return []
         found: list[Watcher] = []
-        for topic in (
-            ("run", run.id_text),
-            ("job", run.job.key),
-            ("group", run.job.group),
-            ("mine", (run.principal_key, run.client_id)),
-        ):
+        for topic in topics_of(run):
             found += self._topics.get(topic, ())
         return found if len(found) < 2 else list(dict.fromkeys(found))
 
@@ -239,31 +261,31 @@ class Hub:
         """A run is durable."""
         watchers = self._watchers(run)
         if watchers:
-            update = _update(run)
+            update = present_state(run)
             if waiting:
                 update.state.state_reason = Reason.CONCURRENCY
-            _tell(watchers, update)
+            self._tell(watchers, update)
 
     def changed(self, live: LiveExecution, *, reason: str = "") -> None:
         """An execution was assigned, started, or is to end."""
         watchers = self._watchers(live.run)
         if watchers:
-            update = _update(live.run)
+            update = present_state(live.run)
             _describe(update.state, live)
             update.state.state_reason = reason
-            _tell(watchers, update)
+            self._tell(watchers, update)
 
     def ended(self, live: LiveExecution, status: RunStatus) -> None:
         """An execution ended; `status` is filled in by completion, its run's end included."""
         watchers = self._watchers(live.run)
         if watchers:
-            update = _update(live.run)
+            update = present_state(live.run)
             update.state.MergeFrom(status)
             _describe(update.state, live)
             update.state.execution_state = status.execution_state
             if status.HasField("finished_at"):
                 update.state.state = live.run.state  # type: ignore[assignment]  # the number
-            _tell(watchers, update)
+            self._tell(watchers, update)
 
     def output(self, live: LiveExecution, chunks: Sequence[OutputChunk]) -> None:
         """Output has come, stored or not."""
@@ -282,7 +304,18 @@ class Hub:
                 watcher.progress(update)
 
 
-def _update(run: LiveRun) -> RunUpdate:
+def topics_of(run: LiveRun) -> set[Topic]:
+    """Everything that a watch of this run may go by."""
+    return {
+        ("run", run.id_text),
+        ("job", run.job.key),
+        ("group", run.job.group),
+        ("mine", (run.principal_key, run.client_id)),
+    }
+
+
+def present_state(run: LiveRun) -> RunUpdate:
+    """A live run's state, as memory has it."""
     update = RunUpdate(run_id=run.id_text)
     state = update.state
     state.state = run.state  # type: ignore[assignment]  # the enum's number
@@ -298,8 +331,3 @@ def _describe(status: RunStatus, live: LiveExecution) -> None:
     status.execution_state = RUNNING if live.started_at is not None else PENDING  # type: ignore[assignment]  # numbers
     status.attempt_number = live.attempt_number
     status.agent_name = live.agent_name
-
-
-def _tell(watchers: Iterable[Watcher], update: RunUpdate) -> None:
-    for watcher in watchers:
-        watcher.state(update)

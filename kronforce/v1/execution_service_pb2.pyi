@@ -337,7 +337,8 @@ class WatchRunsRequest(_message.Message):
     POSITIONS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """Every run of this job, id or exact name, from now on. No such job is
+    """Every run of this job, id or exact name: those in the server's memory that
+    are open, and all from now on. No such job is
     NOT_FOUND.
     """
     group: _builtins.str
@@ -355,9 +356,9 @@ class WatchRunsRequest(_message.Message):
     otherwise from now. Default false.
     """
     cursor: _builtins.str
-    """The cursor of the last update that was received; states up to it are not
-    sent again. Empty: all current states. Ignored in this version, which
-    sends all current states of `run_ids` on every connect.
+    """The cursor of the last update that was received. Of `run_ids`, states up to
+    it are not sent again, unless the server has restarted since or does not
+    remember. Empty: all current states.
     """
     @_builtins.property
     def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

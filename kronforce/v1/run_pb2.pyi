@@ -489,8 +489,8 @@ class RunUpdate(_message.Message):
     run_id: _builtins.str
     """The run. Empty in an update about the watch itself."""
     cursor: _builtins.str
-    """Where the watch stands, opaque. Empty in this version, see
-    `WatchRunsRequest.cursor`.
+    """Where the watch stands, opaque, in updates that hold a state; give the
+    last one back in `WatchRunsRequest.cursor`.
     """
     @_builtins.property
     def state(self) -> Global___RunStatus:

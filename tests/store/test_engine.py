@@ -9,8 +9,9 @@ from kronforce.engine.triggering import Triggered
 from kronforce.errors import KronforceError
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import job_pb2
+from kronforce.v1.execution_service_pb2 import WatchRunsRequest
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
-from tests.store.rig import FakeAgent, Rig, item
+from tests.store.rig import ADMIN, FakeAgent, Rig, Someone, item
 
 SUCCEEDED, FAILED, CANCELLED, SKIPPED, LOST = 4, 5, 7, 8, 11
 
@@ -441,3 +442,58 @@ def _fires(tx):
     from kronforce.store.tables import fires  # noqa: PLC0415
 
     return tx.conn.execute(sa.select(fires)).all()
+
+
+async def test_a_watch_of_a_job_begins_with_its_open_runs(rig):
+    await rig.job()
+    run = await rig.run()
+    async with rig.engine.views.watch(ADMIN, Someone(), WatchRunsRequest(job_id="job")) as frames:
+        found = await first_states(frames)
+    assert found[0].run_id == run.run_id
+
+
+async def test_a_watcher_that_comes_back_is_not_told_again_what_it_knows(rig):
+    await rig.job()
+    async with agent(rig, auto=False) as a:
+        run = await rig.run()
+        request = WatchRunsRequest(run_ids=[run.run_id])
+        async with rig.engine.views.watch(ADMIN, Someone(), request) as frames:
+            first = await a.assignment()
+            a.accept(first)
+            a.finish(first)
+            told = [update async for frame in frames for update in frame.updates]
+        assert told[-1].state.HasField("finished_at")
+        request.cursor = told[-1].cursor
+        async with rig.engine.views.watch(ADMIN, Someone(), request) as frames:
+            assert [frame async for frame in frames] == []
+        request.cursor = "another-process"
+        async with rig.engine.views.watch(ADMIN, Someone(), request) as frames:
+            assert [update.run_id async for f in frames for update in f.updates] == [run.run_id]
+
+
+async def test_a_sticky_job_stays_where_it_was(rig):
+    await rig.job(sticky=True)
+    async with agent(rig, "a1"), agent(rig, "a2"):
+        agents = {await ran_on(rig) for _ in range(6)}
+    assert len(agents) == 1
+
+
+async def test_a_job_that_spreads_takes_turns(rig):
+    await rig.job(spread=True)
+    async with agent(rig, "a1"), agent(rig, "a2"), agent(rig, "a3"):
+        agents = [await ran_on(rig) for _ in range(6)]
+    assert agents[:3] == agents[3:]
+    assert len(set(agents)) == 3
+
+
+async def ran_on(rig):
+    run = await rig.run()
+    await rig.ended(run.run_id)
+    return (await rig.attempts(run.run_id))[0].agent_name
+
+
+async def first_states(frames):
+    async for frame in frames:
+        if frame.updates:
+            return list(frame.updates)
+    return []
