@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +19,6 @@ from kronforce_agent.failpoints import failpoint
 
 RETRY_SECS = 1.0
 """Between attempts on a full disk: soon after somebody made room, without a busy loop."""
-BUSY_SECS = 0.002
-"""Batches that begin closer together than this…"""
-BUSY_STREAK = 20
-"""…so many times in a row are a load that gains from waiting…"""
-GAP_SECS = 0.002
-"""…until this long after the batch before began."""
 FILE_MODE = 0o600
 
 _before_sync = failpoint("agent.journal.before_sync")
@@ -59,8 +52,6 @@ class SegmentWriter:
         self._wake = threading.Condition()
         self._pending = _Batch()
         self._stopping = False
-        self._begun = 0.0
-        self._streak = 0
         self._fd = -1
         self._offset = 0
         self._number = 0
@@ -97,22 +88,10 @@ class SegmentWriter:
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:
-            begun = time.monotonic()
             if not self._write_until_safe(batch):
                 return
             if batch.callbacks:
                 self._on_durable(batch.callbacks)
-            self._let_gather(begun)
-
-    def _let_gather(self, begun: float) -> None:
-        """Under load let more arrive before the next sync: each costs the same whatever it holds.
-
-        A batch that follows a quiet time never waits, so a single task pays nothing.
-        """
-        self._streak = self._streak + 1 if begun - self._begun < BUSY_SECS else 0
-        self._begun = begun
-        if self._streak >= BUSY_STREAK:
-            time.sleep(max(0.0, begun + GAP_SECS - time.monotonic()))
 
     def _next(self) -> _Batch | None:
         with self._wake:

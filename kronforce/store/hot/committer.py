@@ -27,7 +27,6 @@ import sqlalchemy as sa
 from kronforce.errors import Unavailable
 from kronforce.failpoints import failpoint
 from kronforce.store.database import Tx, driver_error, is_lost
-from kronforce.store.hot.pace import ENOUGH, Pace
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +70,7 @@ class Committer:
         self._landed = landed
         self._staged: list[Any] = []
         self._busy = False
-        # The planned cut, at the end of this turn of the loop or a little later; None: none.
-        self._planned: asyncio.Handle | None = None
-        self._pace = Pace()
+        self._cut_planned = False
         self._tx: Tx | None = None
         # Whether the last attempt to connect failed.
         self._away = False
@@ -119,9 +116,7 @@ class Committer:
     def stage(self, command: Any) -> None:
         """Add a command to the next batch."""
         self._staged.append(command)
-        self._pace.arrived()
-        if not self._busy and (self._planned is None or len(self._staged) == ENOUGH):
-            self._plan()
+        self.wake()
 
     def stage_first(self, command: Any) -> None:
         """Put a command at the front of the next batch; for the hook that runs as it is cut."""
@@ -133,22 +128,17 @@ class Committer:
         return self._cuts
 
     def wake(self) -> None:
-        """Plan a cut: there may be something to stage as it is made."""
-        if self._planned is None and not self._busy:
-            self._plan()
+        """Plan a cut at the end of this turn of the loop, so that its other work rides along.
 
-    def _plan(self) -> None:
-        """Cut at the end of this turn of the loop, so that its other work rides along, or later."""
-        if self._planned is not None:
-            self._planned.cancel()
-        delay = self._pace.delay(self._loop.time(), len(self._staged))
-        if delay > 0:
-            self._planned = self._loop.call_later(delay, self._cut)
-        else:
-            self._planned = self._loop.call_soon(self._cut)
+        Waiting for more company was tried (3 ms under load): with as many slots as these, each
+        run's own steps wait for the commits, and both batched and single runs became slower.
+        """
+        if not self._cut_planned and not self._busy:
+            self._cut_planned = True
+            self._loop.call_soon(self._cut)
 
     def _cut(self) -> None:
-        self._planned = None
+        self._cut_planned = False
         if self._busy:
             return
         try:
@@ -162,7 +152,6 @@ class Committer:
         del self._staged[: self._max_batch]
         self._busy = True
         self._cuts += 1
-        self._pace.cut(self._loop.time())
         self._batches.put(batch)
 
     def _done(self, resolved: list[tuple[Any, Exception | None]]) -> None:
@@ -174,10 +163,7 @@ class Committer:
             except Exception:
                 log.exception("a command's follow-up failed", extra={"action": "commit_followup"})
         self.after_commit()
-        if self._pace.delay(self._loop.time(), len(self._staged)) > 0:
-            self._plan()
-        else:
-            self._cut()
+        self._cut()
 
     # On the thread from here on.
 
