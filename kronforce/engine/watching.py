@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from kronforce.core.lifecycle import Reason
 from kronforce.engine.live import LiveExecution, LiveRun
@@ -60,13 +60,42 @@ class Follower:
         return follower
 
 
+class Change:
+    """A run that goes on has changed; what it is now is looked up when the reader takes it."""
+
+    __slots__ = ("cursor", "live", "reason", "revision", "run")
+
+    def __init__(self, run: LiveRun, live: LiveExecution | None, reason: str, cursor: str) -> None:
+        self.run = run
+        self.live = live
+        self.reason = reason
+        self.cursor = cursor
+        self.revision = run.revision
+
+    def update(self) -> RunUpdate:
+        """The run's present state."""
+        update = present_state(self.run)
+        if self.live is not None:
+            _describe(update.state, self.live)
+        update.state.state_reason = self.reason
+        update.cursor = self.cursor
+        return update
+
+
+def held_revision(held: Change | RunUpdate) -> int:
+    """The revision that a waiting state shows, at least."""
+    return held.state.revision if isinstance(held, RunUpdate) else held.revision
+
+
 class Watcher:
     """One reader. The hub puts updates in, the reader's stream takes frames out."""
 
     def __init__(self, *, include_output: bool, from_start: bool) -> None:
         self.include_output = include_output
         self._from_start = from_start
-        self._states: dict[str, RunUpdate] = {}
+        # By run id: what has changed of runs that go on, told as it is when it is taken; and ends.
+        self._changes: dict[str, Change | RunUpdate] = {}
+        self._ends: dict[str, RunUpdate] = {}
         self._outputs: deque[RunUpdate] = deque()
         self._buffered = 0
         self._dropped = 0
@@ -79,17 +108,34 @@ class Watcher:
 
     def state(self, update: RunUpdate) -> None:
         """A run's newest state takes the place of one that was not taken yet."""
-        held = self._states.get(update.run_id)
-        ends = update.state.HasField("finished_at")
-        if held is not None and held.state.revision > update.state.revision and not ends:
-            return  # a snapshot that was read while the run went on
-        if len(self._states) >= MAX_STATES and update.run_id not in self._states:
-            self._dropped += 1
-            if ends:
-                self._forget({update.run_id})
-        else:
-            self._states[update.run_id] = update
+        run_id = update.run_id
+        if update.state.HasField("finished_at"):
+            if self._has_place(run_id):
+                self._changes.pop(run_id, None)
+                self._ends[run_id] = update
+            else:
+                self._forget({run_id})
+        elif run_id not in self._ends and self._has_place(run_id):
+            held = self._changes.get(run_id)
+            # A snapshot may have been read while the run went on.
+            if held is None or held_revision(held) <= update.state.revision:
+                self._changes[run_id] = update
         self.wake.set()
+
+    def changed(self, change: Change) -> None:
+        """The same for a run that goes on; the update is made when it is taken."""
+        run_id = change.run.id_text
+        if run_id not in self._ends and self._has_place(run_id):
+            self._changes[run_id] = change
+        self.wake.set()
+
+    def _has_place(self, run_id: str) -> bool:
+        """Whether another state may wait; one that may not is counted."""
+        waiting = len(self._changes) + len(self._ends)
+        if waiting < MAX_STATES or run_id in self._changes or run_id in self._ends:
+            return True
+        self._dropped += 1
+        return False
 
     def output(self, live: LiveExecution, chunks: Sequence[OutputChunk]) -> None:
         """Live output, in order."""
@@ -159,8 +205,11 @@ class Watcher:
             gap = RunUpdate()
             gap.gap.dropped, self._dropped = self._dropped, 0
             frame.append(gap)
-        frame += [u for u in self._states.values() if not u.state.HasField("finished_at")]
-        last = [u for u in self._states.values() if u.state.HasField("finished_at")]
+        frame += [
+            change if isinstance(change, RunUpdate) else change.update()
+            for change in self._changes.values()
+        ]
+        self._changes = {}
         size = 0
         while self._outputs and size < FRAME_BYTES:
             update = self._outputs.popleft()
@@ -168,15 +217,15 @@ class Watcher:
             frame.append(update)
         self._buffered -= size
         if self._outputs:
-            self._states = {u.run_id: u for u in last}
             self.wake.set()
             return frame
         # A run's last state follows all of its output.
-        ended = [u for u in last if u.run_id not in late]
-        self._states = {u.run_id: u for u in last if u.run_id in late}
+        ended = {run_id: u for run_id, u in self._ends.items() if run_id not in late}
         if ended:
-            self._forget({u.run_id for u in ended})
-        return frame + ended
+            self._ends = {run_id: self._ends[run_id] for run_id in late if run_id in self._ends}
+            self._forget(ended)
+            frame += ended.values()
+        return frame
 
     def _forget(self, run_ids: Collection[str]) -> None:
         """Nothing comes of these runs any more."""
@@ -227,15 +276,14 @@ class Hub:
             return False
         return told[0] <= int(number) and told[1:] == (revision, state)
 
-    def _tell(self, watchers: Iterable[Watcher], update: RunUpdate) -> None:
+    def _next_cursor(self, run: LiveRun) -> str:
+        """The cursor of a state that is told now."""
         self._sequence += 1
-        update.cursor = f"{self._process}-{self._sequence}"
-        self._told[update.run_id] = (self._sequence, update.state.revision, update.state.state)
-        self._told.move_to_end(update.run_id)
+        self._told[run.id_text] = (self._sequence, run.revision, run.state)
+        self._told.move_to_end(run.id_text)
         if len(self._told) > TOLD:
             self._told.popitem(last=False)
-        for watcher in watchers:
-            watcher.state(update)
+        return f"{self._process}-{self._sequence}"
 
     def subscribe(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
         for topic in topics:
@@ -259,33 +307,33 @@ class Hub:
 
     def run_created(self, run: LiveRun, *, waiting: bool) -> None:
         """A run is durable."""
-        watchers = self._watchers(run)
-        if watchers:
-            update = present_state(run)
-            if waiting:
-                update.state.state_reason = Reason.CONCURRENCY
-            self._tell(watchers, update)
+        self._tell(run, None, Reason.CONCURRENCY if waiting else "")
 
     def changed(self, live: LiveExecution, *, reason: str = "") -> None:
         """An execution was assigned, started, or is to end."""
-        watchers = self._watchers(live.run)
+        self._tell(live.run, live, reason)
+
+    def _tell(self, run: LiveRun, live: LiveExecution | None, reason: str) -> None:
+        watchers = self._watchers(run)
         if watchers:
-            update = present_state(live.run)
-            _describe(update.state, live)
-            update.state.state_reason = reason
-            self._tell(watchers, update)
+            change = Change(run, live, reason, self._next_cursor(run))
+            for watcher in watchers:
+                watcher.changed(change)
 
     def ended(self, live: LiveExecution, status: RunStatus) -> None:
         """An execution ended; `status` is filled in by completion, its run's end included."""
         watchers = self._watchers(live.run)
-        if watchers:
-            update = present_state(live.run)
-            update.state.MergeFrom(status)
-            _describe(update.state, live)
-            update.state.execution_state = status.execution_state
-            if status.HasField("finished_at"):
-                update.state.state = live.run.state  # type: ignore[assignment]  # the number
-            self._tell(watchers, update)
+        if not watchers:
+            return
+        update = present_state(live.run)
+        update.cursor = self._next_cursor(live.run)
+        update.state.MergeFrom(status)
+        _describe(update.state, live)
+        update.state.execution_state = status.execution_state
+        if status.HasField("finished_at"):
+            update.state.state = live.run.state  # type: ignore[assignment]  # the number
+        for watcher in watchers:
+            watcher.state(update)
 
     def output(self, live: LiveExecution, chunks: Sequence[OutputChunk]) -> None:
         """Output has come, stored or not."""

@@ -96,27 +96,14 @@ def sequence_before(tx: Tx, execution_key: int, offsets: Mapping[int, int]) -> i
 
     `offsets` are by stream. What is read there may begin before them.
     """
+    # The last first: a row that is stored between these reads must be found by the second.
+    last = sa.select(sa.func.max(_chunks.sequence)).where(_chunks.execution_key == execution_key)
+    newest = int(tx.conn.scalar(last) or 0)
     needed = [
         _first_needed(tx, execution_key, stream, offset) for stream, offset in offsets.items()
     ]
     first = min((sequence for sequence in needed if sequence is not None), default=None)
-    if first is not None:
-        return first - 1
-    last = sa.select(sa.func.max(_chunks.sequence)).where(_chunks.execution_key == execution_key)
-    return int(tx.conn.scalar(last) or 0)
-
-
-def head_and_tail(tx: Tx, execution_key: int, half: int) -> tuple[int, list[tuple[int, int]]]:
-    """Bytes in the rows that make the first half of the cap; (sequence, bytes) of all others."""
-    sizes = sa.select(_chunks.sequence, _stored()).where(_chunks.execution_key == execution_key)
-    head_bytes = 0
-    tail: list[tuple[int, int]] = []
-    for sequence, stored in tx.conn.execute(sizes.order_by(_chunks.sequence)):
-        if head_bytes + stored <= half and not tail:
-            head_bytes += stored
-        else:
-            tail.append((sequence, stored))
-    return head_bytes, tail
+    return newest if first is None else first - 1
 
 
 def head(tx: Tx, execution_key: int, stream: int, limit: int) -> OutputHead:
