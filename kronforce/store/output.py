@@ -106,6 +106,19 @@ def sequence_before(tx: Tx, execution_key: int, offsets: Mapping[int, int]) -> i
     return newest if first is None else first - 1
 
 
+def head_and_tail(tx: Tx, execution_key: int, half: int) -> tuple[int, list[tuple[int, int]]]:
+    """Bytes in the rows that make the first half of the cap; (sequence, bytes) of all others."""
+    sizes = sa.select(_chunks.sequence, _stored()).where(_chunks.execution_key == execution_key)
+    head_bytes = 0
+    tail: list[tuple[int, int]] = []
+    for sequence, stored in tx.conn.execute(sizes.order_by(_chunks.sequence)):
+        if head_bytes + stored <= half and not tail:
+            head_bytes += stored
+        else:
+            tail.append((sequence, stored))
+    return head_bytes, tail
+
+
 def head(tx: Tx, execution_key: int, stream: int, limit: int) -> OutputHead:
     """The first `limit` bytes of a stream, up to its first gap."""
     of_stream = _of(execution_key).where(_chunks.stream == stream)
