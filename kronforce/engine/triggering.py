@@ -268,27 +268,34 @@ class Triggering:
 
     def _adopt(self, run: CreateRun) -> None:
         """From now on the run is live: assigned targets are sent, the others wait."""
-        live_run = _live_run(run)
+        live_run = self._table.runs.get(run.key) or _live_run(run)
         waiting = run.outcome is Created.WAITING
         for target in run.targets:
             if target.skip_reason:
                 continue
-            live = _live_execution(live_run, run, target)
-            if waiting:
-                live.phase = Phase.CONCURRENCY
-                live.run.executions.pop(live.key)
+            if waiting or not target.fence:
                 if target.session is not None:
                     target.session.release()
-                continue
-            self._table.add(live)
-            if target.session is not None and target.fence:
-                live.phase, live.session = Phase.ASSIGNED, target.session
-                self._dispatcher.assigned(live, target.session)
-            else:
-                if target.session is not None:
-                    target.session.release()
-                self._dispatcher.offer(live)
+                if waiting:
+                    continue
+            self._put(self._live(live_run, run, target), target)
         self._hub.run_created(live_run, waiting=waiting)
+
+    def _live(self, live_run: LiveRun, run: CreateRun, target: NewTarget) -> LiveExecution:
+        """The live object; somebody may have read the row between its commit and this."""
+        known = self._table.by_key.get(target.execution_key)
+        if known is not None:
+            return known
+        live = _live_execution(live_run, run, target)
+        self._table.add(live)
+        return live
+
+    def _put(self, live: LiveExecution, target: NewTarget) -> None:
+        if not target.fence:
+            self._dispatcher.offer(live)
+            return
+        live.phase, live.fence, live.session = Phase.ASSIGNED, target.fence, target.session
+        self._dispatcher.assigned(live, target.session)
 
     async def _outcome(self, scope: Scope, run: CreateRun) -> Outcome:
         if run.outcome is Created.REUSED:
