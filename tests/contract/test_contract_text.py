@@ -220,7 +220,7 @@ STATED = {
         "SESSION_TAKEN",
         "`lost`/`agent_restarted`",
     ],
-    "execution_service.proto": ["Ignored in this version", "an empty frame at once"],
+    "execution_service.proto": ["unless the server has restarted since", "an empty frame at once"],
     "job.proto": [
         "do not begin with `KRONFORCE_`",
         "years 1970 to 9998",
