@@ -22,7 +22,6 @@ class KeySource:
         self._next = 0
         self._end = 0
         self._spare: tuple[int, int] | None = None
-        self._fetching = False
 
     async def fill(self) -> None:
         """Fetch a block and wait for it."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from kronforce.core.ids import to_text
 from kronforce.core.targets import AgentView
 from kronforce.engine.live import LiveExecution
 from kronforce.errors import PermissionDenied
@@ -30,7 +29,7 @@ class Session:
     """What the controller knows of a connected agent."""
 
     __slots__ = (
-        "_queue", "agent_draining", "agent_id", "agent_id_text", "agent_key",
+        "_queue", "agent_draining", "agent_id", "agent_key",
         "agent_name", "asked", "boot_id", "busy", "closed", "draining", "epoch", "free", "held",
         "last_heard", "last_used", "mismatches", "session_id", "slots", "stale_reports", "view",
         "wake",
@@ -41,7 +40,6 @@ class Session:
                  now: float):  # fmt: skip
         self.agent_key = agent_key
         self.agent_id = agent_id
-        self.agent_id_text = to_text(agent_id)
         self.agent_name = agent_name
         self.epoch = epoch
         self.session_id = session_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kronforce.core.lifecycle import WORST_FIRST
 from kronforce.store import tables as t
-from kronforce.store.dialect import Lookup, delete, insert, update, upsert
+from kronforce.store.dialect import Lookup, insert, update, upsert
 
 # An outcome's rank: the higher, the worse. `runs.worst` keeps the highest of a run.
 RANK = {int(state): len(WORST_FIRST) - place for place, state in enumerate(WORST_FIRST)}
@@ -107,9 +107,6 @@ RELEASE_RUN = update(
 ADMIT_RUN = update(t.runs, ("key",), set_="admission = 1, state_reason = ''", where="t.key = :key")
 ADMIT_EXECUTIONS = update(
     t.executions, ("run_key",), set_="phase = 1", where="t.run_key = :run_key AND t.phase = 2"
-)
-FORGET_OUTPUT = delete(
-    t.inline_output, ("execution_key",), where="t.execution_key = :execution_key"
 )
 
 JOB_REVISIONS = Lookup(t.jobs, "key", "revision", key="key", where="deleted_at IS NULL")
