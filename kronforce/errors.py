@@ -103,6 +103,12 @@ class PermissionDenied(KronforceError):
     reason = "ROLE_FORBIDS"
 
 
+class NotAllowed(PermissionDenied):
+    """What is named is there and not for the caller's groups or role; the message says which."""
+
+    reason = "NOT_ALLOWED"
+
+
 class NotFound(KronforceError):
     """There is no such thing, or the caller may not know that there is."""
 
@@ -144,6 +150,12 @@ class GroupNotFound(NotFound):
     """No such group."""
 
     reason = "GROUP_NOT_FOUND"
+
+
+class VariableNotFound(NotFound):
+    """No such variable that the caller may know of."""
+
+    reason = "VARIABLE_NOT_FOUND"
 
 
 class AlreadyExists(KronforceError):
@@ -195,6 +207,12 @@ class AlreadyTerminal(FailedPrecondition):
     """It has ended, so there is nothing left to change."""
 
     reason = "ALREADY_TERMINAL"
+
+
+class NothingToRerun(FailedPrecondition):
+    """No target of the run failed."""
+
+    reason = "NOTHING_TO_RERUN"
 
 
 class InUse(FailedPrecondition):

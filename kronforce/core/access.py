@@ -25,10 +25,20 @@ class Role(StrEnum):
 PUBLIC = "public"
 
 _READS = frozenset(
-    {"jobs.read", "runs.read", "agents.read", "groups.read", "events.read", "system.read"}
+    {
+        "jobs.read",
+        "runs.read",
+        "agents.read",
+        "groups.read",
+        "events.read",
+        "system.read",
+        "variables.read",
+    }
 )
-_OPERATES = frozenset({"jobs.write", "runs.trigger", "runs.cancel", "groups.write"})
-_ADMINISTERS = frozenset({"agents.write", "keys.admin", "system.admin"})
+_OPERATES = frozenset(
+    {"jobs.write", "runs.trigger", "runs.cancel", "groups.write", "variables.write"}
+)
+_ADMINISTERS = frozenset({"agents.write", "audit.read", "keys.admin", "system.admin"})
 _SERVES = frozenset({"agents.serve"})
 # What any valid key may do: ask who it is.
 _KNOWS_ITSELF = frozenset({"self.read"})

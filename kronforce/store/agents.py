@@ -65,6 +65,7 @@ class AgentRow:
     last_seen_at: int | None
     disconnected_at: int | None
     deleted_at: int | None
+    allowed_groups: tuple[str, ...]
 
     @property
     def state(self) -> AgentState:
@@ -300,6 +301,7 @@ def _agent(row: sa.Row[Any]) -> AgentRow:
     values["tags"] = tuple(json.loads(values["tags"]))
     values["labels"] = json.loads(values["labels"])
     values["task_types"] = tuple(json.loads(values["task_types"]))
+    values["allowed_groups"] = tuple(json.loads(values["allowed_groups"]))
     return AgentRow(**values)
 
 

@@ -26,6 +26,7 @@ class JoinTokenRow:
     created_by: str
     created_at: int
     expires_at: int
+    allowed_groups: tuple[str, ...]
 
 
 def insert_join_token(
@@ -81,4 +82,5 @@ def _token(row: sa.Row[Any]) -> JoinTokenRow:
     values = row._asdict()
     values["tags"] = tuple(json.loads(values["tags"]))
     values["labels"] = json.loads(values["labels"])
+    values["allowed_groups"] = tuple(json.loads(values["allowed_groups"]))
     return JoinTokenRow(**values)

@@ -70,6 +70,8 @@ class RunRow:
     step_id: str
     cause_event: str
     depth: int
+    rerun_of: bytes | None
+    deadline_at: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

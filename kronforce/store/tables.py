@@ -110,6 +110,7 @@ join_tokens = Table(
     Column("created_by", Name, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
+    Column("allowed_groups", Text, nullable=False, server_default="[]"),
 )
 
 agents = Table(
@@ -140,6 +141,8 @@ agents = Table(
     # Null while a session is up.
     Column("disconnected_at", Instant),
     Column("deleted_at", Instant),
+    # JSON: a list of names; empty: all.
+    Column("allowed_groups", Text, nullable=False, server_default="[]"),
     Index(
         "agents_name",
         "name",
@@ -281,6 +284,9 @@ runs = Table(
     Column("step_id", Name, nullable=False),
     Column("cause_event", Name, nullable=False),
     Column("depth", Integer, nullable=False),
+    Column("rerun_of", Id),
+    # Ends `timed_out` when it is open then: `run_timeout_secs` from its first start.
+    Column("deadline_at", Instant),
     Index("runs_job", "job_key", "key"),
     Index("runs_group", "group_name", "key"),
     # For lists of what went wrong; a run that succeeds never enters it.
@@ -305,6 +311,12 @@ runs = Table(
         "finished_at",
         sqlite_where=text("finished_at IS NOT NULL"),
         postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
+        "runs_deadline",
+        "deadline_at",
+        sqlite_where=text("deadline_at IS NOT NULL AND finished_at IS NULL"),
+        postgresql_where=text("deadline_at IS NOT NULL AND finished_at IS NULL"),
     ),
 )
 
@@ -442,6 +454,86 @@ events = Table(
     # google.protobuf.Struct; null: none.
     Column("payload", LargeBinary),
     Index("events_at", "at"),
+)
+
+variables = Table(
+    "variables",
+    metadata,
+    Column("key", Key, primary_key=True),
+    Column("id", Id, nullable=False, unique=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("secret", Boolean, nullable=False),
+    # UTF-8; of a secret what security/ made of it, its key's id in front.
+    Column("value", LargeBinary, nullable=False),
+    Column("description", Text, nullable=False),
+    # JSON: a list of names.
+    Column("allowed_groups", Text, nullable=False),
+    Column("expires_at", Instant),
+    # How many of its expiry events were told of.
+    Column("expiry_told", SmallInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("updated_by", Name, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Index(
+        "variables_expiry",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL"),
+    ),
+)
+
+# The keys under which secrets are stored, each wrapped by the master key, which is not here.
+secret_keys = Table(
+    "secret_keys",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    # A known text under this key: a wrong master key shows at start.
+    Column("canary", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    # Null: new secrets are written under it.
+    Column("retired_at", Instant),
+)
+
+# What principals did; a row is never changed. Each hash covers the row and the hash before it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("chain_id", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("actor_id", Name, nullable=False),
+    Column("operation", Name, nullable=False),
+    Column("resource_type", Name, nullable=False),
+    Column("resource_id", Name, nullable=False),
+    Column("resource_name", Name, nullable=False),
+    Column("group_name", Name, nullable=False),
+    Column("refused", Boolean, nullable=False),
+    Column("peer", Name, nullable=False),
+    Column("surface", Name, nullable=False),
+    # Canonical JSON of before, after and details, redacted; empty: none of them.
+    Column("detail", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("chain_id", "seq"),
+    Index("audit_at", "at"),
+)
+
+# Where chains begin and end: a signed statement for each chain and each cut of retention.
+audit_chains = Table(
+    "audit_chains",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("controller", Name, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    # The first row that is still there, and the hash before it.
+    Column("first_seq", BigInteger, nullable=False),
+    Column("first_prev", LargeBinary, nullable=False),
+    # The last row that was written, and its hash.
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_hash", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
 )
 
 # Streamed output. On SQLite these two live in a file of their own, written and committed before

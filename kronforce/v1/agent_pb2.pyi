@@ -171,6 +171,7 @@ class Agent(_message.Message):
     CLOCK_SKEW_MS_FIELD_NUMBER: _builtins.int
     SESSION_EPOCH_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ALLOWED_GROUPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-made id (UUIDv7)."""
     name: _builtins.str
@@ -221,6 +222,10 @@ class Agent(_message.Message):
     def disconnected_at(self) -> _timestamp_pb2.Timestamp:
         """When its session ended. Unset while it is online."""
 
+    @_builtins.property
+    def allowed_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups whose jobs it may run, at most 1,000. Empty (default): all."""
+
     def __init__(
         self,
         *,
@@ -241,10 +246,11 @@ class Agent(_message.Message):
         clock_skew_ms: _builtins.int = ...,
         session_epoch: _builtins.int = ...,
         etag: _builtins.str = ...,
+        allowed_groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disconnected_at", b"disconnected_at", "facts", b"facts", "last_seen_at", b"last_seen_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_type", b"agent_type", "built_in", b"built_in", "clock_skew_ms", b"clock_skew_ms", "created_at", b"created_at", "disconnected_at", b"disconnected_at", "etag", b"etag", "facts", b"facts", "id", b"id", "labels", b"labels", "last_seen_at", b"last_seen_at", "name", b"name", "running", b"running", "session_epoch", b"session_epoch", "slots", b"slots", "state", b"state", "tags", b"tags", "task_types", b"task_types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_type", b"agent_type", "allowed_groups", b"allowed_groups", "built_in", b"built_in", "clock_skew_ms", b"clock_skew_ms", "created_at", b"created_at", "disconnected_at", b"disconnected_at", "etag", b"etag", "facts", b"facts", "id", b"id", "labels", b"labels", "last_seen_at", b"last_seen_at", "name", b"name", "running", b"running", "session_epoch", b"session_epoch", "slots", b"slots", "state", b"state", "tags", b"tags", "task_types", b"task_types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,6 +74,7 @@ version; what they will mean is written down so that it does not change.
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -103,8 +104,8 @@ class _AgentFeatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentFea
     AGENT_FEATURE_UNSPECIFIED: _AgentFeature.ValueType  # 0
     """Not set."""
     AGENT_FEATURE_REDACTION: _AgentFeature.ValueType  # 1
-    """Masks secrets where bytes are read. In this version no assignment carries
-    secrets.
+    """Masks `Assignment.secrets` where bytes are read, before they are kept or
+    sent. For agents without it the controller masks what it gets.
     """
     AGENT_FEATURE_REATTACH: _AgentFeature.ValueType  # 2
     """Processes outlive the agent and are found again after its restart."""
@@ -115,8 +116,8 @@ class AgentFeature(_AgentFeature, metaclass=_AgentFeatureEnumTypeWrapper):
 AGENT_FEATURE_UNSPECIFIED: AgentFeature.ValueType  # 0
 """Not set."""
 AGENT_FEATURE_REDACTION: AgentFeature.ValueType  # 1
-"""Masks secrets where bytes are read. In this version no assignment carries
-secrets.
+"""Masks `Assignment.secrets` where bytes are read, before they are kept or
+sent. For agents without it the controller masks what it gets.
 """
 AGENT_FEATURE_REATTACH: AgentFeature.ValueType  # 2
 """Processes outlive the agent and are found again after its restart."""
@@ -900,6 +901,8 @@ class Assignment(_message.Message):
     EXPECTED_BOOT_ID_FIELD_NUMBER: _builtins.int
     NOMINAL_AT_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     job_id: _builtins.str
@@ -943,6 +946,19 @@ class Assignment(_message.Message):
     def nominal_at(self) -> _timestamp_pb2.Timestamp:
         """The instant that the schedule named. Unset: none."""
 
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignmentValue]:
+        """Values for a process task's environment: its command names them. Not for
+        the journal, and not for logs.
+        """
+
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """What must not be seen in the output: raw values, at least 4 bytes each. An
+        agent with the feature REDACTION masks each of them where bytes are read,
+        raw, in base64, and as a URL or JSON would escape it.
+        """
+
     def __init__(
         self,
         *,
@@ -959,14 +975,42 @@ class Assignment(_message.Message):
         expected_boot_id: _builtins.str = ...,
         nominal_at: _timestamp_pb2.Timestamp | None = ...,
         trigger: _run_pb2.Trigger.ValueType = ...,
+        values: _abc.Iterable[Global___AssignmentValue] | None = ...,
+        secrets: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kill_grace", b"kill_grace", "nominal_at", b"nominal_at", "params", b"params", "task", b"task", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "expected_boot_id", b"expected_boot_id", "job_id", b"job_id", "job_name", b"job_name", "kill_grace", b"kill_grace", "nominal_at", b"nominal_at", "params", b"params", "resume_ref", b"resume_ref", "run_as", b"run_as", "run_id", b"run_id", "task", b"task", "timeout", b"timeout", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_number", b"attempt_number", "expected_boot_id", b"expected_boot_id", "job_id", b"job_id", "job_name", b"job_name", "kill_grace", b"kill_grace", "nominal_at", b"nominal_at", "params", b"params", "resume_ref", b"resume_ref", "run_as", b"run_as", "run_id", b"run_id", "secrets", b"secrets", "task", b"task", "timeout", b"timeout", "trigger", b"trigger", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class AssignmentValue(_message.Message):
+    """One value that a command refers to as an environment variable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The environment variable's name, `KF_V1`, `KF_V2` and so on."""
+    value: _builtins.bytes
+    """Its value; no NUL bytes."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignmentValue: _TypeAlias = AssignmentValue  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
@@ -1592,6 +1636,7 @@ class CreateJoinTokenRequest(_message.Message):
     TTL_SECS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    ALLOWED_GROUPS_FIELD_NUMBER: _builtins.int
     uses: _builtins.int
     """Agents that may enrol with it, 1–10,000. Default 1."""
     ttl_secs: _builtins.int
@@ -1604,6 +1649,10 @@ class CreateJoinTokenRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels that every agent gets which enrols with it; see `Job.labels`."""
 
+    @_builtins.property
+    def allowed_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`Agent.allowed_groups` of every agent that enrols with it."""
+
     def __init__(
         self,
         *,
@@ -1611,10 +1660,11 @@ class CreateJoinTokenRequest(_message.Message):
         ttl_secs: _builtins.int = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        allowed_groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "tags", b"tags", "ttl_secs", b"ttl_secs", "uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_groups", b"allowed_groups", "labels", b"labels", "tags", b"tags", "ttl_secs", b"ttl_secs", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1804,3 +1854,37 @@ class DeleteAgentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteAgentResponse: _TypeAlias = DeleteAgentResponse  # noqa: Y015
+
+@_typing.final
+class UpdateAgentRequest(_message.Message):
+    """What UpdateAgent takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """Id or exact name."""
+    @_builtins.property
+    def agent(self) -> _agent_pb2.Agent:
+        """The new values. `agent.etag`, when set, must be the current one."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of `tags`, `labels` and `allowed_groups` to change. Empty: all three."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        agent: _agent_pb2.Agent | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_id", b"agent_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateAgentRequest: _TypeAlias = UpdateAgentRequest  # noqa: Y015

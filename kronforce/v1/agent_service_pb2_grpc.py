@@ -96,6 +96,11 @@ class AgentServiceStub(object):
                 request_serializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.SerializeToString,
                 response_deserializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.FromString,
                 _registered_method=True)
+        self.UpdateAgent = channel.unary_unary(
+                '/kronforce.v1.AgentService/UpdateAgent',
+                request_serializer=kronforce_dot_v1_dot_agent__service__pb2.UpdateAgentRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_agent__pb2.Agent.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -207,6 +212,14 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateAgent(self, request, context):
+        """Changes what an admin may say of an agent: `tags`, `labels`,
+        `allowed_groups`. Runs that exist keep their targets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -269,6 +282,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.DeleteAgent,
                     request_deserializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.FromString,
                     response_serializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.SerializeToString,
+            ),
+            'UpdateAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAgent,
+                    request_deserializer=kronforce_dot_v1_dot_agent__service__pb2.UpdateAgentRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_agent__pb2.Agent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -596,6 +614,33 @@ class AgentService(object):
             '/kronforce.v1.AgentService/DeleteAgent',
             kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.SerializeToString,
             kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.AgentService/UpdateAgent',
+            kronforce_dot_v1_dot_agent__service__pb2.UpdateAgentRequest.SerializeToString,
+            kronforce_dot_v1_dot_agent__pb2.Agent.FromString,
             options,
             channel_credentials,
             insecure,

@@ -155,6 +155,10 @@ class AgentServiceStub:
     held ends `lost` after `lost_after_secs`. Its name is free again; it is
     another agent then.
     """
+    UpdateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_pb2.Agent]
+    """Changes what an admin may say of an agent: `tags`, `labels`,
+    `allowed_groups`. Runs that exist keep their targets.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -213,6 +217,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Removes an agent: its credential and session end at once, and what it
     held ends `lost` after `lost_after_secs`. Its name is free again; it is
     another agent then.
+    """
+    UpdateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_pb2.Agent]  # type: ignore[assignment]
+    """Changes what an admin may say of an agent: `tags`, `labels`,
+    `allowed_groups`. Runs that exist keep their targets.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -341,6 +349,16 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes an agent: its credential and session end at once, and what it
         held ends `lost` after `lost_after_secs`. Its name is free again; it is
         another agent then.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateAgent(
+        self,
+        request: _agent_service_pb2.UpdateAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.Agent, _abc.Awaitable[_agent_pb2.Agent]]:
+        """Changes what an admin may say of an agent: `tags`, `labels`,
+        `allowed_groups`. Runs that exist keep their targets.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

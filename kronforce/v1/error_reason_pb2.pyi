@@ -109,6 +109,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 29
     """The caller's lag exceeded what is kept: start again. [OUT_OF_RANGE]"""
+    ERROR_REASON_VARIABLE_NOT_FOUND: _ErrorReason.ValueType  # 30
+    """No such variable, or none that the caller may know of. [NOT_FOUND]"""
+    ERROR_REASON_NOT_ALLOWED: _ErrorReason.ValueType  # 31
+    """Something that the caller names is there and not for the caller's groups,
+    or needs a role beyond the caller's; the message says which.
+    [PERMISSION_DENIED]
+    """
+    ERROR_REASON_NOTHING_TO_RERUN: _ErrorReason.ValueType  # 32
+    """`failed_targets_only`, and no target of the run failed.
+    [FAILED_PRECONDITION]
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the one `google.rpc.ErrorInfo` (domain `kronforce`) that
@@ -208,4 +219,15 @@ many wrong keys came from this address: try again. [RESOURCE_EXHAUSTED]
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 29
 """The caller's lag exceeded what is kept: start again. [OUT_OF_RANGE]"""
+ERROR_REASON_VARIABLE_NOT_FOUND: ErrorReason.ValueType  # 30
+"""No such variable, or none that the caller may know of. [NOT_FOUND]"""
+ERROR_REASON_NOT_ALLOWED: ErrorReason.ValueType  # 31
+"""Something that the caller names is there and not for the caller's groups,
+or needs a role beyond the caller's; the message says which.
+[PERMISSION_DENIED]
+"""
+ERROR_REASON_NOTHING_TO_RERUN: ErrorReason.ValueType  # 32
+"""`failed_targets_only`, and no target of the run failed.
+[FAILED_PRECONDITION]
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -77,6 +77,11 @@ class ExecutionServiceStub(object):
                 request_serializer=kronforce_dot_v1_dot_execution__service__pb2.ReadOutputRequest.SerializeToString,
                 response_deserializer=kronforce_dot_v1_dot_execution__service__pb2.ReadOutputResponse.FromString,
                 _registered_method=True)
+        self.ExplainRun = channel.unary_unary(
+                '/kronforce.v1.ExecutionService/ExplainRun',
+                request_serializer=kronforce_dot_v1_dot_execution__service__pb2.ExplainRunRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_run__pb2.RunExplanation.FromString,
+                _registered_method=True)
 
 
 class ExecutionServiceServicer(object):
@@ -155,6 +160,14 @@ class ExecutionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainRun(self, request, context):
+        """Says why a run is not running, or why it ended as it did. Names only what
+        the key may see.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -197,6 +210,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.ReadOutput,
                     request_deserializer=kronforce_dot_v1_dot_execution__service__pb2.ReadOutputRequest.FromString,
                     response_serializer=kronforce_dot_v1_dot_execution__service__pb2.ReadOutputResponse.SerializeToString,
+            ),
+            'ExplainRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRun,
+                    request_deserializer=kronforce_dot_v1_dot_execution__service__pb2.ExplainRunRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_run__pb2.RunExplanation.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -416,6 +434,33 @@ class ExecutionService(object):
             '/kronforce.v1.ExecutionService/ReadOutput',
             kronforce_dot_v1_dot_execution__service__pb2.ReadOutputRequest.SerializeToString,
             kronforce_dot_v1_dot_execution__service__pb2.ReadOutputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.ExecutionService/ExplainRun',
+            kronforce_dot_v1_dot_execution__service__pb2.ExplainRunRequest.SerializeToString,
+            kronforce_dot_v1_dot_run__pb2.RunExplanation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,10 @@ class ExecutionServiceStub:
     """Reads an execution's output in the order it was written, from any place;
     with `follow`, goes on until the execution ends and all of it was sent.
     """
+    ExplainRun: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainRunRequest, _run_pb2.RunExplanation]
+    """Says why a run is not running, or why it ended as it did. Names only what
+    the key may see.
+    """
 
 @_typing.type_check_only
 class ExecutionServiceAsyncStub(ExecutionServiceStub):
@@ -112,6 +116,10 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     ReadOutput: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ReadOutputRequest, _execution_service_pb2.ReadOutputResponse]  # type: ignore[assignment]
     """Reads an execution's output in the order it was written, from any place;
     with `follow`, goes on until the execution ends and all of it was sent.
+    """
+    ExplainRun: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ExplainRunRequest, _run_pb2.RunExplanation]  # type: ignore[assignment]
+    """Says why a run is not running, or why it ended as it did. Names only what
+    the key may see.
     """
 
 class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -199,6 +207,16 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.ReadOutputResponse], _abc.AsyncIterator[_execution_service_pb2.ReadOutputResponse]]:
         """Reads an execution's output in the order it was written, from any place;
         with `follow`, goes on until the execution ends and all of it was sent.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainRun(
+        self,
+        request: _execution_service_pb2.ExplainRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.RunExplanation, _abc.Awaitable[_run_pb2.RunExplanation]]:
+        """Says why a run is not running, or why it ended as it did. Names only what
+        the key may see.
         """
 
 def add_ExecutionServiceServicer_to_server(servicer: ExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

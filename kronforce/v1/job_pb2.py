@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from kronforce.v1 import execution_pb2 as kronforce_dot_v1_dot_execution__pb2
 from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kronforce/v1/job.proto\x12\x0ckronforce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckronforce/v1/execution.proto\x1a\x1akronforce/v1/options.proto\"\xa6\x01\n\tShellTask\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x13\n\x0bworking_dir\x18\x02 \x01(\t\x12-\n\x03\x65nv\x18\x03 \x03(\x0b\x32 .kronforce.v1.ShellTask.EnvEntry\x12\x18\n\x10leave_background\x18\x04 \x01(\x08\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x08NoopTask\x12\x14\n\x07message\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08sleep_ms\x18\x02 \x01(\x05\x12\x14\n\x0coutput_bytes\x18\x03 \x01(\x03\x12\x11\n\texit_code\x18\x04 \x01(\x05\x42\n\n\x08_message\"\xa9\x02\n\x04Task\x12(\n\x05shell\x18\x01 \x01(\x0b\x32\x17.kronforce.v1.ShellTaskH\x00\x12&\n\x04noop\x18\x02 \x01(\x0b\x32\x16.kronforce.v1.NoopTaskH\x00\x42\x12\n\x04kind\x12\n\x92\xb5\x18\x06\n\x04typeJ\x04\x08\x03\x10\x1aR\x04httpR\x03sqlR\x03\x66tpR\x06scriptR\x0c\x64ocker_buildR\tfile_pushR\x05kafkaR\rkafka_consumeR\x08rabbitmqR\x10rabbitmq_consumeR\x04mqttR\x0emqtt_subscribeR\x05redisR\nredis_readR\x03mcpR\x04grpcR\x03\x61\x32\x61R\x07\x61nsibleR\x08workflowR\x06\x63ustom\")\n\x10IntervalSchedule\x12\x15\n\rinterval_secs\x18\x01 \x01(\x05\"\x12\n\x10OnDemandSchedule\"\xeb\x01\n\x08Schedule\x12\x0e\n\x04\x63ron\x18\x01 \x01(\tH\x00\x12.\n\x08one_shot\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x32\n\x08interval\x18\x03 \x01(\x0b\x32\x1e.kronforce.v1.IntervalScheduleH\x00\x12\x33\n\ton_demand\x18\x04 \x01(\x0b\x32\x1e.kronforce.v1.OnDemandScheduleH\x00\x42\x19\n\x04kind\x12\x11\x92\xb5\x18\r\n\x04type\x12\x05valueJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07R\x08\x63\x61lendarR\x05\x65vent\"\r\n\x0bLocalTarget\"\x1f\n\x0b\x41gentTarget\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"\x1b\n\x0cTaggedTarget\x12\x0b\n\x03tag\x18\x01 \x01(\t\"\x0b\n\tAnyTarget\"\x0b\n\tAllTarget\"\x90\x02\n\x06Target\x12*\n\x05local\x18\x01 \x01(\x0b\x32\x19.kronforce.v1.LocalTargetH\x00\x12*\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x19.kronforce.v1.AgentTargetH\x00\x12,\n\x06tagged\x18\x03 \x01(\x0b\x32\x1a.kronforce.v1.TaggedTargetH\x00\x12&\n\x03\x61ny\x18\x04 \x01(\x0b\x32\x17.kronforce.v1.AnyTargetH\x00\x12&\n\x03\x61ll\x18\x05 \x01(\x0b\x32\x17.kronforce.v1.AllTargetH\x00\x42\x12\n\x04kind\x12\n\x92\xb5\x18\x06\n\x04typeJ\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08R\x08selectorR\x06\x66ilter\"\xb4\x0e\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\t\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12-\n\x06labels\x18\x06 \x03(\x0b\x32\x1d.kronforce.v1.Job.LabelsEntry\x12 \n\x04task\x18\x07 \x01(\x0b\x32\x12.kronforce.v1.Task\x12(\n\x08schedule\x18\x08 \x01(\x0b\x32\x16.kronforce.v1.Schedule\x12$\n\x06target\x18\t \x01(\x0b\x32\x14.kronforce.v1.Target\x12\'\n\x06status\x18\n \x01(\x0e\x32\x17.kronforce.v1.JobStatus\x12\x30\n\x0cnext_fire_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08last_run\x18\x0c \x01(\x0b\x32\x15.kronforce.v1.LastRun\x12\x0f\n\x07version\x18\r \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x12.\n\ncreated_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_as\x18\x12 \x01(\t\x12\x10\n\x08timezone\x18\x14 \x01(\t\x12\x13\n\x0bjitter_secs\x18\x15 \x01(\x05\x12-\n\tstarts_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0emisfire_policy\x18\x18 \x01(\x0e\x32\x1b.kronforce.v1.MisfirePolicy\x12\x1a\n\rmisfire_limit\x18\x19 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x16starting_deadline_secs\x18\x1a \x01(\x05\x12\x30\n\x0cpaused_until\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06sticky\x18\x1e \x01(\x08\x12\x0e\n\x06spread\x18\x1f \x01(\x08\x12!\n\x14offline_timeout_secs\x18  \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08priority\x18( \x01(\x05\x12\x16\n\x0emax_concurrent\x18) \x01(\x05\x12;\n\x12\x63oncurrency_policy\x18* \x01(\x0e\x32\x1f.kronforce.v1.ConcurrencyPolicy\x12\x18\n\x0bqueue_limit\x18+ \x01(\x05H\x02\x88\x01\x01\x12\x1f\n\x12queue_timeout_secs\x18, \x01(\x05H\x03\x88\x01\x01\x12\x14\n\x0ctimeout_secs\x18\x32 \x01(\x05\x12\x1c\n\x0fkill_grace_secs\x18\x33 \x01(\x05H\x04\x88\x01\x01\x12\x11\n\tretry_max\x18< \x01(\x05\x12\x18\n\x10retry_delay_secs\x18= \x01(\x01\x12\x1a\n\rretry_backoff\x18> \x01(\x01H\x05\x88\x01\x01\x12!\n\x14retry_max_delay_secs\x18? \x01(\x01H\x06\x88\x01\x01\x12\x14\n\x0cretry_jitter\x18@ \x01(\x01\x12\x10\n\x08retry_on\x18\x41 \x03(\t\x12(\n\x08\x64\x65livery\x18\x42 \x01(\x0e\x32\x16.kronforce.v1.Delivery\x12\x1c\n\x0flost_after_secs\x18\x43 \x01(\x05H\x07\x88\x01\x01\x12\x1d\n\x10output_cap_bytes\x18\x46 \x01(\x03H\x08\x88\x01\x01\x12\x17\n\x0fmax_run_history\x18G \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_misfire_limitB\x17\n\x15_offline_timeout_secsB\x0e\n\x0c_queue_limitB\x15\n\x13_queue_timeout_secsB\x12\n\x10_kill_grace_secsB\x10\n\x0e_retry_backoffB\x17\n\x15_retry_max_delay_secsB\x12\n\x10_lost_after_secsB\x13\n\x11_output_cap_bytesJ\x04\x08-\x10.J\x04\x08P\x10`R\x0f\x63oncurrency_keyR\ndepends_onR\nparametersR\x0cinput_schemaR\routput_schemaR\x10strict_variablesR\x0coutput_rulesR\x11\x61pproval_requiredR\x15\x61pproval_timeout_secsR\x0csla_deadlineR\x10sla_warning_minsR\rnotificationsR\x07\x64st_gapR\x08\x64st_foldR\x10run_timeout_secs\"\xa7\x01\n\x07LastRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.kronforce.v1.ExecutionState\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x04\x46ire\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12.\n\nnominal_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0f\n\x07late_ms\x18\x04 \x01(\x03\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x16\n\x0eskipped_reason\x18\x06 \x01(\t\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x08 \x01(\x03*t\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14JOB_STATUS_SCHEDULED\x10\x01\x12\x15\n\x11JOB_STATUS_PAUSED\x10\x02\x12\x1a\n\x16JOB_STATUS_UNSCHEDULED\x10\x03*\x81\x01\n\rMisfirePolicy\x12\x1e\n\x1aMISFIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17MISFIRE_POLICY_RUN_ONCE\x10\x01\x12\x17\n\x13MISFIRE_POLICY_SKIP\x10\x02\x12\x1a\n\x16MISFIRE_POLICY_RUN_ALL\x10\x03*\x94\x01\n\x11\x43oncurrencyPolicy\x12\"\n\x1e\x43ONCURRENCY_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONCURRENCY_POLICY_QUEUE\x10\x01\x12\x1d\n\x19\x43ONCURRENCY_POLICY_FORBID\x10\x02\x12\x1e\n\x1a\x43ONCURRENCY_POLICY_REPLACE\x10\x03*[\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_AT_MOST_ONCE\x10\x01\x12\x1a\n\x16\x44\x45LIVERY_AT_LEAST_ONCE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kronforce/v1/job.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckronforce/v1/execution.proto\x1a\x1akronforce/v1/options.proto\"\xbf\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\nparam_type\x18\x02 \x01(\x0e\x32\x17.kronforce.v1.ParamType\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\'\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\x12\'\n\x07options\x18\x05 \x03(\x0b\x32\x16.google.protobuf.Value\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\xa6\x01\n\tShellTask\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x13\n\x0bworking_dir\x18\x02 \x01(\t\x12-\n\x03\x65nv\x18\x03 \x03(\x0b\x32 .kronforce.v1.ShellTask.EnvEntry\x12\x18\n\x10leave_background\x18\x04 \x01(\x08\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\x08NoopTask\x12\x14\n\x07message\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08sleep_ms\x18\x02 \x01(\x05\x12\x14\n\x0coutput_bytes\x18\x03 \x01(\x03\x12\x11\n\texit_code\x18\x04 \x01(\x05\x42\n\n\x08_message\"Q\n\x07HttpTls\x12\x0e\n\x06\x63\x61_pem\x18\x01 \x01(\t\x12\x1e\n\x16\x63lient_certificate_pem\x18\x02 \x01(\t\x12\x16\n\x0e\x63lient_key_pem\x18\x03 \x01(\t\"\xd3\x02\n\x08HttpTask\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x34\n\x07headers\x18\x03 \x03(\x0b\x32#.kronforce.v1.HttpTask.HeadersEntry\x12\x0c\n\x04\x62ody\x18\x04 \x01(\t\x12\x1a\n\rexpect_status\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x1a\n\rmax_redirects\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x1f\n\x12max_response_bytes\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\"\n\x03tls\x18\x08 \x01(\x0b\x32\x15.kronforce.v1.HttpTls\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_expect_statusB\x10\n\x0e_max_redirectsB\x15\n\x13_max_response_bytes\"\xcb\x02\n\x04Task\x12(\n\x05shell\x18\x01 \x01(\x0b\x32\x17.kronforce.v1.ShellTaskH\x00\x12&\n\x04noop\x18\x02 \x01(\x0b\x32\x16.kronforce.v1.NoopTaskH\x00\x12&\n\x04http\x18\x03 \x01(\x0b\x32\x16.kronforce.v1.HttpTaskH\x00\x42\x12\n\x04kind\x12\n\x92\xb5\x18\x06\n\x04typeJ\x04\x08\x04\x10\x1aR\x03sqlR\x03\x66tpR\x06scriptR\x0c\x64ocker_buildR\tfile_pushR\x05kafkaR\rkafka_consumeR\x08rabbitmqR\x10rabbitmq_consumeR\x04mqttR\x0emqtt_subscribeR\x05redisR\nredis_readR\x03mcpR\x04grpcR\x03\x61\x32\x61R\x07\x61nsibleR\x08workflowR\x06\x63ustom\")\n\x10IntervalSchedule\x12\x15\n\rinterval_secs\x18\x01 \x01(\x05\"\x12\n\x10OnDemandSchedule\"\xeb\x01\n\x08Schedule\x12\x0e\n\x04\x63ron\x18\x01 \x01(\tH\x00\x12.\n\x08one_shot\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x32\n\x08interval\x18\x03 \x01(\x0b\x32\x1e.kronforce.v1.IntervalScheduleH\x00\x12\x33\n\ton_demand\x18\x04 \x01(\x0b\x32\x1e.kronforce.v1.OnDemandScheduleH\x00\x42\x19\n\x04kind\x12\x11\x92\xb5\x18\r\n\x04type\x12\x05valueJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07R\x08\x63\x61lendarR\x05\x65vent\"\r\n\x0bLocalTarget\"\x1f\n\x0b\x41gentTarget\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"\x1b\n\x0cTaggedTarget\x12\x0b\n\x03tag\x18\x01 \x01(\t\"\x0b\n\tAnyTarget\"\x0b\n\tAllTarget\"\x90\x02\n\x06Target\x12*\n\x05local\x18\x01 \x01(\x0b\x32\x19.kronforce.v1.LocalTargetH\x00\x12*\n\x05\x61gent\x18\x02 \x01(\x0b\x32\x19.kronforce.v1.AgentTargetH\x00\x12,\n\x06tagged\x18\x03 \x01(\x0b\x32\x1a.kronforce.v1.TaggedTargetH\x00\x12&\n\x03\x61ny\x18\x04 \x01(\x0b\x32\x17.kronforce.v1.AnyTargetH\x00\x12&\n\x03\x61ll\x18\x05 \x01(\x0b\x32\x17.kronforce.v1.AllTargetH\x00\x42\x12\n\x04kind\x12\n\x92\xb5\x18\x06\n\x04typeJ\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08R\x08selectorR\x06\x66ilter\"\xa4\x0f\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\t\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12-\n\x06labels\x18\x06 \x03(\x0b\x32\x1d.kronforce.v1.Job.LabelsEntry\x12 \n\x04task\x18\x07 \x01(\x0b\x32\x12.kronforce.v1.Task\x12(\n\x08schedule\x18\x08 \x01(\x0b\x32\x16.kronforce.v1.Schedule\x12$\n\x06target\x18\t \x01(\x0b\x32\x14.kronforce.v1.Target\x12\'\n\x06status\x18\n \x01(\x0e\x32\x17.kronforce.v1.JobStatus\x12\x30\n\x0cnext_fire_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08last_run\x18\x0c \x01(\x0b\x32\x15.kronforce.v1.LastRun\x12\x0f\n\x07version\x18\r \x01(\x03\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x12.\n\ncreated_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_as\x18\x12 \x01(\t\x12\x10\n\x08timezone\x18\x14 \x01(\t\x12\x13\n\x0bjitter_secs\x18\x15 \x01(\x05\x12-\n\tstarts_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0emisfire_policy\x18\x18 \x01(\x0e\x32\x1b.kronforce.v1.MisfirePolicy\x12\x1a\n\rmisfire_limit\x18\x19 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x16starting_deadline_secs\x18\x1a \x01(\x05\x12\x30\n\x0cpaused_until\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06sticky\x18\x1e \x01(\x08\x12\x0e\n\x06spread\x18\x1f \x01(\x08\x12!\n\x14offline_timeout_secs\x18  \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08priority\x18( \x01(\x05\x12\x16\n\x0emax_concurrent\x18) \x01(\x05\x12;\n\x12\x63oncurrency_policy\x18* \x01(\x0e\x32\x1f.kronforce.v1.ConcurrencyPolicy\x12\x17\n\x0f\x63oncurrency_key\x18- \x01(\t\x12\x18\n\x0bqueue_limit\x18+ \x01(\x05H\x02\x88\x01\x01\x12\x1f\n\x12queue_timeout_secs\x18, \x01(\x05H\x03\x88\x01\x01\x12\x14\n\x0ctimeout_secs\x18\x32 \x01(\x05\x12\x1c\n\x0fkill_grace_secs\x18\x33 \x01(\x05H\x04\x88\x01\x01\x12\x11\n\tretry_max\x18< \x01(\x05\x12\x18\n\x10retry_delay_secs\x18= \x01(\x01\x12\x1a\n\rretry_backoff\x18> \x01(\x01H\x05\x88\x01\x01\x12!\n\x14retry_max_delay_secs\x18? \x01(\x01H\x06\x88\x01\x01\x12\x14\n\x0cretry_jitter\x18@ \x01(\x01\x12\x10\n\x08retry_on\x18\x41 \x03(\t\x12(\n\x08\x64\x65livery\x18\x42 \x01(\x0e\x32\x16.kronforce.v1.Delivery\x12\x1c\n\x0flost_after_secs\x18\x43 \x01(\x05H\x07\x88\x01\x01\x12\x1d\n\x10output_cap_bytes\x18\x46 \x01(\x03H\x08\x88\x01\x01\x12\x17\n\x0fmax_run_history\x18G \x01(\x05\x12%\n\x07\x64st_gap\x18P \x01(\x0e\x32\x14.kronforce.v1.DstGap\x12\'\n\x08\x64st_fold\x18Q \x01(\x0e\x32\x15.kronforce.v1.DstFold\x12\x18\n\x10run_timeout_secs\x18R \x01(\x05\x12+\n\nparameters\x18S \x03(\x0b\x32\x17.kronforce.v1.Parameter\x12\x18\n\x10strict_variables\x18T \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_misfire_limitB\x17\n\x15_offline_timeout_secsB\x0e\n\x0c_queue_limitB\x15\n\x13_queue_timeout_secsB\x12\n\x10_kill_grace_secsB\x10\n\x0e_retry_backoffB\x17\n\x15_retry_max_delay_secsB\x12\n\x10_lost_after_secsB\x13\n\x11_output_cap_bytesJ\x04\x08U\x10`R\ndepends_onR\x0cinput_schemaR\routput_schemaR\x0coutput_rulesR\x11\x61pproval_requiredR\x15\x61pproval_timeout_secsR\x0csla_deadlineR\x10sla_warning_minsR\rnotifications\"\xa7\x01\n\x07LastRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.kronforce.v1.ExecutionState\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x04\x46ire\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12.\n\nnominal_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0f\n\x07late_ms\x18\x04 \x01(\x03\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x16\n\x0eskipped_reason\x18\x06 \x01(\t\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x08 \x01(\x03\"\xda\x01\n\rPreviewedFire\x12.\n\nnominal_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x66ire_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlocal_time\x18\x03 \x01(\t\x12\x17\n\x0futc_offset_secs\x18\x04 \x01(\x05\x12\x19\n\x11zone_abbreviation\x18\x05 \x01(\t\x12\x16\n\x0eskipped_reason\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t*t\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14JOB_STATUS_SCHEDULED\x10\x01\x12\x15\n\x11JOB_STATUS_PAUSED\x10\x02\x12\x1a\n\x16JOB_STATUS_UNSCHEDULED\x10\x03*\x81\x01\n\rMisfirePolicy\x12\x1e\n\x1aMISFIRE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17MISFIRE_POLICY_RUN_ONCE\x10\x01\x12\x17\n\x13MISFIRE_POLICY_SKIP\x10\x02\x12\x1a\n\x16MISFIRE_POLICY_RUN_ALL\x10\x03*\x94\x01\n\x11\x43oncurrencyPolicy\x12\"\n\x1e\x43ONCURRENCY_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONCURRENCY_POLICY_QUEUE\x10\x01\x12\x1d\n\x19\x43ONCURRENCY_POLICY_FORBID\x10\x02\x12\x1e\n\x1a\x43ONCURRENCY_POLICY_REPLACE\x10\x03*[\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_AT_MOST_ONCE\x10\x01\x12\x1a\n\x16\x44\x45LIVERY_AT_LEAST_ONCE\x10\x02*F\n\x06\x44stGap\x12\x17\n\x13\x44ST_GAP_UNSPECIFIED\x10\x00\x12\x11\n\rDST_GAP_SHIFT\x10\x01\x12\x10\n\x0c\x44ST_GAP_SKIP\x10\x02*_\n\x07\x44stFold\x12\x18\n\x14\x44ST_FOLD_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44ST_FOLD_FIRST\x10\x01\x12\x13\n\x0f\x44ST_FOLD_SECOND\x10\x02\x12\x11\n\rDST_FOLD_BOTH\x10\x03*\x82\x01\n\tParamType\x12\x1a\n\x16PARAM_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPARAM_TYPE_TEXT\x10\x01\x12\x15\n\x11PARAM_TYPE_NUMBER\x10\x02\x12\x15\n\x11PARAM_TYPE_SELECT\x10\x03\x12\x16\n\x12PARAM_TYPE_BOOLEAN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHELLTASK_ENVENTRY']._loaded_options = None
   _globals['_SHELLTASK_ENVENTRY']._serialized_options = b'8\001'
+  _globals['_HTTPTASK_HEADERSENTRY']._loaded_options = None
+  _globals['_HTTPTASK_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_TASK'].oneofs_by_name['kind']._loaded_options = None
   _globals['_TASK'].oneofs_by_name['kind']._serialized_options = b'\222\265\030\006\n\004type'
   _globals['_SCHEDULE'].oneofs_by_name['kind']._loaded_options = None
@@ -44,46 +47,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGET'].oneofs_by_name['kind']._serialized_options = b'\222\265\030\006\n\004type'
   _globals['_JOB_LABELSENTRY']._loaded_options = None
   _globals['_JOB_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATUS']._serialized_start=3608
-  _globals['_JOBSTATUS']._serialized_end=3724
-  _globals['_MISFIREPOLICY']._serialized_start=3727
-  _globals['_MISFIREPOLICY']._serialized_end=3856
-  _globals['_CONCURRENCYPOLICY']._serialized_start=3859
-  _globals['_CONCURRENCYPOLICY']._serialized_end=4007
-  _globals['_DELIVERY']._serialized_start=4009
-  _globals['_DELIVERY']._serialized_end=4100
-  _globals['_SHELLTASK']._serialized_start=132
-  _globals['_SHELLTASK']._serialized_end=298
-  _globals['_SHELLTASK_ENVENTRY']._serialized_start=256
-  _globals['_SHELLTASK_ENVENTRY']._serialized_end=298
-  _globals['_NOOPTASK']._serialized_start=300
-  _globals['_NOOPTASK']._serialized_end=403
-  _globals['_TASK']._serialized_start=406
-  _globals['_TASK']._serialized_end=703
-  _globals['_INTERVALSCHEDULE']._serialized_start=705
-  _globals['_INTERVALSCHEDULE']._serialized_end=746
-  _globals['_ONDEMANDSCHEDULE']._serialized_start=748
-  _globals['_ONDEMANDSCHEDULE']._serialized_end=766
-  _globals['_SCHEDULE']._serialized_start=769
-  _globals['_SCHEDULE']._serialized_end=1004
-  _globals['_LOCALTARGET']._serialized_start=1006
-  _globals['_LOCALTARGET']._serialized_end=1019
-  _globals['_AGENTTARGET']._serialized_start=1021
-  _globals['_AGENTTARGET']._serialized_end=1052
-  _globals['_TAGGEDTARGET']._serialized_start=1054
-  _globals['_TAGGEDTARGET']._serialized_end=1081
-  _globals['_ANYTARGET']._serialized_start=1083
-  _globals['_ANYTARGET']._serialized_end=1094
-  _globals['_ALLTARGET']._serialized_start=1096
-  _globals['_ALLTARGET']._serialized_end=1107
-  _globals['_TARGET']._serialized_start=1110
-  _globals['_TARGET']._serialized_end=1382
-  _globals['_JOB']._serialized_start=1385
-  _globals['_JOB']._serialized_end=3229
-  _globals['_JOB_LABELSENTRY']._serialized_start=2758
-  _globals['_JOB_LABELSENTRY']._serialized_end=2803
-  _globals['_LASTRUN']._serialized_start=3232
-  _globals['_LASTRUN']._serialized_end=3399
-  _globals['_FIRE']._serialized_start=3402
-  _globals['_FIRE']._serialized_end=3606
+  _globals['_JOBSTATUS']._serialized_start=4624
+  _globals['_JOBSTATUS']._serialized_end=4740
+  _globals['_MISFIREPOLICY']._serialized_start=4743
+  _globals['_MISFIREPOLICY']._serialized_end=4872
+  _globals['_CONCURRENCYPOLICY']._serialized_start=4875
+  _globals['_CONCURRENCYPOLICY']._serialized_end=5023
+  _globals['_DELIVERY']._serialized_start=5025
+  _globals['_DELIVERY']._serialized_end=5116
+  _globals['_DSTGAP']._serialized_start=5118
+  _globals['_DSTGAP']._serialized_end=5188
+  _globals['_DSTFOLD']._serialized_start=5190
+  _globals['_DSTFOLD']._serialized_end=5285
+  _globals['_PARAMTYPE']._serialized_start=5288
+  _globals['_PARAMTYPE']._serialized_end=5418
+  _globals['_PARAMETER']._serialized_start=162
+  _globals['_PARAMETER']._serialized_end=353
+  _globals['_SHELLTASK']._serialized_start=356
+  _globals['_SHELLTASK']._serialized_end=522
+  _globals['_SHELLTASK_ENVENTRY']._serialized_start=480
+  _globals['_SHELLTASK_ENVENTRY']._serialized_end=522
+  _globals['_NOOPTASK']._serialized_start=524
+  _globals['_NOOPTASK']._serialized_end=627
+  _globals['_HTTPTLS']._serialized_start=629
+  _globals['_HTTPTLS']._serialized_end=710
+  _globals['_HTTPTASK']._serialized_start=713
+  _globals['_HTTPTASK']._serialized_end=1052
+  _globals['_HTTPTASK_HEADERSENTRY']._serialized_start=947
+  _globals['_HTTPTASK_HEADERSENTRY']._serialized_end=993
+  _globals['_TASK']._serialized_start=1055
+  _globals['_TASK']._serialized_end=1386
+  _globals['_INTERVALSCHEDULE']._serialized_start=1388
+  _globals['_INTERVALSCHEDULE']._serialized_end=1429
+  _globals['_ONDEMANDSCHEDULE']._serialized_start=1431
+  _globals['_ONDEMANDSCHEDULE']._serialized_end=1449
+  _globals['_SCHEDULE']._serialized_start=1452
+  _globals['_SCHEDULE']._serialized_end=1687
+  _globals['_LOCALTARGET']._serialized_start=1689
+  _globals['_LOCALTARGET']._serialized_end=1702
+  _globals['_AGENTTARGET']._serialized_start=1704
+  _globals['_AGENTTARGET']._serialized_end=1735
+  _globals['_TAGGEDTARGET']._serialized_start=1737
+  _globals['_TAGGEDTARGET']._serialized_end=1764
+  _globals['_ANYTARGET']._serialized_start=1766
+  _globals['_ANYTARGET']._serialized_end=1777
+  _globals['_ALLTARGET']._serialized_start=1779
+  _globals['_ALLTARGET']._serialized_end=1790
+  _globals['_TARGET']._serialized_start=1793
+  _globals['_TARGET']._serialized_end=2065
+  _globals['_JOB']._serialized_start=2068
+  _globals['_JOB']._serialized_end=4024
+  _globals['_JOB_LABELSENTRY']._serialized_start=3643
+  _globals['_JOB_LABELSENTRY']._serialized_end=3688
+  _globals['_LASTRUN']._serialized_start=4027
+  _globals['_LASTRUN']._serialized_end=4194
+  _globals['_FIRE']._serialized_start=4197
+  _globals['_FIRE']._serialized_end=4401
+  _globals['_PREVIEWEDFIRE']._serialized_start=4404
+  _globals['_PREVIEWEDFIRE']._serialized_end=4622
 # @@protoc_insertion_point(module_scope)

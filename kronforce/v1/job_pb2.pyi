@@ -13,6 +13,7 @@ precise to the microsecond. Text must not contain NUL characters.
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -160,6 +161,150 @@ then the run ends `lost`/`quarantined`.
 """
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
+class _DstGap:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DstGapEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DstGap.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DST_GAP_UNSPECIFIED: _DstGap.ValueType  # 0
+    """Not set: shift."""
+    DST_GAP_SHIFT: _DstGap.ValueType  # 1
+    """Fire at the first instant after the gap. Default."""
+    DST_GAP_SKIP: _DstGap.ValueType  # 2
+    """Do not fire on that day; the ledger says `dst_gap`."""
+
+class DstGap(_DstGap, metaclass=_DstGapEnumTypeWrapper):
+    """What happens to a fixed local time that a change of clocks leaves out. A time
+    is fixed when the hour field of its cron expression does not begin with `*`;
+    everything else follows elapsed time.
+    """
+
+DST_GAP_UNSPECIFIED: DstGap.ValueType  # 0
+"""Not set: shift."""
+DST_GAP_SHIFT: DstGap.ValueType  # 1
+"""Fire at the first instant after the gap. Default."""
+DST_GAP_SKIP: DstGap.ValueType  # 2
+"""Do not fire on that day; the ledger says `dst_gap`."""
+Global___DstGap: _TypeAlias = DstGap  # noqa: Y015
+
+class _DstFold:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DstFoldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DstFold.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DST_FOLD_UNSPECIFIED: _DstFold.ValueType  # 0
+    """Not set: first."""
+    DST_FOLD_FIRST: _DstFold.ValueType  # 1
+    """Fire the first time. Default."""
+    DST_FOLD_SECOND: _DstFold.ValueType  # 2
+    """Fire the second time."""
+    DST_FOLD_BOTH: _DstFold.ValueType  # 3
+    """Fire both times."""
+
+class DstFold(_DstFold, metaclass=_DstFoldEnumTypeWrapper):
+    """What happens to a fixed local time that a change of clocks makes happen
+    twice.
+    """
+
+DST_FOLD_UNSPECIFIED: DstFold.ValueType  # 0
+"""Not set: first."""
+DST_FOLD_FIRST: DstFold.ValueType  # 1
+"""Fire the first time. Default."""
+DST_FOLD_SECOND: DstFold.ValueType  # 2
+"""Fire the second time."""
+DST_FOLD_BOTH: DstFold.ValueType  # 3
+"""Fire both times."""
+Global___DstFold: _TypeAlias = DstFold  # noqa: Y015
+
+class _ParamType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ParamTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParamType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PARAM_TYPE_UNSPECIFIED: _ParamType.ValueType  # 0
+    """Not set: text."""
+    PARAM_TYPE_TEXT: _ParamType.ValueType  # 1
+    """Any text. Default."""
+    PARAM_TYPE_NUMBER: _ParamType.ValueType  # 2
+    """A number; text that reads as one is taken too."""
+    PARAM_TYPE_SELECT: _ParamType.ValueType  # 3
+    """One of `options`."""
+    PARAM_TYPE_BOOLEAN: _ParamType.ValueType  # 4
+    """True or false; the words `true` and `false` are taken too."""
+
+class ParamType(_ParamType, metaclass=_ParamTypeEnumTypeWrapper):
+    """What values a parameter takes."""
+
+PARAM_TYPE_UNSPECIFIED: ParamType.ValueType  # 0
+"""Not set: text."""
+PARAM_TYPE_TEXT: ParamType.ValueType  # 1
+"""Any text. Default."""
+PARAM_TYPE_NUMBER: ParamType.ValueType  # 2
+"""A number; text that reads as one is taken too."""
+PARAM_TYPE_SELECT: ParamType.ValueType  # 3
+"""One of `options`."""
+PARAM_TYPE_BOOLEAN: ParamType.ValueType  # 4
+"""True or false; the words `true` and `false` are taken too."""
+Global___ParamType: _TypeAlias = ParamType  # noqa: Y015
+
+@_typing.final
+class Parameter(_message.Message):
+    """An input that a run of the job takes, checked before the run exists, and
+    named in task fields as `{{params.NAME}}`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAM_TYPE_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    DEFAULT_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`[A-Za-z_][A-Za-z0-9_]*`, at most 100 characters, unique in the job.
+    Required.
+    """
+    param_type: Global___ParamType.ValueType
+    """What values it takes. Default text."""
+    required: _builtins.bool
+    """Whether a run must have a value, given or by default. Default false."""
+    description: _builtins.str
+    """For people, at most 1,000 characters."""
+    @_builtins.property
+    def default(self) -> _struct_pb2.Value:
+        """Its value where a trigger gives none; a schedule gives none. Of the
+        parameter's type. Unset: no value, and `{{params.NAME}}` stands for
+        nothing.
+        """
+
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Value]:
+        """The choices of a select, 1–1,000, only there: each a text, or an object
+        `{"value": …, "label": …}`.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        param_type: Global___ParamType.ValueType = ...,
+        required: _builtins.bool = ...,
+        default: _struct_pb2.Value | None = ...,
+        options: _abc.Iterable[_struct_pb2.Value] | None = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default", b"default"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "description", b"description", "name", b"name", "options", b"options", "param_type", b"param_type", "required", b"required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parameter: _TypeAlias = Parameter  # noqa: Y015
+
 @_typing.final
 class ShellTask(_message.Message):
     """A command for `sh -c`."""
@@ -191,7 +336,11 @@ class ShellTask(_message.Message):
     ENV_FIELD_NUMBER: _builtins.int
     LEAVE_BACKGROUND_FIELD_NUMBER: _builtins.int
     command: _builtins.str
-    """The command line, 1 byte to 128 KiB. Required."""
+    """The command line, 1 byte to 128 KiB. Required. `{{NAME}}` and
+    `{{params.NAME}}` become quoted references to environment variables: a
+    value is data there and never source. Refused where that cannot be (in
+    backticks, `$(( ))` and here-documents whose text the shell expands).
+    """
     working_dir: _builtins.str
     """Where it starts; absolute, at most 4,096 bytes. Default: the agent's work
     folder. A missing folder ends the execution `failed`/`start_failed` at
@@ -262,8 +411,143 @@ class NoopTask(_message.Message):
 Global___NoopTask: _TypeAlias = NoopTask  # noqa: Y015
 
 @_typing.final
+class HttpTls(_message.Message):
+    """TLS of an http task, where the system's own trust is not enough. Texts are
+    PEM, at most 64 KiB each; `{{NAME}}` may stand in them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CA_PEM_FIELD_NUMBER: _builtins.int
+    CLIENT_CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    CLIENT_KEY_PEM_FIELD_NUMBER: _builtins.int
+    ca_pem: _builtins.str
+    """Certificates to trust in place of the system's."""
+    client_certificate_pem: _builtins.str
+    """The client's certificate, with its chain. With `client_key_pem`."""
+    client_key_pem: _builtins.str
+    """The client's private key, not encrypted. Give it as a secret variable."""
+    def __init__(
+        self,
+        *,
+        ca_pem: _builtins.str = ...,
+        client_certificate_pem: _builtins.str = ...,
+        client_key_pem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "client_certificate_pem", b"client_certificate_pem", "client_key_pem", b"client_key_pem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HttpTls: _TypeAlias = HttpTls  # noqa: Y015
+
+@_typing.final
+class HttpTask(_message.Message):
+    """An HTTP request, made by the agent. The body of the response goes to
+    standard output as it comes; its status is the exit code.
+
+    Addresses of cloud metadata services are refused; private and loopback ones
+    are not. Every address that a name resolves to is checked, again at each
+    redirect, and the checked one is connected to. Proxies of the environment
+    are not used.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    EXPECT_STATUS_FIELD_NUMBER: _builtins.int
+    MAX_REDIRECTS_FIELD_NUMBER: _builtins.int
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
+    TLS_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """`GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`, `OPTIONS`, in any case.
+    Default `get`.
+    """
+    url: _builtins.str
+    """`http://…` or `https://…`, at most 8 KiB, without a user in it. Required."""
+    body: _builtins.str
+    """The request's body, at most 1 MiB."""
+    expect_status: _builtins.int
+    """The one status that is a success, 100–599. Unset: 200–299 are."""
+    max_redirects: _builtins.int
+    """Redirects that are followed, 0–20. Default 10. Credentials in headers do
+    not follow to another host.
+    """
+    max_response_bytes: _builtins.int
+    """Largest response body, bytes, 0–10 GiB; beyond it the execution ends
+    `failed`/`response_too_large`. Default 64 MiB.
+    """
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers, at most 100, 64 KiB together. `Host`, `Content-Length` and those
+        of the connection are the agent's own.
+        """
+
+    @_builtins.property
+    def tls(self) -> Global___HttpTls:
+        """TLS. Default: the system's trust, no client certificate."""
+
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        url: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        body: _builtins.str = ...,
+        expect_status: _builtins.int | None = ...,
+        max_redirects: _builtins.int | None = ...,
+        max_response_bytes: _builtins.int | None = ...,
+        tls: Global___HttpTls | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expect_status", b"_expect_status", "_max_redirects", b"_max_redirects", "_max_response_bytes", b"_max_response_bytes", "expect_status", b"expect_status", "max_redirects", b"max_redirects", "max_response_bytes", b"max_response_bytes", "tls", b"tls"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect_status", b"_expect_status", "_max_redirects", b"_max_redirects", "_max_response_bytes", b"_max_response_bytes", "body", b"body", "expect_status", b"expect_status", "headers", b"headers", "max_redirects", b"max_redirects", "max_response_bytes", b"max_response_bytes", "method", b"method", "tls", b"tls", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expect_status: _TypeAlias = _typing.Literal["expect_status"]  # noqa: Y015
+    _WhichOneofArgType__expect_status: _TypeAlias = _typing.Literal["_expect_status", b"_expect_status"]  # noqa: Y015
+    _WhichOneofReturnType__max_redirects: _TypeAlias = _typing.Literal["max_redirects"]  # noqa: Y015
+    _WhichOneofArgType__max_redirects: _TypeAlias = _typing.Literal["_max_redirects", b"_max_redirects"]  # noqa: Y015
+    _WhichOneofReturnType__max_response_bytes: _TypeAlias = _typing.Literal["max_response_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_response_bytes: _TypeAlias = _typing.Literal["_max_response_bytes", b"_max_response_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expect_status) -> _WhichOneofReturnType__expect_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_redirects) -> _WhichOneofReturnType__max_redirects | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_response_bytes) -> _WhichOneofReturnType__max_response_bytes | None: ...
+
+Global___HttpTask: _TypeAlias = HttpTask  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     """What an execution does. The agent runs it; the controller only carries it.
+    In every text of a task `{{NAME}}` stands for a variable and
+    `{{params.NAME}}` for a parameter, put in once: what a value brings is never
+    looked at again.
     JSON: `{"type": "shell", "command": "…"}`.
     """
 
@@ -271,6 +555,7 @@ class Task(_message.Message):
 
     SHELL_FIELD_NUMBER: _builtins.int
     NOOP_FIELD_NUMBER: _builtins.int
+    HTTP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shell(self) -> Global___ShellTask:
         """A command on the agent's host."""
@@ -279,17 +564,22 @@ class Task(_message.Message):
     def noop(self) -> Global___NoopTask:
         """Nothing, measurably."""
 
+    @_builtins.property
+    def http(self) -> Global___HttpTask:
+        """An HTTP request."""
+
     def __init__(
         self,
         *,
         shell: Global___ShellTask | None = ...,
         noop: Global___NoopTask | None = ...,
+        http: Global___HttpTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["http", b"http", "kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["http", b"http", "kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["shell", "noop"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["shell", "noop", "http"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -603,6 +893,7 @@ class Job(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
     CONCURRENCY_POLICY_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     QUEUE_LIMIT_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_SECS_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECS_FIELD_NUMBER: _builtins.int
@@ -617,6 +908,11 @@ class Job(_message.Message):
     LOST_AFTER_SECS_FIELD_NUMBER: _builtins.int
     OUTPUT_CAP_BYTES_FIELD_NUMBER: _builtins.int
     MAX_RUN_HISTORY_FIELD_NUMBER: _builtins.int
+    DST_GAP_FIELD_NUMBER: _builtins.int
+    DST_FOLD_FIELD_NUMBER: _builtins.int
+    RUN_TIMEOUT_SECS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    STRICT_VARIABLES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-made id (UUIDv7). Output only."""
     name: _builtins.str
@@ -652,7 +948,9 @@ class Job(_message.Message):
     root; elsewhere the execution ends `failed` with the way out.
     """
     timezone: _builtins.str
-    """IANA zone that governs the schedule. Default `UTC`."""
+    """IANA zone that governs the schedule and the window, for example
+    `Europe/Berlin`. Default `UTC`.
+    """
     jitter_secs: _builtins.int
     """Deterministic spread of scheduled instants, seconds, 0–3,600: a job's
     fires come later by an amount that is always the same for it. Ignored for
@@ -681,6 +979,11 @@ class Job(_message.Message):
     """Open runs at a time. Default 0: unlimited."""
     concurrency_policy: Global___ConcurrencyPolicy.ValueType
     """What happens at the limit. Default queue."""
+    concurrency_key: _builtins.str
+    """Splits the limit: runs count together when this text is the same for
+    them, `{{params.NAME}}` put in; at most 200 characters, and 200 with the
+    values in. Default: all runs of the job together.
+    """
     queue_limit: _builtins.int
     """Runs that may wait at the limit, 1–1,000,000; further ones end
     `skipped`/`queue_full`. Default 1,000.
@@ -721,6 +1024,20 @@ class Job(_message.Message):
     max_run_history: _builtins.int
     """Newest runs kept, 0–1,000,000; older ones that have ended go within
     minutes. Default 0: by age alone (`retention_days` of the controller, 7).
+    """
+    dst_gap: Global___DstGap.ValueType
+    """What happens to a fixed time that the zone leaves out. Default shift."""
+    dst_fold: Global___DstFold.ValueType
+    """What happens to a fixed time that the zone has twice. Default first."""
+    run_timeout_secs: _builtins.int
+    """How long a run may take in all, from its first start, retries and their
+    delays included, seconds; then what runs of it gets TERM, grace, KILL, and
+    it ends `timed_out`/`run_timeout`. Default 0: no limit.
+    """
+    strict_variables: _builtins.bool
+    """Whether a variable that does not exist, has expired or may not be used
+    ends the execution `failed`/`unresolved_variable`. Default false: the
+    placeholder stays as it stands and a warning is logged.
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -789,6 +1106,12 @@ class Job(_message.Message):
         Never retried: what was cancelled, what did not start, `unsupported`.
         """
 
+    @_builtins.property
+    def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
+        """What its runs take as input, at most 100. With any, other names are
+        refused; without, `params` may hold anything.
+        """
+
     def __init__(
         self,
         *,
@@ -823,6 +1146,7 @@ class Job(_message.Message):
         priority: _builtins.int = ...,
         max_concurrent: _builtins.int = ...,
         concurrency_policy: Global___ConcurrencyPolicy.ValueType = ...,
+        concurrency_key: _builtins.str = ...,
         queue_limit: _builtins.int | None = ...,
         queue_timeout_secs: _builtins.int | None = ...,
         timeout_secs: _builtins.int = ...,
@@ -837,10 +1161,15 @@ class Job(_message.Message):
         lost_after_secs: _builtins.int | None = ...,
         output_cap_bytes: _builtins.int | None = ...,
         max_run_history: _builtins.int = ...,
+        dst_gap: Global___DstGap.ValueType = ...,
+        dst_fold: Global___DstFold.ValueType = ...,
+        run_timeout_secs: _builtins.int = ...,
+        parameters: _abc.Iterable[Global___Parameter] | None = ...,
+        strict_variables: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs", "_lost_after_secs", b"_lost_after_secs", "_misfire_limit", b"_misfire_limit", "_offline_timeout_secs", b"_offline_timeout_secs", "_output_cap_bytes", b"_output_cap_bytes", "_queue_limit", b"_queue_limit", "_queue_timeout_secs", b"_queue_timeout_secs", "_retry_backoff", b"_retry_backoff", "_retry_max_delay_secs", b"_retry_max_delay_secs", "created_at", b"created_at", "expires_at", b"expires_at", "kill_grace_secs", b"kill_grace_secs", "last_run", b"last_run", "lost_after_secs", b"lost_after_secs", "misfire_limit", b"misfire_limit", "next_fire_at", b"next_fire_at", "offline_timeout_secs", b"offline_timeout_secs", "output_cap_bytes", b"output_cap_bytes", "paused_until", b"paused_until", "queue_limit", b"queue_limit", "queue_timeout_secs", b"queue_timeout_secs", "retry_backoff", b"retry_backoff", "retry_max_delay_secs", b"retry_max_delay_secs", "schedule", b"schedule", "starts_at", b"starts_at", "target", b"target", "task", b"task", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs", "_lost_after_secs", b"_lost_after_secs", "_misfire_limit", b"_misfire_limit", "_offline_timeout_secs", b"_offline_timeout_secs", "_output_cap_bytes", b"_output_cap_bytes", "_queue_limit", b"_queue_limit", "_queue_timeout_secs", b"_queue_timeout_secs", "_retry_backoff", b"_retry_backoff", "_retry_max_delay_secs", b"_retry_max_delay_secs", "concurrency_policy", b"concurrency_policy", "created_at", b"created_at", "delivery", b"delivery", "description", b"description", "etag", b"etag", "expires_at", b"expires_at", "group", b"group", "id", b"id", "jitter_secs", b"jitter_secs", "kill_grace_secs", b"kill_grace_secs", "labels", b"labels", "last_run", b"last_run", "lost_after_secs", b"lost_after_secs", "max_concurrent", b"max_concurrent", "max_run_history", b"max_run_history", "misfire_limit", b"misfire_limit", "misfire_policy", b"misfire_policy", "name", b"name", "next_fire_at", b"next_fire_at", "offline_timeout_secs", b"offline_timeout_secs", "output_cap_bytes", b"output_cap_bytes", "paused_until", b"paused_until", "priority", b"priority", "queue_limit", b"queue_limit", "queue_timeout_secs", b"queue_timeout_secs", "retry_backoff", b"retry_backoff", "retry_delay_secs", b"retry_delay_secs", "retry_jitter", b"retry_jitter", "retry_max", b"retry_max", "retry_max_delay_secs", b"retry_max_delay_secs", "retry_on", b"retry_on", "run_as", b"run_as", "schedule", b"schedule", "spread", b"spread", "starting_deadline_secs", b"starting_deadline_secs", "starts_at", b"starts_at", "status", b"status", "sticky", b"sticky", "tags", b"tags", "target", b"target", "task", b"task", "timeout_secs", b"timeout_secs", "timezone", b"timezone", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs", "_lost_after_secs", b"_lost_after_secs", "_misfire_limit", b"_misfire_limit", "_offline_timeout_secs", b"_offline_timeout_secs", "_output_cap_bytes", b"_output_cap_bytes", "_queue_limit", b"_queue_limit", "_queue_timeout_secs", b"_queue_timeout_secs", "_retry_backoff", b"_retry_backoff", "_retry_max_delay_secs", b"_retry_max_delay_secs", "concurrency_key", b"concurrency_key", "concurrency_policy", b"concurrency_policy", "created_at", b"created_at", "delivery", b"delivery", "description", b"description", "dst_fold", b"dst_fold", "dst_gap", b"dst_gap", "etag", b"etag", "expires_at", b"expires_at", "group", b"group", "id", b"id", "jitter_secs", b"jitter_secs", "kill_grace_secs", b"kill_grace_secs", "labels", b"labels", "last_run", b"last_run", "lost_after_secs", b"lost_after_secs", "max_concurrent", b"max_concurrent", "max_run_history", b"max_run_history", "misfire_limit", b"misfire_limit", "misfire_policy", b"misfire_policy", "name", b"name", "next_fire_at", b"next_fire_at", "offline_timeout_secs", b"offline_timeout_secs", "output_cap_bytes", b"output_cap_bytes", "parameters", b"parameters", "paused_until", b"paused_until", "priority", b"priority", "queue_limit", b"queue_limit", "queue_timeout_secs", b"queue_timeout_secs", "retry_backoff", b"retry_backoff", "retry_delay_secs", b"retry_delay_secs", "retry_jitter", b"retry_jitter", "retry_max", b"retry_max", "retry_max_delay_secs", b"retry_max_delay_secs", "retry_on", b"retry_on", "run_as", b"run_as", "run_timeout_secs", b"run_timeout_secs", "schedule", b"schedule", "spread", b"spread", "starting_deadline_secs", b"starting_deadline_secs", "starts_at", b"starts_at", "status", b"status", "sticky", b"sticky", "strict_variables", b"strict_variables", "tags", b"tags", "target", b"target", "task", b"task", "timeout_secs", b"timeout_secs", "timezone", b"timezone", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kill_grace_secs: _TypeAlias = _typing.Literal["kill_grace_secs"]  # noqa: Y015
     _WhichOneofArgType__kill_grace_secs: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs"]  # noqa: Y015
@@ -945,8 +1274,9 @@ class Fire(_message.Message):
     """Whether it was caught up after downtime."""
     skipped_reason: _builtins.str
     """Why no run was made: `overlap` (the one before had not started, or the
-    policy is forbid), `queue_full`, `paused`, `window`, `misfire` (missed, and
-    the policy does not make up for it). Empty: one was.
+    policy is forbid), `queue_full`, `paused`, `window`, `dst_gap`, `downtime`
+    (nobody was there to fire it, and the misfire policy does not make up for
+    it), `deadline` (later than `starting_deadline_secs`). Empty: one was.
     """
     count: _builtins.int
     """Instants in that range; 1 for a fire."""
@@ -977,3 +1307,55 @@ class Fire(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Fire: _TypeAlias = Fire  # noqa: Y015
+
+@_typing.final
+class PreviewedFire(_message.Message):
+    """One instant of a preview."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOMINAL_AT_FIELD_NUMBER: _builtins.int
+    FIRE_AT_FIELD_NUMBER: _builtins.int
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    UTC_OFFSET_SECS_FIELD_NUMBER: _builtins.int
+    ZONE_ABBREVIATION_FIELD_NUMBER: _builtins.int
+    SKIPPED_REASON_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    local_time: _builtins.str
+    """`nominal_at` in the schedule's zone, RFC 3339 with its offset."""
+    utc_offset_secs: _builtins.int
+    """That zone's offset then, seconds east of UTC."""
+    zone_abbreviation: _builtins.str
+    """That zone's name then, for example `CEST`."""
+    skipped_reason: _builtins.str
+    """Why it would be skipped: `dst_gap`, `window`, `paused`. Empty: it would
+    fire.
+    """
+    note: _builtins.str
+    """What a person should know, for example that 02:30 does not exist that day."""
+    @_builtins.property
+    def nominal_at(self) -> _timestamp_pb2.Timestamp:
+        """The instant that the schedule names, which the ledger will have."""
+
+    @_builtins.property
+    def fire_at(self) -> _timestamp_pb2.Timestamp:
+        """When it would fire, jitter included. Unset: it would be skipped."""
+
+    def __init__(
+        self,
+        *,
+        nominal_at: _timestamp_pb2.Timestamp | None = ...,
+        fire_at: _timestamp_pb2.Timestamp | None = ...,
+        local_time: _builtins.str = ...,
+        utc_offset_secs: _builtins.int = ...,
+        zone_abbreviation: _builtins.str = ...,
+        skipped_reason: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fire_at", b"fire_at", "nominal_at", b"nominal_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fire_at", b"fire_at", "local_time", b"local_time", "nominal_at", b"nominal_at", "note", b"note", "skipped_reason", b"skipped_reason", "utc_offset_secs", b"utc_offset_secs", "zone_abbreviation", b"zone_abbreviation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewedFire: _TypeAlias = PreviewedFire  # noqa: Y015

@@ -632,3 +632,288 @@ class CreateGroupRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateGroupRequest: _TypeAlias = CreateGroupRequest  # noqa: Y015
+
+@_typing.final
+class RenameGroupRequest(_message.Message):
+    """What RenameGroup takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLD_NAME_FIELD_NUMBER: _builtins.int
+    NEW_NAME_FIELD_NUMBER: _builtins.int
+    old_name: _builtins.str
+    """The name it has."""
+    new_name: _builtins.str
+    """The name it gets; see `Group.name`."""
+    def __init__(
+        self,
+        *,
+        old_name: _builtins.str = ...,
+        new_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_name", b"new_name", "old_name", b"old_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameGroupRequest: _TypeAlias = RenameGroupRequest  # noqa: Y015
+
+@_typing.final
+class DeleteGroupRequest(_message.Message):
+    """What DeleteGroup takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGroupRequest: _TypeAlias = DeleteGroupRequest  # noqa: Y015
+
+@_typing.final
+class DeleteGroupResponse(_message.Message):
+    """What DeleteGroup gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVED_JOBS_FIELD_NUMBER: _builtins.int
+    moved_jobs: _builtins.int
+    """Jobs that moved to `Default`."""
+    def __init__(
+        self,
+        *,
+        moved_jobs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moved_jobs", b"moved_jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGroupResponse: _TypeAlias = DeleteGroupResponse  # noqa: Y015
+
+@_typing.final
+class AssignGroupRequest(_message.Message):
+    """What AssignGroup takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group; one that does not exist is made. Required."""
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids or exact names, 1–1,000."""
+
+    def __init__(
+        self,
+        *,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        group: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "job_ids", b"job_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignGroupRequest: _TypeAlias = AssignGroupRequest  # noqa: Y015
+
+@_typing.final
+class AssignGroupResponse(_message.Message):
+    """What AssignGroup gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVED_JOBS_FIELD_NUMBER: _builtins.int
+    moved_jobs: _builtins.int
+    """Jobs that changed group; those that had it already are not counted."""
+    def __init__(
+        self,
+        *,
+        moved_jobs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moved_jobs", b"moved_jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignGroupResponse: _TypeAlias = AssignGroupResponse  # noqa: Y015
+
+@_typing.final
+class PreviewScheduleRequest(_message.Message):
+    """What PreviewSchedule takes. Exactly one of `job_id` and `job`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """A saved job, id or exact name."""
+    count: _builtins.int
+    """How many instants, 1–1,000. Default 10."""
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """A definition, of which `schedule`, `timezone`, `dst_gap`, `dst_fold`,
+        `jitter_secs`, `starts_at` and `expires_at` count, and `name` for the
+        jitter; the rest may be missing.
+        """
+
+    @_builtins.property
+    def after(self) -> _timestamp_pb2.Timestamp:
+        """Only instants after this one. Default: now."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        job: _job_pb2.Job | None = ...,
+        count: _builtins.int = ...,
+        after: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "count", b"count", "job", b"job", "job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewScheduleRequest: _TypeAlias = PreviewScheduleRequest  # noqa: Y015
+
+@_typing.final
+class PreviewScheduleResponse(_message.Message):
+    """What PreviewSchedule gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRES_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    timezone: _builtins.str
+    """The zone that governs the schedule."""
+    note: _builtins.str
+    """Why there are none, or fewer than were asked for; for example that an
+    interval counts from the end of its last run. Empty: there are.
+    """
+    @_builtins.property
+    def fires(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.PreviewedFire]:
+        """Oldest first; skipped ones among them."""
+
+    def __init__(
+        self,
+        *,
+        fires: _abc.Iterable[_job_pb2.PreviewedFire] | None = ...,
+        timezone: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fires", b"fires", "note", b"note", "timezone", b"timezone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewScheduleResponse: _TypeAlias = PreviewScheduleResponse  # noqa: Y015
+
+@_typing.final
+class RerunRunRequest(_message.Message):
+    """What RerunRun takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    FAILED_TARGETS_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run's id. Required."""
+    failed_targets_only: _builtins.bool
+    """Only on the agents of targets whose last attempt ended other than
+    `succeeded`. Default false.
+    """
+    request_id: _builtins.str
+    """See `TriggerJobRequest.request_id`."""
+    force: _builtins.bool
+    """Run also outside the job's window. Default false."""
+    client_id: _builtins.str
+    """See `TriggerJobRequest.client_id`."""
+    @_builtins.property
+    def params(self) -> _struct_pb2.Struct:
+        """Other params, in place of all that the run had. Unset: the same."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        params: _struct_pb2.Struct | None = ...,
+        failed_targets_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        client_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["params", b"params"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "failed_targets_only", b"failed_targets_only", "force", b"force", "params", b"params", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerunRunRequest: _TypeAlias = RerunRunRequest  # noqa: Y015
+
+@_typing.final
+class ClearHistoryRequest(_message.Message):
+    """What ClearHistory takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """Id or exact name."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearHistoryRequest: _TypeAlias = ClearHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ClearHistoryResponse(_message.Message):
+    """What ClearHistory gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_RUNS_FIELD_NUMBER: _builtins.int
+    deleted_runs: _builtins.int
+    """Runs that were deleted."""
+    def __init__(
+        self,
+        *,
+        deleted_runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_runs", b"deleted_runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearHistoryResponse: _TypeAlias = ClearHistoryResponse  # noqa: Y015

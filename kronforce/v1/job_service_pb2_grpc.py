@@ -108,6 +108,36 @@ class JobServiceStub(object):
                 request_serializer=kronforce_dot_v1_dot_job__service__pb2.CreateGroupRequest.SerializeToString,
                 response_deserializer=kronforce_dot_v1_dot_group__pb2.Group.FromString,
                 _registered_method=True)
+        self.RenameGroup = channel.unary_unary(
+                '/kronforce.v1.JobService/RenameGroup',
+                request_serializer=kronforce_dot_v1_dot_job__service__pb2.RenameGroupRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_group__pb2.Group.FromString,
+                _registered_method=True)
+        self.DeleteGroup = channel.unary_unary(
+                '/kronforce.v1.JobService/DeleteGroup',
+                request_serializer=kronforce_dot_v1_dot_job__service__pb2.DeleteGroupRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_job__service__pb2.DeleteGroupResponse.FromString,
+                _registered_method=True)
+        self.AssignGroup = channel.unary_unary(
+                '/kronforce.v1.JobService/AssignGroup',
+                request_serializer=kronforce_dot_v1_dot_job__service__pb2.AssignGroupRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_job__service__pb2.AssignGroupResponse.FromString,
+                _registered_method=True)
+        self.PreviewSchedule = channel.unary_unary(
+                '/kronforce.v1.JobService/PreviewSchedule',
+                request_serializer=kronforce_dot_v1_dot_job__service__pb2.PreviewScheduleRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_job__service__pb2.PreviewScheduleResponse.FromString,
+                _registered_method=True)
+        self.RerunRun = channel.unary_unary(
+                '/kronforce.v1.JobService/RerunRun',
+                request_serializer=kronforce_dot_v1_dot_job__service__pb2.RerunRunRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_job__service__pb2.TriggerJobResponse.FromString,
+                _registered_method=True)
+        self.ClearHistory = channel.unary_unary(
+                '/kronforce.v1.JobService/ClearHistory',
+                request_serializer=kronforce_dot_v1_dot_job__service__pb2.ClearHistoryRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_job__service__pb2.ClearHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -236,6 +266,59 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenameGroup(self, request, context):
+        """Renames a group; its jobs go with it, and keys that name it name it by its
+        new name from then on. `Default` keeps its name. A name that is taken is
+        NAME_TAKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGroup(self, request, context):
+        """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
+        deleted (IN_USE). A key that is limited to groups may delete only where it
+        may see `Default` too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignGroup(self, request, context):
+        """Moves jobs to a group, all of them or, when one cannot be, none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewSchedule(self, request, context):
+        """Says when a schedule fires next, from the code that fires it: of a saved
+        job, or of a definition that need not be saved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RerunRun(self, request, context):
+        """Runs again what a run ran: the same job, as it is defined now, with the
+        same or other params, on its targets as they are chosen now, or only on
+        those that did not succeed. The run may still be open; the new one is
+        admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
+        where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
+        and all that TriggerJob refuses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearHistory(self, request, context):
+        """Deletes the runs of a job that have ended, with their executions and
+        output; its newest run stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -308,6 +391,36 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CreateGroup,
                     request_deserializer=kronforce_dot_v1_dot_job__service__pb2.CreateGroupRequest.FromString,
                     response_serializer=kronforce_dot_v1_dot_group__pb2.Group.SerializeToString,
+            ),
+            'RenameGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenameGroup,
+                    request_deserializer=kronforce_dot_v1_dot_job__service__pb2.RenameGroupRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_group__pb2.Group.SerializeToString,
+            ),
+            'DeleteGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGroup,
+                    request_deserializer=kronforce_dot_v1_dot_job__service__pb2.DeleteGroupRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_job__service__pb2.DeleteGroupResponse.SerializeToString,
+            ),
+            'AssignGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignGroup,
+                    request_deserializer=kronforce_dot_v1_dot_job__service__pb2.AssignGroupRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_job__service__pb2.AssignGroupResponse.SerializeToString,
+            ),
+            'PreviewSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewSchedule,
+                    request_deserializer=kronforce_dot_v1_dot_job__service__pb2.PreviewScheduleRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_job__service__pb2.PreviewScheduleResponse.SerializeToString,
+            ),
+            'RerunRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RerunRun,
+                    request_deserializer=kronforce_dot_v1_dot_job__service__pb2.RerunRunRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_job__service__pb2.TriggerJobResponse.SerializeToString,
+            ),
+            'ClearHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearHistory,
+                    request_deserializer=kronforce_dot_v1_dot_job__service__pb2.ClearHistoryRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_job__service__pb2.ClearHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -689,6 +802,168 @@ class JobService(object):
             '/kronforce.v1.JobService/CreateGroup',
             kronforce_dot_v1_dot_job__service__pb2.CreateGroupRequest.SerializeToString,
             kronforce_dot_v1_dot_group__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenameGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.JobService/RenameGroup',
+            kronforce_dot_v1_dot_job__service__pb2.RenameGroupRequest.SerializeToString,
+            kronforce_dot_v1_dot_group__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.JobService/DeleteGroup',
+            kronforce_dot_v1_dot_job__service__pb2.DeleteGroupRequest.SerializeToString,
+            kronforce_dot_v1_dot_job__service__pb2.DeleteGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.JobService/AssignGroup',
+            kronforce_dot_v1_dot_job__service__pb2.AssignGroupRequest.SerializeToString,
+            kronforce_dot_v1_dot_job__service__pb2.AssignGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.JobService/PreviewSchedule',
+            kronforce_dot_v1_dot_job__service__pb2.PreviewScheduleRequest.SerializeToString,
+            kronforce_dot_v1_dot_job__service__pb2.PreviewScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RerunRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.JobService/RerunRun',
+            kronforce_dot_v1_dot_job__service__pb2.RerunRunRequest.SerializeToString,
+            kronforce_dot_v1_dot_job__service__pb2.TriggerJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.JobService/ClearHistory',
+            kronforce_dot_v1_dot_job__service__pb2.ClearHistoryRequest.SerializeToString,
+            kronforce_dot_v1_dot_job__service__pb2.ClearHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -99,6 +99,34 @@ class JobServiceStub:
     """Makes an empty group. A key that is limited to groups may only make one
     of those (PERMISSION_DENIED).
     """
+    RenameGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RenameGroupRequest, _group_pb2.Group]
+    """Renames a group; its jobs go with it, and keys that name it name it by its
+    new name from then on. `Default` keeps its name. A name that is taken is
+    NAME_TAKEN.
+    """
+    DeleteGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]
+    """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
+    deleted (IN_USE). A key that is limited to groups may delete only where it
+    may see `Default` too.
+    """
+    AssignGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.AssignGroupRequest, _job_service_pb2.AssignGroupResponse]
+    """Moves jobs to a group, all of them or, when one cannot be, none."""
+    PreviewSchedule: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.PreviewScheduleRequest, _job_service_pb2.PreviewScheduleResponse]
+    """Says when a schedule fires next, from the code that fires it: of a saved
+    job, or of a definition that need not be saved.
+    """
+    RerunRun: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RerunRunRequest, _job_service_pb2.TriggerJobResponse]
+    """Runs again what a run ran: the same job, as it is defined now, with the
+    same or other params, on its targets as they are chosen now, or only on
+    those that did not succeed. The run may still be open; the new one is
+    admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
+    where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
+    and all that TriggerJob refuses.
+    """
+    ClearHistory: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ClearHistoryRequest, _job_service_pb2.ClearHistoryResponse]
+    """Deletes the runs of a job that have ended, with their executions and
+    output; its newest run stays.
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -167,6 +195,34 @@ class JobServiceAsyncStub(JobServiceStub):
     CreateGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
     """Makes an empty group. A key that is limited to groups may only make one
     of those (PERMISSION_DENIED).
+    """
+    RenameGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RenameGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
+    """Renames a group; its jobs go with it, and keys that name it name it by its
+    new name from then on. `Default` keeps its name. A name that is taken is
+    NAME_TAKEN.
+    """
+    DeleteGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]  # type: ignore[assignment]
+    """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
+    deleted (IN_USE). A key that is limited to groups may delete only where it
+    may see `Default` too.
+    """
+    AssignGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.AssignGroupRequest, _job_service_pb2.AssignGroupResponse]  # type: ignore[assignment]
+    """Moves jobs to a group, all of them or, when one cannot be, none."""
+    PreviewSchedule: _aio.UnaryUnaryMultiCallable[_job_service_pb2.PreviewScheduleRequest, _job_service_pb2.PreviewScheduleResponse]  # type: ignore[assignment]
+    """Says when a schedule fires next, from the code that fires it: of a saved
+    job, or of a definition that need not be saved.
+    """
+    RerunRun: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RerunRunRequest, _job_service_pb2.TriggerJobResponse]  # type: ignore[assignment]
+    """Runs again what a run ran: the same job, as it is defined now, with the
+    same or other params, on its targets as they are chosen now, or only on
+    those that did not succeed. The run may still be open; the new one is
+    admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
+    where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
+    and all that TriggerJob refuses.
+    """
+    ClearHistory: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ClearHistoryRequest, _job_service_pb2.ClearHistoryResponse]  # type: ignore[assignment]
+    """Deletes the runs of a job that have ended, with their executions and
+    output; its newest run stays.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -317,6 +373,70 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_group_pb2.Group, _abc.Awaitable[_group_pb2.Group]]:
         """Makes an empty group. A key that is limited to groups may only make one
         of those (PERMISSION_DENIED).
+        """
+
+    @_abc_1.abstractmethod
+    def RenameGroup(
+        self,
+        request: _job_service_pb2.RenameGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_group_pb2.Group, _abc.Awaitable[_group_pb2.Group]]:
+        """Renames a group; its jobs go with it, and keys that name it name it by its
+        new name from then on. `Default` keeps its name. A name that is taken is
+        NAME_TAKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteGroup(
+        self,
+        request: _job_service_pb2.DeleteGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.DeleteGroupResponse, _abc.Awaitable[_job_service_pb2.DeleteGroupResponse]]:
+        """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
+        deleted (IN_USE). A key that is limited to groups may delete only where it
+        may see `Default` too.
+        """
+
+    @_abc_1.abstractmethod
+    def AssignGroup(
+        self,
+        request: _job_service_pb2.AssignGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.AssignGroupResponse, _abc.Awaitable[_job_service_pb2.AssignGroupResponse]]:
+        """Moves jobs to a group, all of them or, when one cannot be, none."""
+
+    @_abc_1.abstractmethod
+    def PreviewSchedule(
+        self,
+        request: _job_service_pb2.PreviewScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.PreviewScheduleResponse, _abc.Awaitable[_job_service_pb2.PreviewScheduleResponse]]:
+        """Says when a schedule fires next, from the code that fires it: of a saved
+        job, or of a definition that need not be saved.
+        """
+
+    @_abc_1.abstractmethod
+    def RerunRun(
+        self,
+        request: _job_service_pb2.RerunRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.TriggerJobResponse, _abc.Awaitable[_job_service_pb2.TriggerJobResponse]]:
+        """Runs again what a run ran: the same job, as it is defined now, with the
+        same or other params, on its targets as they are chosen now, or only on
+        those that did not succeed. The run may still be open; the new one is
+        admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
+        where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
+        and all that TriggerJob refuses.
+        """
+
+    @_abc_1.abstractmethod
+    def ClearHistory(
+        self,
+        request: _job_service_pb2.ClearHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ClearHistoryResponse, _abc.Awaitable[_job_service_pb2.ClearHistoryResponse]]:
+        """Deletes the runs of a job that have ended, with their executions and
+        output; its newest run stays.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -133,6 +133,8 @@ class Run(_message.Message):
     DEPTH_FIELD_NUMBER: _builtins.int
     CANCELLED_BY_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    RERUN_OF_FIELD_NUMBER: _builtins.int
+    DEADLINE_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-made id (UUIDv7)."""
     job_id: _builtins.str
@@ -169,6 +171,8 @@ class Run(_message.Message):
     """Length of the chain of causes; 0 for a caller or a schedule."""
     cancelled_by: _builtins.str
     """Who asked for its cancellation: an API key's name. Empty: nobody."""
+    rerun_of: _builtins.str
+    """The run that this one runs again. Empty: none."""
     @_builtins.property
     def params(self) -> _struct_pb2.Struct:
         """The input it was given."""
@@ -209,6 +213,12 @@ class Run(_message.Message):
         GetRun and CancelRun.
         """
 
+    @_builtins.property
+    def deadline_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ends `timed_out`/`run_timeout`. Unset: it has not started, or its
+        job has no `run_timeout_secs`.
+        """
+
     def __init__(
         self,
         *,
@@ -239,14 +249,187 @@ class Run(_message.Message):
         depth: _builtins.int = ...,
         cancelled_by: _builtins.str = ...,
         targets: _abc.Iterable[Global___RunTarget] | None = ...,
+        rerun_of: _builtins.str = ...,
+        deadline_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "finished_at", b"finished_at", "nominal_at", b"nominal_at", "outputs", b"outputs", "params", b"params", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deadline_at", b"deadline_at", "finished_at", b"finished_at", "nominal_at", b"nominal_at", "outputs", b"outputs", "params", b"params", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_by", b"cancelled_by", "cause_event", b"cause_event", "client_id", b"client_id", "created_at", b"created_at", "depth", b"depth", "executions", b"executions", "finished_at", b"finished_at", "group", b"group", "id", b"id", "job_id", b"job_id", "job_name", b"job_name", "job_version", b"job_version", "message", b"message", "nominal_at", b"nominal_at", "outputs", b"outputs", "params", b"params", "parent_run_id", b"parent_run_id", "priority", b"priority", "revision", b"revision", "started_at", b"started_at", "state", b"state", "state_reason", b"state_reason", "target_count", b"target_count", "targets", b"targets", "targets_by_state", b"targets_by_state", "trigger", b"trigger", "triggered_by", b"triggered_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_by", b"cancelled_by", "cause_event", b"cause_event", "client_id", b"client_id", "created_at", b"created_at", "deadline_at", b"deadline_at", "depth", b"depth", "executions", b"executions", "finished_at", b"finished_at", "group", b"group", "id", b"id", "job_id", b"job_id", "job_name", b"job_name", "job_version", b"job_version", "message", b"message", "nominal_at", b"nominal_at", "outputs", b"outputs", "params", b"params", "parent_run_id", b"parent_run_id", "priority", b"priority", "rerun_of", b"rerun_of", "revision", b"revision", "started_at", b"started_at", "state", b"state", "state_reason", b"state_reason", "target_count", b"target_count", "targets", b"targets", "targets_by_state", b"targets_by_state", "trigger", b"trigger", "triggered_by", b"triggered_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class RunExplanation(_message.Message):
+    """Why a run stands where it stands, for people and programs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    JOB_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    NEXT_STEPS_FIELD_NUMBER: _builtins.int
+    EXECUTIONS_FIELD_NUMBER: _builtins.int
+    FURTHER_TARGETS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    job_name: _builtins.str
+    """Its job's name."""
+    state: _execution_pb2.ExecutionState.ValueType
+    """Where it stands."""
+    state_reason: _builtins.str
+    """Why, as a word; see `ExecutionState`."""
+    sentence: _builtins.str
+    """Why, as a sentence, for example `Waiting 3 m for a slot on agents with
+    gpu=h200 (2 agents, 8 of 8 slots busy; 4 ahead).`
+    """
+    further_targets: _builtins.int
+    """Targets that are not in `executions`."""
+    @_builtins.property
+    def next_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would let it go on, or what to do next, most useful first."""
+
+    @_builtins.property
+    def executions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionExplanation]:
+        """Each target's last attempt that is open or did not succeed, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        job_name: _builtins.str = ...,
+        state: _execution_pb2.ExecutionState.ValueType = ...,
+        state_reason: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+        next_steps: _abc.Iterable[_builtins.str] | None = ...,
+        executions: _abc.Iterable[Global___ExecutionExplanation] | None = ...,
+        further_targets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executions", b"executions", "further_targets", b"further_targets", "job_name", b"job_name", "next_steps", b"next_steps", "run_id", b"run_id", "sentence", b"sentence", "state", b"state", "state_reason", b"state_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunExplanation: _TypeAlias = RunExplanation  # noqa: Y015
+
+@_typing.final
+class ExecutionExplanation(_message.Message):
+    """Why one execution stands where it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    TARGET_INDEX_FIELD_NUMBER: _builtins.int
+    ATTEMPT_NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    HELD_BY_RUN_IDS_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    execution_id: _builtins.str
+    """The execution."""
+    target_index: _builtins.int
+    """The run target that it serves."""
+    attempt_number: _builtins.int
+    """Its attempt."""
+    state: _execution_pb2.ExecutionState.ValueType
+    """Where it stands."""
+    state_reason: _builtins.str
+    """Why, as a word; derived ones included."""
+    sentence: _builtins.str
+    """Why, as a sentence."""
+    ahead: _builtins.int
+    """Executions that are given out before it, counted to 10,000. Only while it
+    waits for a slot or in the queue.
+    """
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when it stands there."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When it goes on or gives up by itself: a retry's instant, an expiry.
+        Unset: it does not.
+        """
+
+    @_builtins.property
+    def held_by_run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runs of the same job and concurrency key that hold the limit, at most 10.
+        Only while it waits for that.
+        """
+
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentVerdict]:
+        """Agents and why each does not take it, at most 20. Only while it waits for
+        one.
+        """
+
+    def __init__(
+        self,
+        *,
+        execution_id: _builtins.str = ...,
+        target_index: _builtins.int = ...,
+        attempt_number: _builtins.int = ...,
+        state: _execution_pb2.ExecutionState.ValueType = ...,
+        state_reason: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        ahead: _builtins.int = ...,
+        held_by_run_ids: _abc.Iterable[_builtins.str] | None = ...,
+        agents: _abc.Iterable[Global___AgentVerdict] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "ahead", b"ahead", "attempt_number", b"attempt_number", "execution_id", b"execution_id", "held_by_run_ids", b"held_by_run_ids", "sentence", b"sentence", "since", b"since", "state", b"state", "state_reason", b"state_reason", "target_index", b"target_index", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionExplanation: _TypeAlias = ExecutionExplanation  # noqa: Y015
+
+@_typing.final
+class AgentVerdict(_message.Message):
+    """Why an agent does not take an execution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_NAME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    BUSY_SLOTS_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    agent_name: _builtins.str
+    """The agent's name."""
+    verdict: _builtins.str
+    """`busy`, `offline`, `draining`, `task_type`, `tag`, `untrusted` (a process
+    task whose author may not run processes beside the controller),
+    `not_allowed` (its groups), `next` (it will take it).
+    """
+    busy_slots: _builtins.int
+    """Its slots in use."""
+    slots: _builtins.int
+    """Its slots."""
+    def __init__(
+        self,
+        *,
+        agent_name: _builtins.str = ...,
+        verdict: _builtins.str = ...,
+        busy_slots: _builtins.int = ...,
+        slots: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_name", b"agent_name", "busy_slots", b"busy_slots", "slots", b"slots", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentVerdict: _TypeAlias = AgentVerdict  # noqa: Y015
 
 @_typing.final
 class RunTarget(_message.Message):

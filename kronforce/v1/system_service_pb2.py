@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kronforce/v1/system_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1akronforce/v1/options.proto\"\x12\n\x10GetHealthRequest\"C\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x64\x62_ok\x18\x03 \x01(\x08\"\x12\n\x10GetStatusRequest\"\x89\x03\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05store\x18\x03 \x01(\t\x12\x0c\n\x04jobs\x18\x04 \x01(\x03\x12\x0e\n\x06\x61gents\x18\x05 \x01(\x05\x12\x15\n\ragents_online\x18\x06 \x01(\x05\x12\r\n\x05slots\x18\x07 \x01(\x05\x12\x12\n\nslots_busy\x18\x08 \x01(\x05\x12\x0f\n\x07pending\x18\t \x01(\x03\x12\x0f\n\x07running\x18\n \x01(\x03\x12\x33\n\x0eoldest_waiting\x18\x0b \x01(\x0b\x32\x1b.kronforce.v1.OldestWaiting\x12\x15\n\rdata_location\x18\x0c \x01(\t\x12\x13\n\x0bstore_bytes\x18\r \x01(\x03\x12\x14\n\x0coutput_bytes\x18\x0e \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x0f \x01(\x03\x12\x1a\n\x12\x64isk_reserve_bytes\x18\x10 \x01(\x03\"\x88\x01\n\rOldestWaiting\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x10\n\x08job_name\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstate_reason\x18\x05 \x01(\t2\xff\x01\n\rSystemService\x12s\n\tGetHealth\x12\x1e.kronforce.v1.GetHealthRequest\x1a\x1f.kronforce.v1.GetHealthResponse\"%\x8a\xb5\x18\x0e\n\x06public\x10\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/api/health\x12y\n\tGetStatus\x12\x1e.kronforce.v1.GetStatusRequest\x1a\x1f.kronforce.v1.GetStatusResponse\"+\x8a\xb5\x18\x14\n\x0bsystem.read\x10\x02\"\x03\x01\x02\x03\x82\xd3\xe4\x93\x02\r\x12\x0b/api/statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kronforce/v1/system_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1akronforce/v1/options.proto\"\x12\n\x10GetHealthRequest\"C\n\x11GetHealthResponse\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x64\x62_ok\x18\x03 \x01(\x08\"\x12\n\x10GetStatusRequest\"\x89\x03\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05store\x18\x03 \x01(\t\x12\x0c\n\x04jobs\x18\x04 \x01(\x03\x12\x0e\n\x06\x61gents\x18\x05 \x01(\x05\x12\x15\n\ragents_online\x18\x06 \x01(\x05\x12\r\n\x05slots\x18\x07 \x01(\x05\x12\x12\n\nslots_busy\x18\x08 \x01(\x05\x12\x0f\n\x07pending\x18\t \x01(\x03\x12\x0f\n\x07running\x18\n \x01(\x03\x12\x33\n\x0eoldest_waiting\x18\x0b \x01(\x0b\x32\x1b.kronforce.v1.OldestWaiting\x12\x15\n\rdata_location\x18\x0c \x01(\t\x12\x13\n\x0bstore_bytes\x18\r \x01(\x03\x12\x14\n\x0coutput_bytes\x18\x0e \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x0f \x01(\x03\x12\x1a\n\x12\x64isk_reserve_bytes\x18\x10 \x01(\x03\"\x88\x01\n\rOldestWaiting\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x10\n\x08job_name\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstate_reason\x18\x05 \x01(\t\"\x18\n\x16RotateSecretKeyRequest\"<\n\x17RotateSecretKeyResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\trewritten\x18\x02 \x01(\x03\x32\xa4\x03\n\rSystemService\x12s\n\tGetHealth\x12\x1e.kronforce.v1.GetHealthRequest\x1a\x1f.kronforce.v1.GetHealthResponse\"%\x8a\xb5\x18\x0e\n\x06public\x10\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/api/health\x12y\n\tGetStatus\x12\x1e.kronforce.v1.GetStatusRequest\x1a\x1f.kronforce.v1.GetStatusResponse\"+\x8a\xb5\x18\x14\n\x0bsystem.read\x10\x02\"\x03\x01\x02\x03\x82\xd3\xe4\x93\x02\r\x12\x0b/api/status\x12\xa2\x01\n\x0fRotateSecretKey\x12$.kronforce.v1.RotateSecretKeyRequest\x1a%.kronforce.v1.RotateSecretKeyResponse\"B\x8a\xb5\x18\x16\n\x0csystem.admin\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\"\"\x1d/api/system/rotate-secret-key:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYSTEMSERVICE'].methods_by_name['GetHealth']._serialized_options = b'\212\265\030\016\n\006public\020\001\"\002\001\002\202\323\344\223\002\r\022\013/api/health'
   _globals['_SYSTEMSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_SYSTEMSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\212\265\030\024\n\013system.read\020\002\"\003\001\002\003\202\323\344\223\002\r\022\013/api/status'
+  _globals['_SYSTEMSERVICE'].methods_by_name['RotateSecretKey']._loaded_options = None
+  _globals['_SYSTEMSERVICE'].methods_by_name['RotateSecretKey']._serialized_options = b'\212\265\030\026\n\014system.admin\020\002\030\001\"\002\001\002\202\323\344\223\002\"\"\035/api/system/rotate-secret-key:\001*'
   _globals['_GETHEALTHREQUEST']._serialized_start=142
   _globals['_GETHEALTHREQUEST']._serialized_end=160
   _globals['_GETHEALTHRESPONSE']._serialized_start=162
@@ -48,6 +50,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE']._serialized_end=645
   _globals['_OLDESTWAITING']._serialized_start=648
   _globals['_OLDESTWAITING']._serialized_end=784
-  _globals['_SYSTEMSERVICE']._serialized_start=787
-  _globals['_SYSTEMSERVICE']._serialized_end=1042
+  _globals['_ROTATESECRETKEYREQUEST']._serialized_start=786
+  _globals['_ROTATESECRETKEYREQUEST']._serialized_end=810
+  _globals['_ROTATESECRETKEYRESPONSE']._serialized_start=812
+  _globals['_ROTATESECRETKEYRESPONSE']._serialized_end=872
+  _globals['_SYSTEMSERVICE']._serialized_start=875
+  _globals['_SYSTEMSERVICE']._serialized_end=1295
 # @@protoc_insertion_point(module_scope)

@@ -208,3 +208,46 @@ class OldestWaiting(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OldestWaiting: _TypeAlias = OldestWaiting  # noqa: Y015
+
+@_typing.final
+class RotateSecretKeyRequest(_message.Message):
+    """What RotateSecretKey takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateSecretKeyRequest: _TypeAlias = RotateSecretKeyRequest  # noqa: Y015
+
+@_typing.final
+class RotateSecretKeyResponse(_message.Message):
+    """What RotateSecretKey gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    REWRITTEN_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """The new key's id."""
+    rewritten: _builtins.int
+    """Secrets that were written anew."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        rewritten: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "rewritten", b"rewritten"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateSecretKeyResponse: _TypeAlias = RotateSecretKeyResponse  # noqa: Y015

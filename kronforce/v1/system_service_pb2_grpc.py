@@ -45,6 +45,11 @@ class SystemServiceStub(object):
                 request_serializer=kronforce_dot_v1_dot_system__service__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=kronforce_dot_v1_dot_system__service__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.RotateSecretKey = channel.unary_unary(
+                '/kronforce.v1.SystemService/RotateSecretKey',
+                request_serializer=kronforce_dot_v1_dot_system__service__pb2.RotateSecretKeyRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_system__service__pb2.RotateSecretKeyResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer(object):
@@ -65,6 +70,15 @@ class SystemServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateSecretKey(self, request, context):
+        """Makes a new key for what the store keeps encrypted and writes every secret
+        anew under it, while everything goes on. The key before it is destroyed when
+        nothing needs it any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +91,11 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=kronforce_dot_v1_dot_system__service__pb2.GetStatusRequest.FromString,
                     response_serializer=kronforce_dot_v1_dot_system__service__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'RotateSecretKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateSecretKey,
+                    request_deserializer=kronforce_dot_v1_dot_system__service__pb2.RotateSecretKeyRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_system__service__pb2.RotateSecretKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +153,33 @@ class SystemService(object):
             '/kronforce.v1.SystemService/GetStatus',
             kronforce_dot_v1_dot_system__service__pb2.GetStatusRequest.SerializeToString,
             kronforce_dot_v1_dot_system__service__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateSecretKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.SystemService/RotateSecretKey',
+            kronforce_dot_v1_dot_system__service__pb2.RotateSecretKeyRequest.SerializeToString,
+            kronforce_dot_v1_dot_system__service__pb2.RotateSecretKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,11 @@ class SystemServiceStub:
     """Whether it serves, for load balancers; needs no key."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.GetStatusRequest, _system_service_pb2.GetStatusResponse]
     """What an operator looks at first: agents, what waits longest, disk."""
+    RotateSecretKey: _grpc.UnaryUnaryMultiCallable[_system_service_pb2.RotateSecretKeyRequest, _system_service_pb2.RotateSecretKeyResponse]
+    """Makes a new key for what the store keeps encrypted and writes every secret
+    anew under it, while everything goes on. The key before it is destroyed when
+    nothing needs it any more.
+    """
 
 @_typing.type_check_only
 class SystemServiceAsyncStub(SystemServiceStub):
@@ -47,6 +52,11 @@ class SystemServiceAsyncStub(SystemServiceStub):
     """Whether it serves, for load balancers; needs no key."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_system_service_pb2.GetStatusRequest, _system_service_pb2.GetStatusResponse]  # type: ignore[assignment]
     """What an operator looks at first: agents, what waits longest, disk."""
+    RotateSecretKey: _aio.UnaryUnaryMultiCallable[_system_service_pb2.RotateSecretKeyRequest, _system_service_pb2.RotateSecretKeyResponse]  # type: ignore[assignment]
+    """Makes a new key for what the store keeps encrypted and writes every secret
+    anew under it, while everything goes on. The key before it is destroyed when
+    nothing needs it any more.
+    """
 
 class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
     """Says how the controller is."""
@@ -66,5 +76,16 @@ class SystemServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_system_service_pb2.GetStatusResponse, _abc.Awaitable[_system_service_pb2.GetStatusResponse]]:
         """What an operator looks at first: agents, what waits longest, disk."""
+
+    @_abc_1.abstractmethod
+    def RotateSecretKey(
+        self,
+        request: _system_service_pb2.RotateSecretKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_system_service_pb2.RotateSecretKeyResponse, _abc.Awaitable[_system_service_pb2.RotateSecretKeyResponse]]:
+        """Makes a new key for what the store keeps encrypted and writes every secret
+        anew under it, while everything goes on. The key before it is destroyed when
+        nothing needs it any more.
+        """
 
 def add_SystemServiceServicer_to_server(servicer: SystemServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

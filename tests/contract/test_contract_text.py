@@ -61,6 +61,9 @@ DOCUMENTED = """
     GET /api/jobs/{id}/executions
     GET /api/jobs/groups
     POST /api/jobs/groups
+    PUT /api/jobs/bulk-group
+    PUT /api/jobs/rename-group
+    GET /api/audit-log
     GET /api/executions
     GET /api/executions/{id}
     POST /api/executions/{id}/cancel
@@ -82,15 +85,13 @@ DOCUMENTED = """
 # Documented, and not built in this version.
 LATER = """
     GET /api/jobs/{id}/versions
-    PUT /api/jobs/bulk-group
-    PUT /api/jobs/rename-group
     POST /api/executions/{id}/approve
     GET /api/agents/{id}/task-types
     PUT /api/agents/{id}/task-types
 """
 
 RESERVED_TASKS = {
-    "http", "sql", "ftp", "script", "docker_build", "file_push", "kafka", "kafka_consume",
+    "sql", "ftp", "script", "docker_build", "file_push", "kafka", "kafka_consume",
     "rabbitmq", "rabbitmq_consume", "mqtt", "mqtt_subscribe", "redis", "redis_read", "mcp", "grpc",
     "a2a", "ansible", "workflow", "custom",
 }  # fmt: skip

@@ -113,12 +113,17 @@ def one(field, depth):
     if field.cpp_type in _INTS:
         return _INTS[field.cpp_type]
     if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE:
-        return st.floats(allow_nan=False)
+        return st.floats(allow_nan=False).map(_unsigned_zero)
     if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
-        return st.floats(width=32, allow_nan=False)
+        return st.floats(width=32, allow_nan=False).map(_unsigned_zero)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return st.booleans()
     return st.binary(max_size=8) if field.type == FieldDescriptor.TYPE_BYTES else TEXT
+
+
+def _unsigned_zero(number):
+    """A zero that is left out comes back without its sign."""
+    return number + 0.0
 
 
 def _timestamp(draw, message):
@@ -138,7 +143,8 @@ def _struct(draw, message):
 
 
 def _value(draw, message):
-    message.struct_value.update({"v": draw(FREE_JSON)})
+    # A null means that the field is not set.
+    message.struct_value.update({"v": draw(FREE_JSON.filter(lambda each: each is not None))})
     message.CopyFrom(message.struct_value.fields["v"])
 
 

@@ -1,0 +1,108 @@
+"""What is needed to hand the controller to others: variables, audit, run deadlines, groups."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    _add_columns()
+    _create_variables()
+    _create_secret_keys()
+    _create_audit()
+
+
+def _add_columns() -> None:
+    for table in ("agents", "join_tokens"):
+        op.add_column(
+            table, sa.Column("allowed_groups", sa.Text(), nullable=False, server_default="[]")
+        )
+    op.add_column("runs", sa.Column("rerun_of", sa.LargeBinary()))
+    op.add_column("runs", sa.Column("deadline_at", sa.BigInteger()))
+    op.create_index(
+        "runs_deadline",
+        "runs",
+        ["deadline_at"],
+        sqlite_where=sa.text("deadline_at IS NOT NULL AND finished_at IS NULL"),
+        postgresql_where=sa.text("deadline_at IS NOT NULL AND finished_at IS NULL"),
+    )
+
+
+def _create_variables() -> None:
+    op.create_table(
+        "variables",
+        sa.Column("key", Key, primary_key=True),
+        sa.Column("id", sa.LargeBinary(), nullable=False, unique=True),
+        sa.Column("name", Name, nullable=False, unique=True),
+        sa.Column("secret", sa.Boolean(), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("allowed_groups", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger()),
+        sa.Column("expiry_told", sa.SmallInteger(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("updated_by", Name, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+    )
+    op.create_index(
+        "variables_expiry",
+        "variables",
+        ["expires_at"],
+        sqlite_where=sa.text("expires_at IS NOT NULL"),
+        postgresql_where=sa.text("expires_at IS NOT NULL"),
+    )
+
+
+def _create_secret_keys() -> None:
+    op.create_table(
+        "secret_keys",
+        sa.Column("id", Name, primary_key=True),
+        sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("canary", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("retired_at", sa.BigInteger()),
+    )
+
+
+def _create_audit() -> None:
+    op.create_table(
+        "audit",
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", Name, nullable=False),
+        sa.Column("actor_id", Name, nullable=False),
+        sa.Column("operation", Name, nullable=False),
+        sa.Column("resource_type", Name, nullable=False),
+        sa.Column("resource_id", Name, nullable=False),
+        sa.Column("resource_name", Name, nullable=False),
+        sa.Column("group_name", Name, nullable=False),
+        sa.Column("refused", sa.Boolean(), nullable=False),
+        sa.Column("peer", Name, nullable=False),
+        sa.Column("surface", Name, nullable=False),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", "seq"),
+    )
+    op.create_index("audit_at", "audit", ["at"])
+    op.create_table(
+        "audit_chains",
+        sa.Column("chain_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("controller", Name, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("first_seq", sa.BigInteger(), nullable=False),
+        sa.Column("first_prev", sa.LargeBinary(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("last_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(), nullable=False),
+    )
