@@ -63,7 +63,6 @@ DOCUMENTED = """
     POST /api/jobs/groups
     PUT /api/jobs/bulk-group
     PUT /api/jobs/rename-group
-    GET /api/audit-log
     GET /api/executions
     GET /api/executions/{id}
     POST /api/executions/{id}/cancel
