@@ -8,7 +8,6 @@ command declares them. What stands after `--` is never touched. Imports nothing 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -93,8 +92,3 @@ def _checked(found: Mapping[str, str | bool]) -> Settings:
     if chosen and chosen not in FORMATS:
         raise UsageError(f'"{chosen}" is not an output format', f"one of: {', '.join(FORMATS)}")
     return Settings(**found)  # type: ignore[arg-type]  # the tables above name its fields
-
-
-def stdout_is_terminal() -> bool:
-    """Whether data goes to a person."""
-    return sys.stdout is not None and sys.stdout.isatty()

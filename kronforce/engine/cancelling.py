@@ -18,7 +18,13 @@ from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
 from kronforce.engine.sessions import Sessions
 from kronforce.engine.watching import Hub
-from kronforce.errors import FailedPrecondition, NotFound, Unavailable
+from kronforce.errors import (
+    AlreadyTerminal,
+    ExecutionNotFound,
+    FailedPrecondition,
+    RunNotFound,
+    Unavailable,
+)
 from kronforce.failpoints import failpoint
 from kronforce.store import open_work
 from kronforce.store.executions import find_execution
@@ -49,7 +55,7 @@ class Cancelling:
         raw = from_text(run_id)
         row = None if raw is None else await self._store.read(find_run, scope, raw)
         if row is None:
-            raise NotFound(f"no run {run_id!r}; see `kronforce run list`", reason="RUN_NOT_FOUND")
+            raise RunNotFound(f"no run {run_id!r}; see `kronforce run list`")
         if row.finished_at is not None:
             raise _already(f"run {run_id} has ended")
         await self.cancel_keys([row.key], by=by, reason=Reason.CANCELLED, message=reason)
@@ -59,7 +65,7 @@ class Cancelling:
         raw = from_text(execution_id)
         row = None if raw is None else await self._store.read(find_execution, scope, raw)
         if row is None:
-            raise NotFound(f"no execution {execution_id!r}", reason="EXECUTION_NOT_FOUND")
+            raise ExecutionNotFound(f"no execution {execution_id!r}")
         if row.finished_at is not None:
             raise _already(f"execution {execution_id} has ended")
         found = await self._loader.read(open_work.of_runs, [row.run_key])
@@ -124,4 +130,4 @@ class Cancelling:
 
 
 def _already(what: str) -> FailedPrecondition:
-    return FailedPrecondition(f"{what}: there is nothing to cancel", reason="ALREADY_TERMINAL")
+    return AlreadyTerminal(f"{what}: there is nothing to cancel")

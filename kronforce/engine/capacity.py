@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from kronforce.errors import ResourceExhausted
+from kronforce.errors import DiskFull, QueueFull
 
 MIB = 1 << 20
 
@@ -38,16 +38,14 @@ class Capacity:
     def admit_trigger(self) -> None:
         """Raise ResourceExhausted if another run must not be taken."""
         if self._free < self._reserve:
-            raise ResourceExhausted(
+            raise DiskFull(
                 f"only {self._free // MIB} MiB are free in {self._folder}, below the reserve of "
                 f"{self._reserve // MIB} MiB: free some space, then trigger again",
-                reason="DISK_FULL",
             )
         if self._pending() >= self._max_pending:
-            raise ResourceExhausted(
+            raise QueueFull(
                 f"{self._max_pending} executions are waiting already: add agents or slots, or "
                 "cancel what is not needed",
-                reason="QUEUE_FULL",
             )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from kronforce.clock import Clock
 from kronforce.core.delivery import decide_loss
 from kronforce.core.ids import IdSource
+from kronforce.core.inline_output import within_limit
 from kronforce.core.lifecycle import Reason, State
 from kronforce.core.retry import decide_retry
 from kronforce.engine.keys import KeySource
@@ -157,7 +158,7 @@ class Completion:
                                     data=chunk.data[begun:], sequence=chunk.sequence,
                                     at=chunk.at)  # fmt: skip
             chunks.append(chunk)
-        return chunks
+        return within_limit(chunks, min(MAX_INLINE, live.run.job.settings.output_cap_bytes))
 
     def _when_stored(
         self, live: LiveExecution, ends: tuple[int, int], then: Callable[[], None]

@@ -41,8 +41,7 @@ class KeySource:
 
     def _use_spare(self) -> None:
         if self._spare is None:
-            raise ResourceExhausted("the server is out of row keys for a moment: try again",
-                                    reason="OVERLOADED")  # fmt: skip
+            raise ResourceExhausted("the server is out of row keys for a moment: try again")
         (self._next, self._end), self._spare = self._spare, None
 
     @property

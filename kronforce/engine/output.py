@@ -18,7 +18,7 @@ from kronforce.clock import Clock
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.watching import Hub
-from kronforce.errors import FailedPrecondition
+from kronforce.errors import ProtocolViolation
 from kronforce.failpoints import failpoint
 from kronforce.store.dialect import Row
 from kronforce.store.hot.output_apply import StoreOutput
@@ -139,9 +139,8 @@ class OutputIntake:
             self._hub.output(live, fresh)
         self._flush(live, state)
         if state.bytes_pending > MAX_PENDING:
-            raise FailedPrecondition(
+            raise ProtocolViolation(
                 f"{state.bytes_pending} bytes of {message.execution_id} came without credit",
-                reason="PROTOCOL_VIOLATION",
             )
 
     def state_of(self, live: LiveExecution) -> OutputState:

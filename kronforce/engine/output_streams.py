@@ -15,7 +15,7 @@ from kronforce.clock import Clock
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.session import AgentPrincipal, Session, agent_of
-from kronforce.errors import FailedPrecondition, KronforceError
+from kronforce.errors import KronforceError, ProtocolViolation
 from kronforce.v1 import agent_service_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,7 @@ class OutputStreams:
         first = await anext(aiter(frames), None)
         session = self._dispatcher.sessions.get(agent_key)
         if first is None or session is None or first.session_id != session.session_id:
-            raise FailedPrecondition("open the output stream with the session id of welcome",
-                                     reason="PROTOCOL_VIOLATION")  # fmt: skip
+            raise ProtocolViolation("open the output stream with the session id of welcome")
         replies = _Replies()
         reader = asyncio.create_task(
             self._read_output(session, first, frames, replies), name="output-reader"

@@ -166,6 +166,5 @@ class AgentPrincipal(Protocol):
 
 def agent_of(principal: AgentPrincipal) -> int:
     if principal.agent_key is None:
-        raise PermissionDenied("sessions need an agent's own credential; enrol with RegisterAgent",
-                               reason="ROLE_FORBIDS")  # fmt: skip
+        raise PermissionDenied("sessions need an agent's own credential; enrol with RegisterAgent")
     return principal.agent_key

@@ -31,7 +31,13 @@ from kronforce.engine.reports import Reports
 from kronforce.engine.session import AgentPrincipal, Session, agent_of
 from kronforce.engine.tasks import Tasks
 from kronforce.engine.watching import Hub
-from kronforce.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from kronforce.errors import (
+    AgentNotFound,
+    InvalidArgument,
+    ProtocolVersion,
+    ProtocolViolation,
+    SessionTaken,
+)
 from kronforce.failpoints import failpoint
 from kronforce.store.agents import touch_agents
 from kronforce.store.sessions import SessionOpened, close_session, open_session
@@ -104,8 +110,7 @@ class Sessions:
         agent_key = agent_of(principal)
         first = await anext(aiter(frames), None)
         if first is None or not first.messages or not first.messages[0].HasField("hello"):
-            raise FailedPrecondition("the first message of a session is hello",
-                                     reason="PROTOCOL_VIOLATION")  # fmt: skip
+            raise ProtocolViolation("the first message of a session is hello")  # fmt: skip
         session = await self._open(agent_key, first.messages[0].hello)
         reader = asyncio.create_task(self._read(session, first, frames), name="session-reader")
         try:
@@ -169,8 +174,10 @@ class Sessions:
         """The same boot id takes over at once; another waits for the older session's end."""
         older = self._dispatcher.sessions.get(agent_key)
         if agent_key in self._opening or (older is not None and older.boot_id != boot_id):
-            raise Aborted("another process of this agent holds its session; trying again helps "
-                          "when that has ended", reason="SESSION_TAKEN")  # fmt: skip
+            raise SessionTaken(
+                "another process of this agent holds its session; trying again helps "
+                "when that has ended"
+            )
         if older is not None:
             older.close()
             self._lost_stream(older)
@@ -186,7 +193,7 @@ class Sessions:
         )
         current = self._directory.rows.get(row.key)
         if current is None:
-            raise NotFound("the agent was removed", reason="AGENT_NOT_FOUND")
+            raise AgentNotFound("the agent was removed")
         self.away.pop(row.key, None)
         session = Session(
             agent_key=row.key, agent_id=row.id, agent_name=row.name, epoch=opened.epoch,
@@ -412,10 +419,9 @@ def _skew_ms(hello: pb.Hello, now_us: int) -> int:
 
 def _check_hello(hello: pb.Hello) -> None:
     if hello.protocol_version != PROTOCOL_VERSION:
-        raise FailedPrecondition(
+        raise ProtocolVersion(
             f"this server speaks agent protocol {PROTOCOL_VERSION}, the agent "
             f"{hello.protocol_version}: use an agent of the server's version",
-            reason="PROTOCOL_VERSION",
         )
     violations = []
     if not 16 <= len(hello.boot_id) <= 64:

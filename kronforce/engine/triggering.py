@@ -32,12 +32,13 @@ from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots, one_agent
 from kronforce.engine.watching import Hub
 from kronforce.errors import (
-    AlreadyExists,
-    FailedPrecondition,
     Internal,
     InvalidArgument,
+    JobNotFound,
     KronforceError,
     NotFound,
+    OutsideWindow,
+    RequestIdReused,
 )
 from kronforce.failpoints import failpoint
 from kronforce.store.hot.commands import Created, CreateRun, NewTarget
@@ -299,10 +300,9 @@ class Triggering:
 
     async def _outcome(self, scope: Scope, run: CreateRun) -> Outcome:
         if run.outcome is Created.REUSED:
-            return AlreadyExists(
+            return RequestIdReused(
                 f"request_id {run.request_id!r} was used before with other content; "
                 "use a new one, or repeat the same request",
-                reason="REQUEST_ID_REUSED",
             )
         if run.outcome is Created.REPLAYED:
             found = await self._store.read(execution_ids_of, run.resource_id)
@@ -375,7 +375,7 @@ def _nobody(job: JobSnapshot) -> str:
 
 
 def _job_not_found(ref: str) -> NotFound:
-    return NotFound(f"no job {ref!r}; see `kronforce job list`", reason="JOB_NOT_FOUND", job=ref)
+    return JobNotFound(f"no job {ref!r}; see `kronforce job list`", job=ref)
 
 
 def _check_request(request: TriggerJobRequest) -> None:
@@ -395,10 +395,9 @@ def _check_window(job: JobSnapshot, now: int) -> None:
         at = int(bound.timestamp() * SECOND)
         if (now < at) if early else (now >= at):
             word = "starts_at" if early else "expires_at"
-            raise FailedPrecondition(
+            raise OutsideWindow(
                 f"job {job.name!r} is outside its window ({word} {bound.isoformat()}); "
                 "trigger it with force to run it all the same",
-                reason="OUTSIDE_WINDOW",
             )
 
 

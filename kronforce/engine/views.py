@@ -26,7 +26,13 @@ from kronforce.engine.watching import (
     present_state,
     topics_of,
 )
-from kronforce.errors import InvalidArgument, NotFound
+from kronforce.errors import (
+    ExecutionNotFound,
+    GroupNotFound,
+    InvalidArgument,
+    JobNotFound,
+    RunNotFound,
+)
 from kronforce.store import output as output_store
 from kronforce.store.executions import ExecutionRow, executions_of_runs, find_execution
 from kronforce.store.jobs import find_job
@@ -116,12 +122,11 @@ class Views:
         if request.job_id:
             job = await self._store.read(find_job, scope, request.job_id)
             if job is None:
-                raise NotFound(f"no job {request.job_id!r}; see `kronforce job list`",
-                               reason="JOB_NOT_FOUND")  # fmt: skip
+                raise JobNotFound(f"no job {request.job_id!r}; see `kronforce job list`")
             return [("job", job.key)], []
         if request.group:
             if not scope.allows_group(request.group):
-                raise NotFound(f"no group {request.group!r}", reason="GROUP_NOT_FOUND")
+                raise GroupNotFound(f"no group {request.group!r}")
             return [("group", request.group)], []
         return [("mine", (principal.key, request.client_id))], []
 
@@ -142,8 +147,7 @@ class Views:
         found = await self._store.read(runs_by_ids, scope, [r for r in raw if r is not None])
         for run_id, key in zip(run_ids, raw, strict=True):
             if key is None or key not in found:
-                raise NotFound(f"no run {run_id!r}; see `kronforce run list`",
-                               reason="RUN_NOT_FOUND")  # fmt: skip
+                raise RunNotFound(f"no run {run_id!r}; see `kronforce run list`")  # fmt: skip
         by_run = await self._store.read(
             executions_of_runs, scope, [row.key for row in found.values()]
         )
@@ -266,7 +270,7 @@ class Views:
         raw = from_text(request.execution_id)
         row = None if raw is None else await self._store.read(find_execution, scope, raw)
         if row is None:
-            raise NotFound(f"no execution {request.execution_id!r}", reason="EXECUTION_NOT_FOUND")
+            raise ExecutionNotFound(f"no execution {request.execution_id!r}")
         follower = Follower.stored(to_text(row.id), to_text(row.run_id), row.key)
         follower.offsets = {STDOUT: request.stdout_offset, STDERR: request.stderr_offset}
         watcher = Watcher(include_output=True, from_start=True)

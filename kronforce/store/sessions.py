@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from kronforce.core.ids import from_text
-from kronforce.errors import NotFound
+from kronforce.errors import ExecutionNotFound
 from kronforce.store import agents as agent_store
 from kronforce.store import counters
 from kronforce.store.agents import AgentRow
@@ -69,7 +69,7 @@ def keep_evidence(tx: Tx, execution_id: str, fence: int, report: bytes, now: int
     """Keep a report that came under a fence that is not the current one, or came again."""
     raw = from_text(execution_id)
     if raw is None:
-        raise NotFound("no such execution", reason="EXECUTION_NOT_FOUND")
+        raise ExecutionNotFound("no such execution")
     current = tx.conn.execute(sa.select(executions.c.fence).where(executions.c.id == raw)).scalar()
     if current is None or current == fence:
         # Unknown, or an identical repeat of what is stored already.

@@ -712,7 +712,9 @@ class Result(_message.Message):
     def output(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.OutputChunk]:
         """The end of the output, as far as it was not sent in StreamOutput: at most
         16 KiB, contiguous up to the final offsets, each chunk with its offset and
-        sequence as on the stream. A short task needs no output stream.
+        sequence as on the stream; of more, and of more than the job's
+        `output_cap_bytes`, the middle becomes a gap. A short task needs no output
+        stream.
         """
 
     @_builtins.property

@@ -44,10 +44,6 @@ class Link:
     def has_room(self) -> bool:
         return self._out_bytes < OUTPUT_HIGH_BYTES
 
-    @property
-    def all_sent(self) -> bool:
-        return not self._out
-
     def receive(self) -> list[Message]:
         """What has arrived. Raises OSError when it is over, ProtocolError on rubbish."""
         try:

@@ -86,11 +86,6 @@ def descendants(roots: Iterable[int], processes: Snapshot) -> set[int]:
     return found
 
 
-def in_session(leader: int, processes: Snapshot) -> set[int]:
-    """Members of the session or process group that this main process leads or led."""
-    return {p.pid for p in processes.values() if leader in (p.sid, p.pgid)}
-
-
 def own_children() -> list[int]:
     """Direct children of this single-threaded process, zombies included; one small read."""
     pid = os.getpid()

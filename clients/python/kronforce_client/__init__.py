@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kronforce_client.errors import Violation as Violation
     from kronforce_client.follow import Interruption as Interruption
     from kronforce_client.jobs import trigger_request as trigger_request
+    from kronforce_client.status import error_of as error_of
     from kronforce_client.sync import Client as Client
 
 _HOMES = {
@@ -53,6 +54,7 @@ _HOMES = {
     "Interruption": "follow",
     "trigger_request": "jobs",
     "Client": "sync",
+    "error_of": "status",
 }
 __all__ = [
     "Applied",
@@ -75,6 +77,7 @@ __all__ = [
     "Unreachable",
     "Unsupported",
     "Violation",
+    "error_of",
     "trigger_request",
 ]
 

@@ -43,8 +43,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ClientError:
     return kind(text or error.code().name.lower(), facts)
 
 
-def from_status(status: status_pb2.Status) -> ClientError:
-    """The error of one item in a batch."""
+def error_of(status: status_pb2.Status) -> ClientError:
+    """What an item of a batch was refused with, as TriggerJob would have raised it."""
     for code, kind in _BY_CODE.items():
         if code.value[0] == status.code:
             return kind(status.message, _facts(status))
