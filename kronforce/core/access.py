@@ -8,6 +8,7 @@ travels into every store function, which filters by it in SQL.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -87,6 +88,38 @@ class Scope:
 
     def grants(self, permission: str) -> bool:
         return grants(self.role, permission)
+
+
+def may_use(
+    allowed_groups: Collection[str],
+    job_group: str,
+    *,
+    guarded: bool = False,
+    by_admin: bool = False,
+) -> bool:
+    """Whether a job of this group may name a thing: an agent, a variable, a connection.
+
+    The same answer when the job is saved and when its run needs the thing, for
+    whoever fires it. `guarded` things (secrets, connections) that name no group
+    are for jobs whose version was saved by an admin; others then for every job.
+    """
+    if allowed_groups:
+        return job_group in allowed_groups
+    return by_admin or not guarded
+
+
+def may_see(scope: Scope, allowed_groups: Collection[str]) -> bool:
+    """Whether a caller may know of a thing: one of its groups may use it."""
+    if scope.groups is None or not allowed_groups:
+        return True
+    return not scope.groups.isdisjoint(allowed_groups)
+
+
+def may_change(scope: Scope, allowed_groups: Collection[str]) -> bool:
+    """Whether a caller may change a thing: no group outside its own could miss it."""
+    if scope.groups is None:
+        return True
+    return bool(allowed_groups) and scope.groups.issuperset(allowed_groups)
 
 
 def system_scope(component: str) -> Scope:

@@ -11,6 +11,9 @@ from kronforce.core.access import (
     Scope,
     grants,
     is_known,
+    may_change,
+    may_see,
+    may_use,
     roles_with,
     system_scope,
 )
@@ -79,3 +82,47 @@ def test_the_machine_acts_under_a_name_of_its_own() -> None:
 
     assert scope.principal_id == "system:scheduler"
     assert scope.groups is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "group", "guarded", "by_admin", "may"),
+    [
+        ([], "web", False, False, True),
+        (["web"], "web", False, False, True),
+        (["web"], "ops", False, True, False),
+        ([], "web", True, False, False),
+        ([], "web", True, True, True),
+        (["web"], "web", True, False, True),
+        (["web"], "ops", True, True, False),
+    ],
+)
+def test_what_a_job_of_a_group_may_name(
+    allowed: list[str], group: str, guarded: bool, by_admin: bool, may: bool
+) -> None:
+    assert may_use(allowed, group, guarded=guarded, by_admin=by_admin) is may
+
+
+@pytest.mark.parametrize(
+    ("groups", "allowed", "sees", "changes"),
+    [
+        (None, [], True, True),
+        (None, ["ops"], True, True),
+        ({"web"}, [], True, False),
+        ({"web"}, ["web"], True, True),
+        ({"web"}, ["web", "ops"], True, False),
+        ({"web", "ops"}, ["web"], True, True),
+        ({"web"}, ["ops"], False, False),
+        (set(), [], True, False),
+        (set(), ["ops"], False, False),
+    ],
+)
+def test_a_limited_key_sees_what_its_groups_use_and_changes_what_no_other_uses(
+    groups: set[str] | None, allowed: list[str], sees: bool, changes: bool
+) -> None:
+    scope = Scope(
+        principal_id="k",
+        role=Role.OPERATOR,
+        groups=None if groups is None else frozenset(groups),
+    )
+    assert may_see(scope, allowed) is sees
+    assert may_change(scope, allowed) is changes
