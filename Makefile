@@ -64,6 +64,9 @@ generate: build/generated
 	$(BIN)/buf build proto -o build/kronforce.binpb
 	@cmp -s build/kronforce.binpb kronforce/v1/kronforce.binpb || \
 		cp -v build/kronforce.binpb kronforce/v1/kronforce.binpb
+	@$(BIN)/python clients/python/generate_docstrings.py
+	@$(BIN)/python clients/python/generate_sync.py
+	@$(BIN)/ruff check --quiet --fix-only clients/python && $(BIN)/ruff format --quiet clients/python
 
 .PHONY: build/generated
 build/generated: $(GEN)/.stamp build/googleapis

@@ -107,7 +107,8 @@ def method(
     signature = ast.unparse(renamed(node.args, homes, imports))
     doc = (ast.get_docstring(node, clean=False) or "").strip()
     lines = [f"    def {node.name}({signature}) -> {kind}:"]
-    lines += [f'        """{doc}"""'] if doc else []
+    end = "\n        " if "\n" in doc else ""
+    lines += [f'        """{doc}{end}"""'] if doc else []
     return "\n".join([*lines, f"        {body}", ""])
 
 

@@ -56,14 +56,23 @@ class Agents:
     async def drain(
         self, agent: str, *, draining: bool = True, timeout_secs: float | None = None
     ) -> Agent:
-        """Stop giving an agent new work, or start again. What it runs, runs on."""
+        """Stop giving an agent new work, or start again. What it runs, runs on.
+
+        The contract (AgentService.DrainAgent): Stops giving an agent new work, or starts again.
+        What it runs, runs on.
+        """
         request = pb.DrainAgentRequest(agent_id=agent, draining=draining)
         return await self._caller.unary(self._stub.DrainAgent, request, timeout_secs=timeout_secs)
 
     async def delete(
         self, agent: str, *, timeout_secs: float | None = None
     ) -> pb.DeleteAgentResponse:
-        """Remove an agent: its credential and session end at once."""
+        """Remove an agent: its credential and session end at once.
+
+        The contract (AgentService.DeleteAgent): Removes an agent: its credential and session end at
+        once, and what it held ends `lost` after `lost_after_secs`. Its name is free again; it is
+        another agent then.
+        """
         request = pb.DeleteAgentRequest(agent_id=agent)
         return await self._caller.unary(
             self._stub.DeleteAgent, request, timeout_secs=timeout_secs, idempotent=False

@@ -89,7 +89,13 @@ class RunHandle:
         )
 
     async def cancel(self, *, reason: str = "") -> Run:
-        """Cancel it. It may still succeed if it was quicker."""
+        """Cancel it. It may still succeed if it was quicker.
+
+        The contract (ExecutionService.CancelRun): Cancels every execution of a run that has not
+        ended, and its retries. Waiting ones end at once; running ones get TERM, grace, KILL, and
+        are `cancelling` when this returns. A task that succeeds all the same stays `succeeded`.
+        Repeating it is harmless; a run that has ended is refused with ALREADY_TERMINAL.
+        """
         request = pb.CancelRunRequest(run_id=self.id, reason=reason)
         return await self._caller.unary(self._stub.CancelRun, request, idempotent=False)
 

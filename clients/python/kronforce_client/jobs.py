@@ -52,7 +52,12 @@ class Jobs:
         request_id: str | None = None,
         timeout_secs: float | None = None,
     ) -> Job:
-        """Make a job; `immediate` also triggers it once."""
+        """Make a job; `immediate` also triggers it once.
+
+        The contract (JobService.CreateJob): Makes a job. With `immediate` it is triggered once as
+        well; outside its window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
+        returns the job it made, as it is now. A name that is taken is NAME_TAKEN.
+        """
         request = pb.CreateJobRequest(
             job=as_job(job), immediate=immediate, request_id=request_id or new_request_id()
         )
@@ -115,6 +120,13 @@ class Jobs:
         """Change the fields that `mask` names, or the whole definition without one.
 
         With an `etag` (here or in the definition), a job that changed meanwhile is a Conflict.
+
+        The contract (JobService.UpdateJob): Changes the fields that `update_mask` names; without a
+        mask, replaces the whole definition, so that a paused job whose new definition does not say
+        `status: paused` is resumed. A union, a list and a map are replaced whole. Makes a new
+        version (none if nothing changes); runs that exist keep theirs. Never fires the past: a
+        change of schedule, zone, jitter or window plans the next fire from now on, any other leaves
+        it where it is.
         """
         wanted = Job()
         wanted.CopyFrom(as_job(definition))
@@ -139,7 +151,12 @@ class Jobs:
     async def delete(
         self, job: str, *, etag: str = "", timeout_secs: float | None = None
     ) -> pb.DeleteJobResponse:
-        """Delete a job: waiting runs end `cancelled`, running ones run on."""
+        """Delete a job: waiting runs end `cancelled`, running ones run on.
+
+        The contract (JobService.DeleteJob): Deletes a job: it fires no more, its waiting runs end
+        `cancelled`, its running ones run on. Its runs stay readable, by their ids and in lists
+        without `job_id`, until retention ends them.
+        """
         request = pb.DeleteJobRequest(job_id=job, etag=etag)
         return await self._caller.unary(
             self._stub.DeleteJob, request, timeout_secs=timeout_secs, idempotent=False
@@ -148,12 +165,21 @@ class Jobs:
     async def pause(
         self, job: str, *, until: datetime | None = None, timeout_secs: float | None = None
     ) -> Job:
-        """Hold a job's schedule, for good or until an instant."""
+        """Hold a job's schedule, for good or until an instant.
+
+        The contract (JobService.PauseJob): Holds a job's schedule, for good or until an instant.
+        Manual triggers still run. What comes due meanwhile is in the ledger as `paused`. Pausing
+        again sets the instant anew.
+        """
         request = pb.PauseJobRequest(job_id=job, until=timestamp(until))
         return await self._caller.unary(self._stub.PauseJob, request, timeout_secs=timeout_secs)
 
     async def resume(self, job: str, *, timeout_secs: float | None = None) -> Job:
-        """Let a held schedule fire again."""
+        """Let a held schedule fire again.
+
+        The contract (JobService.ResumeJob): Lets a held schedule fire again, from now on. Harmless
+        for a job that is not paused.
+        """
         request = pb.ResumeJobRequest(job_id=job)
         return await self._caller.unary(self._stub.ResumeJob, request, timeout_secs=timeout_secs)
 
@@ -168,7 +194,14 @@ class Jobs:
         request_id: str | None = None,
         timeout_secs: float | None = None,
     ) -> pb.TriggerJobResponse:
-        """Fire a job once; when this returns the run is durable."""
+        """Fire a job once; when this returns the run is durable.
+
+        The contract (JobService.TriggerJob): Fires a job once. When this returns, the run is
+        durable and reaches exactly one terminal state. Repeating a `request_id` with the same
+        content returns the same run. At the job's limit the run waits as `concurrency`, or is
+        `skipped`, which is no error. Refused: QUEUE_FULL and DISK_FULL (try again later),
+        OUTSIDE_WINDOW (without `force`).
+        """
         request = trigger_request(
             job,
             params=params,

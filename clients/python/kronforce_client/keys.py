@@ -35,7 +35,11 @@ class Keys:
         expires_at: datetime | None = None,
         timeout_secs: float | None = None,
     ) -> pb.CreateKeyResponse:
-        """A new key; its secret is in this reply and nowhere else."""
+        """A new key; its secret is in this reply and nowhere else.
+
+        The contract (KeyService.CreateKey): Makes a key. Its secret is in this reply and nowhere
+        else.
+        """
         key = ApiKey(
             name=name,
             role=role,
@@ -65,7 +69,12 @@ class Keys:
         return Stream(pages(fetch))
 
     async def revoke(self, key: str, *, timeout_secs: float | None = None) -> ApiKey:
-        """Revoke a key, for good."""
+        """Revoke a key, for good.
+
+        The contract (KeyService.RevokeKey): Revokes a key, for good: its calls are refused and its
+        streams end at once (on other controllers within seconds). Revoking again changes nothing.
+        The last admin key that works is refused with IN_USE.
+        """
         request = pb.RevokeKeyRequest(key_id=key)
         return await self._caller.unary(
             self._stub.RevokeKey, request, timeout_secs=timeout_secs, idempotent=False

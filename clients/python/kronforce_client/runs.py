@@ -97,7 +97,13 @@ class Runs:
         raise NotFound(f'more than one run has an id that ends in "{run}": {shown}')
 
     async def cancel(self, run: str, *, reason: str = "", timeout_secs: float | None = None) -> Run:
-        """Cancel every execution of a run that has not ended."""
+        """Cancel every execution of a run that has not ended.
+
+        The contract (ExecutionService.CancelRun): Cancels every execution of a run that has not
+        ended, and its retries. Waiting ones end at once; running ones get TERM, grace, KILL, and
+        are `cancelling` when this returns. A task that succeeds all the same stays `succeeded`.
+        Repeating it is harmless; a run that has ended is refused with ALREADY_TERMINAL.
+        """
         request = pb.CancelRunRequest(run_id=run, reason=reason)
         return await self._caller.unary(
             self._stub.CancelRun, request, timeout_secs=timeout_secs, idempotent=False

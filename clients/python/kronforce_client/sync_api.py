@@ -74,7 +74,13 @@ class RunHandle:
         return self._portal.call(self._twin.result(timeout_secs=timeout_secs))
 
     def cancel(self, *, reason: str = "") -> Run:
-        """Cancel it. It may still succeed if it was quicker."""
+        """Cancel it. It may still succeed if it was quicker.
+
+        The contract (ExecutionService.CancelRun): Cancels every execution of a run that has not
+        ended, and its retries. Waiting ones end at once; running ones get TERM, grace, KILL, and
+        are `cancelling` when this returns. A task that succeeds all the same stays `succeeded`.
+        Repeating it is harmless; a run that has ended is refused with ALREADY_TERMINAL.
+        """
         return self._portal.call(self._twin.cancel(reason=reason))
 
 
@@ -93,7 +99,12 @@ class Jobs:
         request_id: str | None = None,
         timeout_secs: float | None = None,
     ) -> Job:
-        """Make a job; `immediate` also triggers it once."""
+        """Make a job; `immediate` also triggers it once.
+
+        The contract (JobService.CreateJob): Makes a job. With `immediate` it is triggered once as
+        well; outside its window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
+        returns the job it made, as it is now. A name that is taken is NAME_TAKEN.
+        """
         return self._portal.call(
             self._twin.create(
                 job, immediate=immediate, request_id=request_id, timeout_secs=timeout_secs
@@ -152,7 +163,15 @@ class Jobs:
     ) -> Job:
         """Change the fields that `mask` names, or the whole definition without one.
 
-        With an `etag` (here or in the definition), a job that changed meanwhile is a Conflict."""
+        With an `etag` (here or in the definition), a job that changed meanwhile is a Conflict.
+
+        The contract (JobService.UpdateJob): Changes the fields that `update_mask` names; without a
+        mask, replaces the whole definition, so that a paused job whose new definition does not say
+        `status: paused` is resumed. A union, a list and a map are replaced whole. Makes a new
+        version (none if nothing changes); runs that exist keep theirs. Never fires the past: a
+        change of schedule, zone, jitter or window plans the next fire from now on, any other leaves
+        it where it is.
+        """
         return self._portal.call(
             self._twin.update(job, definition, mask=mask, etag=etag, timeout_secs=timeout_secs)
         )
@@ -165,23 +184,38 @@ class Jobs:
         """Make each job what its definition says, in order; what is so already is left alone.
 
         A planned change is made against the version that was planned with: a job that changed
-        since is a Conflict."""
+        since is a Conflict.
+        """
         return self._portal.call(self._twin.apply(jobs))
 
     def delete(
         self, job: str, *, etag: str = "", timeout_secs: float | None = None
     ) -> job_service_pb2.DeleteJobResponse:
-        """Delete a job: waiting runs end `cancelled`, running ones run on."""
+        """Delete a job: waiting runs end `cancelled`, running ones run on.
+
+        The contract (JobService.DeleteJob): Deletes a job: it fires no more, its waiting runs end
+        `cancelled`, its running ones run on. Its runs stay readable, by their ids and in lists
+        without `job_id`, until retention ends them.
+        """
         return self._portal.call(self._twin.delete(job, etag=etag, timeout_secs=timeout_secs))
 
     def pause(
         self, job: str, *, until: datetime | None = None, timeout_secs: float | None = None
     ) -> Job:
-        """Hold a job's schedule, for good or until an instant."""
+        """Hold a job's schedule, for good or until an instant.
+
+        The contract (JobService.PauseJob): Holds a job's schedule, for good or until an instant.
+        Manual triggers still run. What comes due meanwhile is in the ledger as `paused`. Pausing
+        again sets the instant anew.
+        """
         return self._portal.call(self._twin.pause(job, until=until, timeout_secs=timeout_secs))
 
     def resume(self, job: str, *, timeout_secs: float | None = None) -> Job:
-        """Let a held schedule fire again."""
+        """Let a held schedule fire again.
+
+        The contract (JobService.ResumeJob): Lets a held schedule fire again, from now on. Harmless
+        for a job that is not paused.
+        """
         return self._portal.call(self._twin.resume(job, timeout_secs=timeout_secs))
 
     def trigger(
@@ -195,7 +229,14 @@ class Jobs:
         request_id: str | None = None,
         timeout_secs: float | None = None,
     ) -> job_service_pb2.TriggerJobResponse:
-        """Fire a job once; when this returns the run is durable."""
+        """Fire a job once; when this returns the run is durable.
+
+        The contract (JobService.TriggerJob): Fires a job once. When this returns, the run is
+        durable and reaches exactly one terminal state. Repeating a `request_id` with the same
+        content returns the same run. At the job's limit the run waits as `concurrency`, or is
+        `skipped`, which is no error. Refused: QUEUE_FULL and DISK_FULL (try again later),
+        OUTSIDE_WINDOW (without `force`).
+        """
         return self._portal.call(
             self._twin.trigger(
                 job,
@@ -216,7 +257,8 @@ class Jobs:
     ) -> job_service_pb2.TriggerJobsResponse:
         """Fire up to 1,000 at once; each has its own result.
 
-        Items without a `request_id` get one, so that a retry fires nothing twice."""
+        Items without a `request_id` get one, so that a retry fires nothing twice.
+        """
         return self._portal.call(self._twin.trigger_many(requests, timeout_secs=timeout_secs))
 
     def run(
@@ -306,7 +348,13 @@ class Runs:
         return self._portal.call(self._twin.resolve(run, timeout_secs=timeout_secs))
 
     def cancel(self, run: str, *, reason: str = "", timeout_secs: float | None = None) -> Run:
-        """Cancel every execution of a run that has not ended."""
+        """Cancel every execution of a run that has not ended.
+
+        The contract (ExecutionService.CancelRun): Cancels every execution of a run that has not
+        ended, and its retries. Waiting ones end at once; running ones get TERM, grace, KILL, and
+        are `cancelling` when this returns. A task that succeeds all the same stays `succeeded`.
+        Repeating it is harmless; a run that has ended is refused with ALREADY_TERMINAL.
+        """
         return self._portal.call(self._twin.cancel(run, reason=reason, timeout_secs=timeout_secs))
 
     def wait(self, run: str, *, timeout_secs: float | None = None) -> Run:
@@ -345,7 +393,8 @@ class Runs:
         """What happens to runs: exactly one of `runs`, `job`, `group` and `mine`.
 
         Goes on by itself after a lost connection or a restart of the controller and tells
-        `on_interruption`, which the synchronous client calls on its own thread."""
+        `on_interruption`, which the synchronous client calls on its own thread.
+        """
         return Iteration(
             self._portal,
             self._twin.watch(
@@ -491,7 +540,8 @@ class Executions:
     ) -> Sequence[bytes]:
         """A unified diff of two executions' output, line by line; empty where it is the same.
 
-        Raises OutputTooLarge beyond `output_diff.DIFF_MAX_BYTES` or `DIFF_MAX_LINES`."""
+        Raises OutputTooLarge beyond `output_diff.DIFF_MAX_BYTES` or `DIFF_MAX_LINES`.
+        """
         return self._portal.call(self._twin.diff(first, second, stream=stream))
 
 
@@ -528,7 +578,11 @@ class Agents:
     def drain(
         self, agent: str, *, draining: bool = True, timeout_secs: float | None = None
     ) -> Agent:
-        """Stop giving an agent new work, or start again. What it runs, runs on."""
+        """Stop giving an agent new work, or start again. What it runs, runs on.
+
+        The contract (AgentService.DrainAgent): Stops giving an agent new work, or starts again.
+        What it runs, runs on.
+        """
         return self._portal.call(
             self._twin.drain(agent, draining=draining, timeout_secs=timeout_secs)
         )
@@ -536,7 +590,12 @@ class Agents:
     def delete(
         self, agent: str, *, timeout_secs: float | None = None
     ) -> agent_service_pb2.DeleteAgentResponse:
-        """Remove an agent: its credential and session end at once."""
+        """Remove an agent: its credential and session end at once.
+
+        The contract (AgentService.DeleteAgent): Removes an agent: its credential and session end at
+        once, and what it held ends `lost` after `lost_after_secs`. Its name is free again; it is
+        another agent then.
+        """
         return self._portal.call(self._twin.delete(agent, timeout_secs=timeout_secs))
 
     def create_join_token(
@@ -573,7 +632,11 @@ class Keys:
         expires_at: datetime | None = None,
         timeout_secs: float | None = None,
     ) -> key_service_pb2.CreateKeyResponse:
-        """A new key; its secret is in this reply and nowhere else."""
+        """A new key; its secret is in this reply and nowhere else.
+
+        The contract (KeyService.CreateKey): Makes a key. Its secret is in this reply and nowhere
+        else.
+        """
         return self._portal.call(
             self._twin.create(
                 name,
@@ -598,7 +661,12 @@ class Keys:
         return Iteration(self._portal, self._twin.list())
 
     def revoke(self, key: str, *, timeout_secs: float | None = None) -> ApiKey:
-        """Revoke a key, for good."""
+        """Revoke a key, for good.
+
+        The contract (KeyService.RevokeKey): Revokes a key, for good: its calls are refused and its
+        streams end at once (on other controllers within seconds). Revoking again changes nothing.
+        The last admin key that works is refused with IN_USE.
+        """
         return self._portal.call(self._twin.revoke(key, timeout_secs=timeout_secs))
 
     def whoami(self, *, timeout_secs: float | None = None) -> key_service_pb2.WhoAmIResponse:

@@ -133,6 +133,15 @@ def test_what_was_generated_is_what_the_generator_writes_now(tmp_path):
     assert ast_of((tmp_path / "sync_api.py").read_text()) == made
 
 
+def test_docstrings_say_what_the_contract_says_now(tmp_path):
+    root = Path(inspect.getfile(sync_api)).parent
+    script = root.parent / "generate_docstrings.py"
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], check=False)
+    assert done.returncode == 0
+    for made in tmp_path.iterdir():
+        assert ast_of(made.read_text()) == ast_of((root / made.name).read_text()), made.name
+
+
 def ast_of(text):
     tree = ast.parse(text)
     return [ast.dump(node) for node in tree.body if isinstance(node, ast.ClassDef)]
