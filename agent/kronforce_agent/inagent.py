@@ -26,13 +26,14 @@ class InAgentRun:
     """One run; `start` it in the supervisor's task group."""
 
     def __init__(self, key: Key, router: OutputRouter, clock: Clock) -> None:
+        self._key = key
         self._router = router
         self._clock = clock
         self._room = asyncio.Event()
         self._stored = asyncio.Event()
         self._sequence = 0
         self._cancelled = False
-        self._task: asyncio.Task[int] | None = None
+        self._task: asyncio.Task[Outcome] | None = None
         self.buffer: OutputBuffer = router.open(key, self._granted, self._was_stored)
         # Enough for a short message without a session: it rides in the result later.
         self.buffer.source_credit = max(router.initial_credit, INLINE_LIMIT_BYTES)
@@ -82,7 +83,14 @@ class InAgentRun:
     ) -> Outcome:
         if self._cancelled:
             return outcome.cancelled()
-        work = runner.run(task, Context(output=self, clock=self._clock))
+        context = Context(
+            output=self,
+            clock=self._clock,
+            execution_id=self._key[0],
+            fence=self._key[1],
+            timeout_secs=timeout_secs,
+        )
+        work = runner.run(task, context)
         task_run = self._task = asyncio.ensure_future(work)
         try:
             done, _ = await asyncio.wait({task_run}, timeout=timeout_secs or None)
@@ -95,10 +103,10 @@ class InAgentRun:
             return outcome.cancelled()
         return self._ended(task_run)
 
-    def _ended(self, task: asyncio.Task[int]) -> Outcome:
+    def _ended(self, task: asyncio.Task[Outcome]) -> Outcome:
         error = task.exception()
         if error is None:
-            return outcome.of_exit_code(task.result())
+            return task.result()
         if isinstance(error, CannotStart):
             return outcome.start_failed(str(error))
         log.error("task %s broke", self.buffer.key[0], exc_info=error)

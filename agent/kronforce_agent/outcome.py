@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal as signals
 from dataclasses import dataclass, replace
 
+from google.protobuf.struct_pb2 import Struct
+
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import execution_pb2 as ex
 from kronforce_agent.clock import timestamp
@@ -28,6 +30,8 @@ class Outcome:
     exit_code: int | None = None
     signal: int = 0
     killed_processes: int = 0
+    outputs: Struct | None = None
+    """Structured results."""
 
 
 def of_exit_code(code: int) -> Outcome:
@@ -129,6 +133,7 @@ def report(
         stdout_bytes=stdout_bytes,
         stderr_bytes=stderr_bytes,
         output=output,
+        outputs=outcome.outputs,
         killed_processes=outcome.killed_processes,
     )
     message = pb.AgentMessage(execution_id=execution_id, fence=fence, result=result)

@@ -12,6 +12,7 @@ from kronforce.v1 import execution_pb2 as ex
 from kronforce.v1 import job_pb2
 from kronforce_agent.clock import Clock
 from kronforce_agent.launcher import protocol
+from kronforce_agent.outcome import Outcome
 
 
 class CannotStart(Exception):
@@ -38,6 +39,10 @@ class Context:
 
     output: Output
     clock: Clock
+    execution_id: str
+    fence: int
+    timeout_secs: float
+    """What remains of the attempt's time, which whoever runs it watches; 0: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +54,11 @@ class ProcessTask:
 
 @dataclass(frozen=True, kw_only=True)
 class InAgentTask:
-    """Runs in the agent; `run` gives the exit code and may be cancelled at any await.
+    """Runs in the agent; `run` says how it ended and may be cancelled at any await.
 
     `instant` gives exit code and standard output at once where a task has no effect beside them
     and takes no time; None where it must be run.
     """
 
-    run: Callable[[job_pb2.Task, Context], Awaitable[int]]
-    instant: Callable[[job_pb2.Task], tuple[int, bytes] | None]
+    run: Callable[[job_pb2.Task, Context], Awaitable[Outcome]]
+    instant: Callable[[job_pb2.Task], tuple[int, bytes] | None] = lambda _task: None

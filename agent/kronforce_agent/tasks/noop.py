@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kronforce.v1 import execution_pb2 as ex
 from kronforce.v1 import job_pb2
-from kronforce_agent.outcome import INLINE_LIMIT_BYTES
+from kronforce_agent.outcome import INLINE_LIMIT_BYTES, Outcome, of_exit_code
 from kronforce_agent.tasks.kinds import Context
 
 _LINE = b"The quick brown fox jumps over the lazy dog, again and again...\n"
@@ -21,7 +21,7 @@ def instant(task: job_pb2.Task) -> tuple[int, bytes] | None:
     return (noop.exit_code, said) if len(said) <= INLINE_LIMIT_BYTES else None
 
 
-async def run(task: job_pb2.Task, context: Context) -> int:
+async def run(task: job_pb2.Task, context: Context) -> Outcome:
     """Say it, sleep, pour out the bytes at the speed of whoever takes them."""
     noop = task.noop
     await context.output.write(ex.OUTPUT_STREAM_STDOUT, _said(noop))
@@ -32,7 +32,7 @@ async def run(task: job_pb2.Task, context: Context) -> int:
         block = BLOCK if left >= len(BLOCK) else BLOCK[:left]
         await context.output.write(ex.OUTPUT_STREAM_STDOUT, block)
         left -= len(block)
-    return noop.exit_code
+    return of_exit_code(noop.exit_code)
 
 
 def _said(noop: job_pb2.NoopTask) -> bytes:
