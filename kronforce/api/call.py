@@ -31,7 +31,8 @@ class Principal:
 
     `key` is the row's number in `api_keys`, `id` its public id, `role` a number
     of `kronforce.v1.Role`. An agent's credential gives kind `agent`, key 0, the
-    agent's id as `id`, and the agent's row number and id bytes beside it.
+    agent's id as `id`, and the agent's row number and id bytes beside it. `peer` and `surface`
+    say from where this call came and which way: the audit log keeps them.
     """
 
     key: int
@@ -41,6 +42,8 @@ class Principal:
     kind: Literal["key", "agent", "public"] = "key"
     agent_key: int | None = None
     agent_id: bytes | None = None
+    peer: str = ""
+    surface: str = ""
 
 
 # Whoever calls a public method without a key, and what they see: nothing.
@@ -58,6 +61,8 @@ class Call:
     method: str
     # The caller's address without its port, or LOCAL_PEER, or UNIX_PEER.
     peer: str
+    # Which way it came: `grpc`, `http`, `mcp`; the chain says so.
+    surface: str = ""
     # What came with the call: keys in lower case, the last value of a repeated one.
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     # On the monotonic clock; None: the caller waits for ever.

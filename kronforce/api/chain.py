@@ -67,6 +67,7 @@ class Chain:
         self._counts = counts
         self.monotonic = clock.monotonic
         self._surface = surface
+        self._surface_name = _name_of(surface)
         # A line for each call costs as much as the call; refusals and faults have one anyway.
         self._log_calls = log_calls
 
@@ -111,6 +112,7 @@ class Chain:
     def _begin(self, call: Call) -> tuple[float, int]:
         task = asyncio.current_task()
         call.task = task
+        call.surface = self._surface_name
         return self.monotonic(), task.cancelling() if task else 0
 
     async def _admit(self, method: Method, request: Any, call: Call) -> None:
@@ -190,6 +192,11 @@ def check_size(request: Any, call: Call) -> None:
         size = request.ByteSize()
         if size > MAX_MESSAGE_BYTES:
             raise InvalidArgument(f"the request has {size} bytes; {MAX_MESSAGE_BYTES} are allowed")
+
+
+def _name_of(surface: int) -> str:
+    name = options_pb2.Surface.Name(options_pb2.Surface.ValueType(surface))
+    return name.removeprefix("SURFACE_").lower()
 
 
 def _fault(method: Method, call: Call, raised: BaseException) -> KronforceError:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -38,6 +38,8 @@ REVISION_POLL_SECS = 1.0
 RECHECK_SECS = 30.0
 # When a key was last used is written in batches, to within this.
 LAST_USED_SECS = 30.0
+# Ways remembered in which one key calls, an address each; beyond it they are made anew.
+WAYS = 64
 # Keys remembered; beyond it the oldest is read again when it calls.
 REMEMBERED = 20_000
 
@@ -65,6 +67,18 @@ class Known:
     scope: Scope
     expires_at: int | None
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    _ways: dict[tuple[str, str], Principal] = field(default_factory=dict, compare=False)
+
+    def calling(self, call: Call) -> Principal:
+        """The principal, with the way in which this call came."""
+        way = (call.peer, call.surface)
+        principal = self._ways.get(way)
+        if principal is None:
+            if len(self._ways) >= WAYS:
+                self._ways.clear()
+            principal = replace(self.principal, peer=call.peer, surface=call.surface)
+            self._ways[way] = principal
+        return principal
 
 
 class Identity:
@@ -124,7 +138,7 @@ class Identity:
             raise Unauthenticated(
                 f"the key {known.principal.name!r} may not be used from {call.peer}"
             )
-        call.principal = known.principal
+        call.principal = known.calling(call)
         call.scope = known.scope
         if known.principal.key:
             self._used[known.principal.key] = now

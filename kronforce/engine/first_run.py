@@ -48,6 +48,7 @@ async def create_with_run(
     snapshot = JobSnapshot(_draft(change, job_id, job))
     run = triggering.new_run(snapshot, trigger=API, now=change.now)
     run.principal_key, run.principal = change.author.key, change.author.name
+    run.actor = change.author
     loop = asyncio.get_running_loop()
     created: asyncio.Future[Any] = loop.create_future()
     fired: asyncio.Future[bool] = loop.create_future()

@@ -38,12 +38,18 @@ _TIMING_FIELDS = ("schedule", "timezone", "jitter_secs", "starts_at", "expires_a
 
 
 class Author(Protocol):
-    """Who makes a change."""
+    """Who makes a change, and from where."""
 
     @property
     def key(self) -> int: ...
     @property
     def name(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def surface(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -66,12 +66,18 @@ _after_commit = failpoint("engine.trigger.after_commit")
 
 
 class Caller(Protocol):
-    """Who triggers; `api.call.Principal` is one."""
+    """Who triggers, and from where; `api.call.Principal` is one."""
 
     @property
     def key(self) -> int: ...
     @property
     def name(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def surface(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +199,7 @@ class Triggering:
         if not request.force:
             _check_window(job, now)
         run = self.new_run(job, trigger=trigger, now=now)
-        run.principal_key, run.principal = caller.key, caller.name
+        run.principal_key, run.principal, run.actor = caller.key, caller.name, caller
         run.client_id = request.client_id
         if request.HasField("params"):
             run.params = _params_of(request)

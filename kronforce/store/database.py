@@ -40,14 +40,18 @@ _PINNED_PLANS = (
 
 
 class Tx:
-    """One transaction: `conn` for Core statements, `run` for batched ones."""
+    """One transaction: `conn` for Core statements, `run` for batched ones.
 
-    __slots__ = ("conn", "cursor", "sqlite")
+    `noted` gathers what the audit log gets with it (`audit.note`); the main committer writes it.
+    """
+
+    __slots__ = ("conn", "cursor", "noted", "sqlite")
 
     def __init__(self, conn: sa.Connection) -> None:
         self.conn = conn
         self.sqlite = conn.dialect.name == "sqlite"
         self.cursor = cast(Cursor, conn.connection.cursor())
+        self.noted: list[Any] = []
 
     def look_up(self, lookup: Lookup, keys: Collection[int]) -> list[Any]:
         """Rows by integer keys."""

@@ -8,10 +8,12 @@ else in the controller opens a connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from kronforce.clock import Clock
+from kronforce.store.audit_chain import AuditChain
 from kronforce.store.database import Database, Tx, pin_plans
 from kronforce.store.hot.apply import apply, has_landed
 from kronforce.store.hot.commands import Call
@@ -28,10 +30,13 @@ OUTPUT_BATCH = 256
 class Store:
     """Open it with `start`, close it with `stop`; everything runs on one event loop."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, audit_key: bytes | None = None) -> None:
         self.database = database
         self._clock = clock
-        self.main = Committer(database.main, apply, name="committer", landed=has_landed)
+        # Without a key that outlives it nobody can check this life's chain but itself.
+        self.audit = AuditChain(audit_key or secrets.token_bytes(32), clock.now_us)
+        self.main = Committer(database.main, self._apply, name="committer", landed=self._landed)
+        self.main.settled = self._settled
         self.output = Committer(
             database.output, apply_output, name="output-committer", max_batch=OUTPUT_BATCH
         )
@@ -78,6 +83,20 @@ class Store:
     def stage(self, command: Any) -> None:
         """Add a hot command to the next batch; its `then` runs after the commit."""
         self.main.stage(command)
+
+    # On the committer's thread: what a batch noted for the audit log is its last write.
+
+    def _apply(self, tx: Tx, batch: Sequence[Any]) -> None:
+        tx.noted.clear()
+        apply(tx, batch)
+        self.audit.write(tx, tx.noted)
+
+    def _landed(self, tx: Tx, batch: Sequence[Any]) -> bool | None:
+        landed = has_landed(tx, batch)
+        return self.audit.has_landed(tx) if landed is None else landed
+
+    def _settled(self, landed: bool) -> None:
+        self.audit.settle(landed=landed)
 
     @property
     def commits(self) -> int:

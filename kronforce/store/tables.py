@@ -500,8 +500,8 @@ secret_keys = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("chain_id", BigInteger, nullable=False),
-    Column("seq", BigInteger, nullable=False),
+    # chain_id * 2^40 + the place in the chain.
+    Column("key", Key, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False),
     Column("actor", Name, nullable=False),
     Column("actor_id", Name, nullable=False),
@@ -516,24 +516,40 @@ audit = Table(
     # Canonical JSON of before, after and details, redacted; empty: none of them.
     Column("detail", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("chain_id", "seq"),
-    Index("audit_at", "at"),
+    Index("audit_at", "at", "key"),
 )
 
-# Where chains begin and end: a signed statement for each chain and each cut of retention.
+# Where each chain begins and where it ends, each signed by itself: retention moves the first,
+# every batch of its controller the last.
 audit_chains = Table(
     "audit_chains",
     metadata,
     Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    # Host and life.
     Column("controller", Name, nullable=False),
     Column("started_at", Instant, nullable=False),
     # The first row that is still there, and the hash before it.
     Column("first_seq", BigInteger, nullable=False),
-    Column("first_prev", LargeBinary, nullable=False),
+    Column("first_hash", LargeBinary, nullable=False),
+    Column("first_mac", LargeBinary, nullable=False),
     # The last row that was written, and its hash.
     Column("last_seq", BigInteger, nullable=False),
     Column("last_hash", LargeBinary, nullable=False),
-    Column("signature", LargeBinary, nullable=False),
+    Column("last_mac", LargeBinary, nullable=False),
+)
+
+# Which chains there are, without a gap, signed; one row.
+audit_book = Table(
+    "audit_book",
+    metadata,
+    Column("key", SmallInteger, primary_key=True, autoincrement=False),
+    Column("first_chain", BigInteger, nullable=False),
+    Column("last_chain", BigInteger, nullable=False),
+    # Entries of the chains before the first, which retention has cut.
+    Column("cut", BigInteger, nullable=False),
+    # When it was first found changed by somebody else; it is never whole again.
+    Column("broken_at", Instant),
+    Column("mac", LargeBinary, nullable=False),
 )
 
 # Streamed output. On SQLite these two live in a file of their own, written and committed before

@@ -31,6 +31,9 @@ class Someone:
     key: int = 1
     name: str = "ci"
     agent_key: int | None = None
+    id: str = "key-1"
+    peer: str = "127.0.0.1"
+    surface: str = "grpc"
 
 
 class Rig:

@@ -29,10 +29,12 @@ class Call:
     def run(self, tx: Tx) -> None:
         """Run it; its own error undoes its own writes only."""
         savepoint = tx.conn.begin_nested()
+        noted = len(tx.noted)
         try:
             self.result = (self.fn(tx, *self.args, **self.kw), None)
         except KronforceError as error:
             savepoint.rollback()
+            del tx.noted[noted:]
             self.result = (None, error)
         else:
             savepoint.commit()
@@ -120,9 +122,9 @@ class CreateRun:
     """A run with its targets and first executions."""
 
     __slots__ = (
-        "advance", "caught_up", "cause_event", "client_id", "created_at", "depth", "fire_at", "id",
-        "job", "key", "limit", "outcome", "params", "principal", "principal_key", "priority",
-        "queue_deadline_at", "request_hash", "request_id", "resource_id", "skip_reason",
+        "actor", "advance", "caught_up", "cause_event", "client_id", "created_at", "depth",
+        "fire_at", "id", "job", "key", "limit", "outcome", "params", "principal", "principal_key",
+        "priority", "queue_deadline_at", "request_hash", "request_id", "resource_id", "skip_reason",
         "targets", "then", "trigger",
     )  # fmt: skip
 
@@ -134,6 +136,8 @@ class CreateRun:
         self.trigger: int = 0
         self.principal_key: int = 0
         self.principal: str = ""
+        # Whose trigger the audit log records (`audit.Actor`); None: the controller's own.
+        self.actor: Any = None
         self.client_id: str = ""
         self.params: bytes | None = None
         self.priority: int = 0

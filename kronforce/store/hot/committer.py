@@ -94,6 +94,9 @@ class Committer:
         self.after_commit: Callable[[], None] = _nothing
         # Called on the loop when nobody can say whether a batch was written: memory may be behind.
         self.unsure: Callable[[], None] = _nothing
+        # Called on the thread with the fate of each batch that was tried: whether it is committed
+        # for certain. What memory holds of the store moves only then.
+        self.settled: Callable[[bool], None] = _ignored
         # Called on the thread before each batch's transaction begins, for settings of the session.
         self.on_connect: Callable[[sa.Connection], None] | None = None
 
@@ -226,7 +229,10 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - every caller is told, and the thread must live
             lost = is_lost(error)
             self._abandon(lost=lost)
-            return self._ask(batch, error) if committing else error
+            told = self._ask(batch, error) if committing else error
+            self.settled(told is None)
+            return told
+        self.settled(True)
         return None
 
     def _ask(self, batch: list[Any], error: Exception) -> Exception | None:
@@ -298,6 +304,10 @@ class Committer:
 
 
 def _nothing() -> None:
+    return None
+
+
+def _ignored(_landed: bool) -> None:
     return None
 
 

@@ -137,6 +137,7 @@ def write_runs(
         events.append(triggered_event(run, target))
         if _is_skipped(run, target):
             events.append(skipped_event(run, target))
+    tx.noted += [run for run in made if run.actor is not None]
 
 
 def _is_skipped(run: CreateRun, target: NewTarget) -> bool:

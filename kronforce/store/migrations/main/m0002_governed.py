@@ -77,8 +77,7 @@ def _create_secret_keys() -> None:
 def _create_audit() -> None:
     op.create_table(
         "audit",
-        sa.Column("chain_id", sa.BigInteger(), nullable=False),
-        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("key", Key, primary_key=True, autoincrement=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("actor", Name, nullable=False),
         sa.Column("actor_id", Name, nullable=False),
@@ -92,17 +91,26 @@ def _create_audit() -> None:
         sa.Column("surface", Name, nullable=False),
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("chain_id", "seq"),
     )
-    op.create_index("audit_at", "audit", ["at"])
+    op.create_index("audit_at", "audit", ["at", "key"])
     op.create_table(
         "audit_chains",
         sa.Column("chain_id", sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column("controller", Name, nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("first_seq", sa.BigInteger(), nullable=False),
-        sa.Column("first_prev", sa.LargeBinary(), nullable=False),
+        sa.Column("first_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("first_mac", sa.LargeBinary(), nullable=False),
         sa.Column("last_seq", sa.BigInteger(), nullable=False),
         sa.Column("last_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("signature", sa.LargeBinary(), nullable=False),
+        sa.Column("last_mac", sa.LargeBinary(), nullable=False),
+    )
+    op.create_table(
+        "audit_book",
+        sa.Column("key", sa.SmallInteger(), primary_key=True, autoincrement=False),
+        sa.Column("first_chain", sa.BigInteger(), nullable=False),
+        sa.Column("last_chain", sa.BigInteger(), nullable=False),
+        sa.Column("cut", sa.BigInteger(), nullable=False),
+        sa.Column("broken_at", sa.BigInteger()),
+        sa.Column("mac", sa.LargeBinary(), nullable=False),
     )
