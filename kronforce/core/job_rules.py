@@ -69,6 +69,7 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("queue_timeout_secs", 0, _INT32_MAX),
     ("timeout_secs", 0, _INT32_MAX),
     ("kill_grace_secs", 0, 3_600),
+    ("run_timeout_secs", 0, _INT32_MAX),
     ("retry_max", 0, 100),
     ("retry_delay_secs", 0, YEAR_SECS),
     ("retry_backoff", 1, 100),

@@ -77,6 +77,7 @@ class JobSettings:
     queue_timeout_secs: int
     timeout_secs: int
     kill_grace_secs: int
+    run_timeout_secs: int
     retry: RetryPolicy
     delivery: Delivery
     lost_after_secs: int
@@ -127,6 +128,7 @@ def effective(job: Job) -> JobSettings:
         queue_timeout_secs=_given(job, "queue_timeout_secs", QUEUE_TIMEOUT_SECS),
         timeout_secs=job.timeout_secs,
         kill_grace_secs=_given(job, "kill_grace_secs", KILL_GRACE_SECS),
+        run_timeout_secs=job.run_timeout_secs,
         retry=_retry_policy(job),
         delivery=Delivery(job.delivery or Delivery.AT_MOST_ONCE),
         lost_after_secs=_given(job, "lost_after_secs", LOST_AFTER_SECS),

@@ -116,6 +116,11 @@ _MOVES: dict[State, frozenset[State]] = {
 _NOWHERE: frozenset[State] = frozenset()
 
 
+def ends_as(reason: str) -> State:
+    """The state of what is ended for this reason: by a person or a newer run, or by the clock."""
+    return State.TIMED_OUT if reason == Reason.RUN_TIMEOUT else State.CANCELLED
+
+
 def is_terminal(state: State) -> bool:
     return state in TERMINAL
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
 from kronforce.core.ids import from_text
-from kronforce.core.lifecycle import Reason, State
+from kronforce.core.lifecycle import Reason, ends_as
 from kronforce.engine.completion import Completion
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
@@ -106,6 +106,10 @@ class Cancelling:
             raise
         _after_request()
         text = f"cancelled by {by}" + (f": {message}" if message else "")
+        await self.end_all(lives, reason, text)
+
+    async def end_all(self, lives: Sequence[LiveExecution], reason: Reason, text: str = "") -> None:
+        """End each, now that the wish is stored: at once, or through the agent that has it."""
         await asyncio.gather(*(self._end(live, reason, text) for live in lives))
 
     def _unmark(self, lives: Sequence[LiveExecution], run_keys: Sequence[int]) -> None:
@@ -121,7 +125,7 @@ class Cancelling:
         if live.phase in _WAITING and live.session is None:
             done = asyncio.Event()
             live.dones.append(done.set)
-            self._completion.never_started(live, State.CANCELLED, reason, text)
+            self._completion.never_started(live, ends_as(reason), reason, text)
             await done.wait()
             return
         # On its way to an agent it is told once the assignment is stored.

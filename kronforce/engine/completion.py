@@ -17,10 +17,10 @@ from kronforce.clock import Clock
 from kronforce.core.delivery import decide_loss
 from kronforce.core.ids import IdSource
 from kronforce.core.inline_output import within_limit
-from kronforce.core.lifecycle import Reason, State
+from kronforce.core.lifecycle import Reason, State, ends_as
 from kronforce.core.retry import decide_retry
 from kronforce.engine.keys import KeySource
-from kronforce.engine.live import LiveExecution, LiveTable
+from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.timers import Timers
 from kronforce.engine.watching import Hub
@@ -80,6 +80,8 @@ class Completion:
         # Called when an agent has accepted an execution, and after the commit of each end.
         self.started: Callable[[LiveExecution], None] = _no_start
         self.ended: Ended = _nothing
+        # Called after the commit of each start of a run that may take only so long.
+        self.run_started: Callable[[LiveRun], None] = _no_run
         # Called with another attempt of the same target, once it is durable.
         self.attempt_made: Callable[[LiveExecution, int | None], None] = _no_attempt
         # Called with the keys of runs that a limit has let in.
@@ -114,6 +116,8 @@ class Completion:
         run = live.run
         run.state, run.revision = RUNNING, run.revision + 1
         run.started_at = run.started_at or start.at
+        if run.job.run_timeout_us:
+            self.run_started(run)
         self._hub.changed(live)
 
     def _restart(self, live: LiveExecution) -> None:
@@ -238,6 +242,9 @@ class Completion:
         # PostgreSQL takes no NUL in text, whoever it comes from.
         finish.message = finish.message.replace("\0", "\ufffd")
         finish.reason = finish.reason.replace("\0", "\ufffd")[:MAX_REASON]
+        if finish.reason == Reason.RUN_TIMEOUT:
+            limit = live.run.job.settings.run_timeout_secs
+            finish.message = f"the run took longer than run_timeout_secs ({limit:,} s)"
         self._decide_next(finish)
         start = live.start
         if start is not None and live.start_cut == self._store.main.cuts:
@@ -264,7 +271,8 @@ class Completion:
     def _decide_next(self, finish: Finish) -> None:
         """Whether another attempt follows, and when."""
         live: LiveExecution = finish.live
-        if finish.state == State.SUCCEEDED or live.run.cancelled_by or live.cancel_reason:
+        run = live.run
+        if finish.state == State.SUCCEEDED or run.cancelled_by or run.overdue or live.cancel_reason:
             return
         state, reason = State(finish.state), finish.reason
         settings = live.run.job.settings
@@ -313,6 +321,8 @@ class Completion:
         if finish.started_at is not None:
             run.started_at = run.started_at or finish.started_at
             run.state = RUNNING
+            if run.job.run_timeout_us:
+                self.run_started(run)
         following = self._follow(finish)
         self._tell(finish)
         self._table.remove(live)
@@ -341,6 +351,8 @@ class Completion:
         if live.run.cancelled_by:
             # Cancelled while this end was being written: the attempt ends before it begins.
             following.cancel_reason = Reason.CANCELLED
+        elif live.run.overdue:
+            following.cancel_reason = Reason.RUN_TIMEOUT
         return following
 
     def _tell(self, finish: Finish) -> None:
@@ -367,15 +379,18 @@ def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:
     if state is None:
         return State.FAILED, Reason.UNSUPPORTED
     if state is State.CANCELLED:
-        return state, live.cancel_reason or result.state_reason or Reason.CANCELLED
+        reason = live.cancel_reason or result.state_reason or Reason.CANCELLED
+        return ends_as(reason), reason
     if state is State.TIMED_OUT:
-        return state, result.state_reason or Reason.TIMEOUT
+        # An agent that was cut off ends it by itself when its run has taken too long.
+        overdue = Reason.RUN_TIMEOUT if live.run.overdue else ""
+        return state, overdue or result.state_reason or Reason.TIMEOUT
     if state is State.LOST:
         known = {Reason.AGENT_LOST, Reason.AGENT_RESTARTED, Reason.LAUNCHER_DIED}
         return state, result.state_reason if result.state_reason in known else Reason.AGENT_LOST
     if state is State.FAILED and live.cancel_reason:
         # A task that leaves with an error after TERM was ended by the cancel.
-        return State.CANCELLED, live.cancel_reason
+        return ends_as(live.cancel_reason), live.cancel_reason
     return state, result.state_reason
 
 
@@ -400,6 +415,10 @@ def _nothing(_live: LiveExecution, _finish: Finish) -> None:
 
 
 def _no_start(_live: LiveExecution) -> None:
+    return None
+
+
+def _no_run(_run: LiveRun) -> None:
     return None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from kronforce.clock import Clock
 from kronforce.core.ids import IdSource
 from kronforce.core.job_settings import ConcurrencyPolicy
-from kronforce.core.lifecycle import Reason, State
+from kronforce.core.lifecycle import Reason, ends_as
 from kronforce.engine.cancelling import Cancelling
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
@@ -31,6 +31,7 @@ from kronforce.engine.output_streams import OutputStreams
 from kronforce.engine.reports import Reports
 from kronforce.engine.rescuer import Rescuer
 from kronforce.engine.retention import Retention
+from kronforce.engine.run_timeouts import RunTimeouts
 from kronforce.engine.scheduler import Scheduler
 from kronforce.engine.sessions import Sessions
 from kronforce.engine.snapshots import JobSnapshots
@@ -109,6 +110,10 @@ class Engine:
             store=store, clock=clock, table=self.table, loader=self.loader,
             completion=self.completion, sessions=self.sessions, hub=self.hub,
         )  # fmt: skip
+        self.run_timeouts = RunTimeouts(
+            store=store, clock=clock, table=self.table, loader=self.loader,
+            cancelling=self.cancelling, timers=self.timers, tasks=self.tasks,
+        )  # fmt: skip
         self.scheduler = Scheduler(
             store=store, clock=clock, snapshots=self.snapshots, triggering=self.triggering,
             capacity=self.capacity,
@@ -117,7 +122,7 @@ class Engine:
         self._rescuer = Rescuer(
             store=store, clock=clock, loader=self.loader, completion=self.completion,
             sessions=self.sessions, dispatcher=self.dispatcher, output=self.output,
-            capacity=self.capacity, keys=self.keys,
+            capacity=self.capacity, keys=self.keys, run_timeouts=self.run_timeouts,
         )  # fmt: skip
         self._retention = Retention(store=store, clock=clock, keep=limits.retention)
         self._controller = controller
@@ -133,6 +138,7 @@ class Engine:
         self.triggering.replace_older = self._replace_older
         self.completion.started = self._started
         self.completion.ended = self._ended
+        self.completion.run_started = self.run_timeouts.started
         self.completion.attempt_made = self._attempt_made
         self.completion.admitted = self._admitted
 
@@ -145,6 +151,7 @@ class Engine:
             self.directory.put(row)
         self._waiting = await self._store.read(open_work.count_waiting)
         await self._load_held()
+        await self.run_timeouts.load()
         await self.loader.load_ready()
         await self.scheduler.load()
         await self._resume_replacing()
@@ -193,7 +200,7 @@ class Engine:
         self.tasks.spawn_until_done(self.loader.load_ready, name="load-ready")
 
     def _cancelled(self, live: LiveExecution) -> None:
-        self.completion.never_started(live, State.CANCELLED, live.cancel_reason, "")
+        self.completion.never_started(live, ends_as(live.cancel_reason), live.cancel_reason, "")
 
     def _started(self, live: LiveExecution) -> None:
         self._waiting -= 1
@@ -203,8 +210,11 @@ class Engine:
         if live.started_at is None:
             self._waiting -= 1
         self.scheduler.run_started(live)
-        if finish.run_finished and live.run.job.is_interval:
-            self._interval_ended(live.run.job.key)
+        job = live.run.job
+        if finish.run_finished and job.is_interval:
+            self._interval_ended(job.key)
+        if finish.run_finished and job.run_timeout_us:
+            self.run_timeouts.ended(live.run.key)
 
     def _interval_ended(self, job_key: int) -> None:
         self.tasks.spawn_until_done(

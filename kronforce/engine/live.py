@@ -24,9 +24,11 @@ class LiveRun:
     """A run that has not ended."""
 
     __slots__ = (
-        "admission", "cancelled_by", "client_id", "created_at", "executions", "id", "id_text",
-        "job", "key", "nominal_at", "open_targets", "params", "principal", "principal_key",
-        "priority", "revision", "slot_key", "started_at", "state", "target_count", "trigger",
+        "admission", "cancelled_by", "client_id", "created_at", "ends_at", "executions", "id",
+        "id_text", "job", "key", "nominal_at", "open_targets", "params", "principal",
+        "principal_key",
+        "overdue", "priority", "revision", "slot_key", "started_at", "state", "target_count",
+        "trigger",
     )  # fmt: skip
 
     def __init__(self, *, key: int, id_: bytes, job: JobSnapshot, trigger: int, principal_key: int,
@@ -55,6 +57,10 @@ class LiveRun:
         self.started_at = started_at
         # Who asked for its cancellation; empty: nobody. No attempt follows once it is set.
         self.cancelled_by = cancelled_by
+        # It is open longer than its job's `run_timeout_secs`; no attempt follows either.
+        self.overdue = False
+        # Its deadline on the monotonic clock; None: it has none, or has not started.
+        self.ends_at: float | None = None
         self.executions: dict[int, LiveExecution] = {}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Concatenate, ParamSpec
 
 from kronforce.clock import Clock
+from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import AllAgents
 from kronforce.engine.directory import Directory
 from kronforce.engine.dispatcher import HEAD, Dispatcher, Route, is_ready
@@ -75,7 +76,7 @@ class Loader:
         known = self._table.by_key.get(row.key)
         if known is not None:
             return known
-        run = self._table.runs.get(row.run_key) or _run_of(row, job)
+        run = self._table.runs.get(row.run_key) or self._run_of(row, job)
         self._ensure_route(row, job)
         live = LiveExecution(
             run, key=row.key, id_=row.id, target_index=row.target_index,
@@ -90,9 +91,16 @@ class Loader:
             live.agent_id = None if agent is None else agent.id
             live.agent_name = "" if agent is None else agent.name
         if row.cancel_requested_at is not None:
-            live.cancel_reason = "cancelled"
+            live.cancel_reason = Reason.CANCELLED
+        elif run.overdue:
+            live.cancel_reason = Reason.RUN_TIMEOUT
         self._table.add(live)
         return live
+
+    def _run_of(self, row: OpenRow, job: JobSnapshot) -> LiveRun:
+        run = _run_of(row, job)
+        run.overdue = row.deadline_at is not None and row.deadline_at <= self._clock.now_us()
+        return run
 
     def _ensure_route(self, row: OpenRow, job: JobSnapshot) -> None:
         if row.route in self._dispatcher.routes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kronforce.clock import Clock
-from kronforce.core.lifecycle import Reason, State
+from kronforce.core.lifecycle import Reason, State, ends_as
 from kronforce.engine.completion import Completion
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.live import LiveExecution, LiveTable
@@ -132,7 +132,8 @@ class Reports:
         rejected = message.rejected
         session.drop(live)
         if live.cancel_reason:
-            self._completion.never_started(live, State.CANCELLED, live.cancel_reason, "")
+            state = ends_as(live.cancel_reason)
+            self._completion.never_started(live, state, live.cancel_reason, "")
         elif rejected.reason in _COMES_AGAIN and live.phase == Phase.RUNNING:
             # Accepted before: it is never offered elsewhere, a redelivery is a new execution.
             self._completion.lost(live, Reason.AGENT_LOST)

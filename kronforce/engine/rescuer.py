@@ -17,6 +17,7 @@ from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.loading import Loader
 from kronforce.engine.output import OutputIntake
+from kronforce.engine.run_timeouts import HORIZON_SECS, RunTimeouts
 from kronforce.engine.sessions import Sessions
 from kronforce.store import open_work
 from kronforce.store.store import Store
@@ -40,7 +41,7 @@ class Rescuer:
     def __init__(
         self, *, store: Store, clock: Clock, loader: Loader, completion: Completion,
         sessions: Sessions, dispatcher: Dispatcher, output: OutputIntake, capacity: Capacity,
-        keys: KeySource,
+        keys: KeySource, run_timeouts: RunTimeouts,
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
@@ -51,6 +52,7 @@ class Rescuer:
         self._output = output
         self._capacity = capacity
         self._keys = keys
+        self._run_timeouts = run_timeouts
         self._recount_at = clock.monotonic() + RECOUNT_SECS
         self._retries_at = clock.monotonic()
 
@@ -77,6 +79,7 @@ class Rescuer:
         if now >= self._retries_at:
             self._retries_at = now + RETRIES_SECS
             await self._loader.load_retries()
+            await self._run_timeouts.load(HORIZON_SECS)
         if now >= self._recount_at:
             self._recount_at = now + RECOUNT_SECS
             await self._recount()

@@ -8,6 +8,7 @@ any more, and what it held waits for the agent's return.
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from typing import Protocol
 
 from kronforce.core.targets import AgentView
@@ -23,6 +24,12 @@ MAX_QUEUED = 100_000
 # any client takes without being told to take more.
 FRAME = 1024
 FRAME_BYTES = 2 << 20
+
+# A run's own deadline is the controller's to keep; an agent that hears nothing of it for so long
+# ends the attempt by itself.
+CUT_OFF_SECS = 5
+# More than any timeout.
+MAX_TIMEOUT_SECS = 2**32
 
 
 class Session:
@@ -119,6 +126,8 @@ class Session:
             a.params.MergeFromString(run.params)
         if run.nominal_at is not None:
             a.nominal_at.FromMicroseconds(run.nominal_at)
+        if run.job.run_timeout_us:
+            a.timeout.seconds = min(a.timeout.seconds or MAX_TIMEOUT_SECS, _secs_left(live))
         self.send(message)
 
     def acknowledge(
@@ -155,6 +164,15 @@ class Session:
         """Send nothing more; whoever waits for a frame gets None."""
         self.closed = True
         self.wake.set()
+
+
+def _secs_left(live: LiveExecution) -> int:
+    """After how many seconds an agent that is cut off by then ends it on its own."""
+    run = live.run
+    left = float(run.job.settings.run_timeout_secs)
+    if run.ends_at is not None and live.assigned_at is not None:
+        left = max(1.0, run.ends_at - live.assigned_at)
+    return ceil(left) + CUT_OFF_SECS
 
 
 class AgentPrincipal(Protocol):

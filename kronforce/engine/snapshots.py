@@ -36,6 +36,8 @@ KEPT = 20_000
 # Task types that run processes as the agent's user.
 PROCESS_TASKS = frozenset({"shell"})
 
+SECOND = 1_000_000
+
 _SYSTEM = system_scope("engine")
 
 
@@ -44,8 +46,8 @@ class JobSnapshot:
 
     __slots__ = (
         "agent_ref", "assignment", "group", "id", "id_text", "is_choosy", "is_interval", "job",
-        "key", "name", "needs_trust", "revision", "settings", "status", "target", "task_type",
-        "trusted", "version",
+        "key", "name", "needs_trust", "revision", "run_timeout_us", "settings", "status", "target",
+        "task_type", "trusted", "version",
     )  # fmt: skip
 
     def __init__(self, row: JobRow) -> None:
@@ -60,6 +62,8 @@ class JobSnapshot:
         self.status = row.status
         self.job = Job.FromString(row.spec)
         self.settings: JobSettings = effective(self.job)
+        # How long a run may take from its first start; 0: as long as it takes.
+        self.run_timeout_us = self.settings.run_timeout_secs * SECOND
         self.is_interval = isinstance(self.settings.schedule, Interval)
         # Whether it cares which of the free agents it gets.
         self.is_choosy = self.settings.sticky or self.settings.spread

@@ -83,6 +83,7 @@ class OpenRow:
     admission: int
     slot_key: str
     cancelled_by: str
+    deadline_at: int | None
 
 
 def _query() -> sa.Select[Any]:
@@ -96,6 +97,7 @@ def _query() -> sa.Select[Any]:
             r.client_id, r.params, r.nominal_at, r.priority, r.created_at.label("run_created_at"),
             r.started_at.label("run_started_at"), r.state.label("run_state"), r.revision,
             r.target_count, r.open_targets, r.admission, r.slot_key, r.cancelled_by,
+            r.deadline_at,
         )
         .join(runs, r.key == e.run_key)
         .join(run_targets, sa.and_(t.run_key == e.run_key, t.target_index == e.target_index))
@@ -180,6 +182,27 @@ def of_runs(tx: Tx, run_keys: Iterable[int]) -> list[OpenRow]:
             _query().where(executions.c.run_key.in_(part), executions.c.phase != Phase.ENDED),
         )
     return found
+
+
+def run_deadlines(
+    tx: Tx, until: int | None, limit: int, after: tuple[int, int] = (0, 0)
+) -> list[tuple[int, int]]:
+    """(run, deadline) of open runs that have one, by deadline, from behind a place (deadline, run).
+
+    `until` None: all of them.
+    """
+    r = runs.c
+    behind = (r.deadline_at > after[0]) | ((r.deadline_at == after[0]) & (r.key > after[1]))
+    query = (
+        sa.select(r.key, r.deadline_at)
+        .where(r.deadline_at.is_not(None), r.finished_at.is_(None))
+        .where(r.deadline_at >= after[0], behind)
+        .order_by(r.deadline_at, r.key)
+        .limit(limit)
+    )
+    if until is not None:
+        query = query.where(r.deadline_at <= until)
+    return [(row.key, row.deadline_at) for row in tx.conn.execute(query)]
 
 
 def newest_run(tx: Tx, job_key: int) -> tuple[int, int | None] | None:

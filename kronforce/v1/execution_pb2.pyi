@@ -47,7 +47,9 @@ class _ExecutionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Execut
     word of the agent's.
     """
     EXECUTION_STATE_TIMED_OUT: _ExecutionState.ValueType  # 6
-    """Terminal: it outlived `timeout_secs` (`timeout`)."""
+    """Terminal: it outlived `timeout_secs` (`timeout`), or its run outlived
+    `run_timeout_secs` (`run_timeout`).
+    """
     EXECUTION_STATE_CANCELLED: _ExecutionState.ValueType  # 7
     """Terminal: somebody ended it (`cancelled`), or a newer run did
     (`replaced`).
@@ -113,7 +115,9 @@ or user), `unsupported` (its agent cannot or may not run it), or another
 word of the agent's.
 """
 EXECUTION_STATE_TIMED_OUT: ExecutionState.ValueType  # 6
-"""Terminal: it outlived `timeout_secs` (`timeout`)."""
+"""Terminal: it outlived `timeout_secs` (`timeout`), or its run outlived
+`run_timeout_secs` (`run_timeout`).
+"""
 EXECUTION_STATE_CANCELLED: ExecutionState.ValueType  # 7
 """Terminal: somebody ended it (`cancelled`), or a newer run did
 (`replaced`).

@@ -843,8 +843,9 @@ class RerunRunRequest(_message.Message):
     run_id: _builtins.str
     """The run's id. Required."""
     failed_targets_only: _builtins.bool
-    """Only on the agents of targets whose last attempt ended other than
-    `succeeded`. Default false.
+    """Only the targets whose last attempt has ended other than `succeeded`, on
+    the agents that the run had for them; targets that were free to choose
+    (`local`, `tagged`, `any`) choose anew. Default false.
     """
     request_id: _builtins.str
     """See `TriggerJobRequest.request_id`."""
@@ -903,16 +904,20 @@ class ClearHistoryResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DELETED_RUNS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     deleted_runs: _builtins.int
     """Runs that were deleted."""
+    more: _builtins.bool
+    """Whether more is left that another call would delete."""
     def __init__(
         self,
         *,
         deleted_runs: _builtins.int = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_runs", b"deleted_runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_runs", b"deleted_runs", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

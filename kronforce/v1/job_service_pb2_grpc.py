@@ -305,7 +305,8 @@ class JobServiceServicer(object):
         those that did not succeed. The run may still be open; the new one is
         admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
         where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
-        and all that TriggerJob refuses.
+        and all that TriggerJob refuses. Repeated with its `request_id` it answers
+        with the run that it made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,7 +314,9 @@ class JobServiceServicer(object):
 
     def ClearHistory(self, request, context):
         """Deletes the runs of a job that have ended, with their executions and
-        output; its newest run stays.
+        output, oldest first, in short steps, at most 100,000 in one call; its
+        newest run stays, and so do runs that have not ended. What one call has
+        deleted is gone also if the caller leaves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

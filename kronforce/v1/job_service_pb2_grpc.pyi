@@ -121,11 +121,14 @@ class JobServiceStub:
     those that did not succeed. The run may still be open; the new one is
     admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
     where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
-    and all that TriggerJob refuses.
+    and all that TriggerJob refuses. Repeated with its `request_id` it answers
+    with the run that it made.
     """
     ClearHistory: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ClearHistoryRequest, _job_service_pb2.ClearHistoryResponse]
     """Deletes the runs of a job that have ended, with their executions and
-    output; its newest run stays.
+    output, oldest first, in short steps, at most 100,000 in one call; its
+    newest run stays, and so do runs that have not ended. What one call has
+    deleted is gone also if the caller leaves.
     """
 
 @_typing.type_check_only
@@ -218,11 +221,14 @@ class JobServiceAsyncStub(JobServiceStub):
     those that did not succeed. The run may still be open; the new one is
     admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
     where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
-    and all that TriggerJob refuses.
+    and all that TriggerJob refuses. Repeated with its `request_id` it answers
+    with the run that it made.
     """
     ClearHistory: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ClearHistoryRequest, _job_service_pb2.ClearHistoryResponse]  # type: ignore[assignment]
     """Deletes the runs of a job that have ended, with their executions and
-    output; its newest run stays.
+    output, oldest first, in short steps, at most 100,000 in one call; its
+    newest run stays, and so do runs that have not ended. What one call has
+    deleted is gone also if the caller leaves.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -426,7 +432,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         those that did not succeed. The run may still be open; the new one is
         admitted like any other, with trigger `retry`. Refused: NOTHING_TO_RERUN
         where `failed_targets_only` finds none, JOB_NOT_FOUND where the job is gone,
-        and all that TriggerJob refuses.
+        and all that TriggerJob refuses. Repeated with its `request_id` it answers
+        with the run that it made.
         """
 
     @_abc_1.abstractmethod
@@ -436,7 +443,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ClearHistoryResponse, _abc.Awaitable[_job_service_pb2.ClearHistoryResponse]]:
         """Deletes the runs of a job that have ended, with their executions and
-        output; its newest run stays.
+        output, oldest first, in short steps, at most 100,000 in one call; its
+        newest run stays, and so do runs that have not ended. What one call has
+        deleted is gone also if the caller leaves.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

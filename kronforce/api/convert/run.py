@@ -44,6 +44,8 @@ def run_message(row: RunRow, counts: Mapping[int, int]) -> Run:
         cause_event=row.cause_event,
         depth=row.depth,
         cancelled_by=row.cancelled_by,
+        rerun_of="" if row.rerun_of is None else to_text(row.rerun_of),
+        deadline_at=stamp_or_none(row.deadline_at),
     )
 
 

@@ -29,6 +29,7 @@ _ENDED: dict[str, str] = {
     Reason.START_FAILED: "could not be started",
     Reason.UNSUPPORTED: "its agent does not know this kind of task",
     Reason.TIMEOUT: "ran longer than timeout_secs",
+    Reason.RUN_TIMEOUT: "the run took longer than run_timeout_secs",
     Reason.REPLACED: "replaced by a newer run",
     Reason.OVERLAP: "skipped: an earlier run was still open (concurrency_policy forbid)",
     Reason.QUEUE_FULL: "skipped: queue_limit runs were waiting already",

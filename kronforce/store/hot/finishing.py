@@ -29,7 +29,7 @@ def write_starts(tx: Tx, starts: Sequence[Start], changes: RunChanges, events: l
             raise SplitBatch
         return
     for start in starts:
-        changes.start(start.live.run.key, start.at)
+        changes.start(start.live.run, start.at)
         events.append(started_event(start.live, start.at))
 
 
@@ -62,6 +62,8 @@ class RunChanges:
         # run key → [closed, worst, reason, started_at, finished_at, outputs, steps]
         self._rows: dict[int, list[Any]] = {}
         self._ended: list[Finish] = []
+        # run key → how long it may take, for runs that started and have such a limit.
+        self._timeouts: dict[int, int] = {}
 
     def _of(self, run_key: int) -> list[Any]:
         row = self._rows.get(run_key)
@@ -69,16 +71,21 @@ class RunChanges:
             row = self._rows[run_key] = [0, 0, "", None, None, None, 0]
         return row
 
-    def start(self, run_key: int, at: int) -> None:
-        row = self._of(run_key)
+    def start(self, run: Any, at: int) -> None:
+        row = self._of(run.key)
         row[3] = at if row[3] is None else min(row[3], at)
         row[6] += 1
+        if run.job.run_timeout_us:
+            self._timeouts[run.key] = run.job.run_timeout_us
 
     def finish(self, finish: Finish) -> None:
-        row = self._of(finish.live.run.key)
+        run = finish.live.run
+        row = self._of(run.key)
         row[6] += 1
         if finish.started_at is not None:
             row[3] = finish.started_at if row[3] is None else min(row[3], finish.started_at)
+            if run.job.run_timeout_us:
+                self._timeouts[run.key] = run.job.run_timeout_us
         if finish.outputs is not None:
             row[5] = finish.outputs
         if finish.next_attempt is not None:
@@ -93,6 +100,7 @@ class RunChanges:
     def save(self, tx: Tx) -> None:
         """Write every run once, then tell each last finish what its run became."""
         tx.run(st.CHANGE_RUN, [(key, *row) for key, row in sorted(self._rows.items())])
+        tx.run(st.SET_DEADLINE, sorted(self._timeouts.items()))
         many: list[Finish] = []
         for finish in self._ended:
             if finish.live.run.target_count == 1:

@@ -101,6 +101,13 @@ CHANGE_RUN = update(
     "WHEN coalesce(t.started_at, :started_at) IS NULL THEN t.state ELSE 3 END",
     where="t.key = :key AND t.finished_at IS NULL",
 )  # fmt: skip
+# The overall deadline, for runs of jobs that have one: counted from the first start, set once.
+SET_DEADLINE = update(
+    t.runs,
+    ("key", "timeout=deadline_at"),
+    set_="deadline_at = t.started_at + :timeout",
+    where="t.key = :key AND t.deadline_at IS NULL AND t.started_at IS NOT NULL",
+)
 RELEASE_RUN = update(
     t.runs, ("key",), set_="admission = 3", where="t.key = :key AND t.admission IN (1, 2)"
 )

@@ -30,6 +30,7 @@ NTH = {
     "store.before_commit": 14,
     "store.after_commit": 14,
     "engine.cancel.after_request": 1,
+    "engine.run_timeout.due": 1,
     "engine.session.before_send": 5,
     "engine.session.after_send": 5,
     "engine.scheduler.before_fire": 2,

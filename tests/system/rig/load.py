@@ -53,6 +53,14 @@ class Load:
             delivery="at_least_once",
         )
         await self._job(
+            "overdue",
+            note("sleep 60"),
+            Policy(retry_max=1),
+            run_timeout_secs=1,
+            kill_grace_secs=1,
+            retry_max=1,
+        )
+        await self._job(
             "ticking",
             note("true"),
             Policy(),
@@ -62,7 +70,8 @@ class Load:
 
     async def fire(self) -> None:
         """Fire it all at once, and cancel what is to be cancelled."""
-        jobs = ["short"] * 4 + ["limited"] * 3 + ["redelivered", "failing", "chatty", "long"]
+        jobs = ["short"] * 4 + ["limited"] * 3
+        jobs += ["redelivered", "failing", "chatty", "long", "overdue"]
         await asyncio.gather(
             self._recorder.trigger("short", times=5),
             *(self._recorder.trigger(job) for job in jobs),
