@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from functools import partial
 
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason
@@ -114,7 +115,7 @@ class RunTimeouts:
                 over.append(run_key)
         for start in range(0, len(over), BATCH):
             part = over[start : start + BATCH]
-            self._tasks.spawn_until_done(lambda keys=part: self._end(keys), name="run-timeout")
+            self._tasks.spawn_until_done(partial(self._end, part), name="run-timeout")
         self._arm()
 
     def _is_gone(self, at: float, run_key: int) -> bool:
