@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kronforce.core.templates import find_placeholders, template_problems
 from kronforce.v1.job_pb2 import NoopTask, ShellTask, Task
 
 Problem = tuple[str, str]
@@ -44,12 +45,19 @@ def _shell_problems(task: ShellTask) -> Iterator[Problem]:
         yield "task.command", "is required: the command line for sh -c"
     if task.working_dir:
         yield from _text("task.working_dir", task.working_dir, PATH_BYTES_MAX)
-        if not task.working_dir.startswith("/"):
+        if not _may_be_absolute(task.working_dir):
             yield (
                 "task.working_dir",
                 f"{task.working_dir!r} is not absolute; begin with / (the agent's host has it)",
             )
     yield from _env_problems(task)
+    yield from template_problems(task)
+
+
+def _may_be_absolute(path: str) -> bool:
+    """A path that begins with a placeholder is judged by the agent, once it has its value."""
+    first = next(find_placeholders(path), None)
+    return path.startswith("/") or (first is not None and first.start == 0)
 
 
 def _env_problems(task: ShellTask) -> Iterator[Problem]:
