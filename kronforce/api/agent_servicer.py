@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import NoReturn
 
 from kronforce.api import references
@@ -57,7 +58,9 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
     async def RegisterAgent(
         self, request: pb.RegisterAgentRequest, call: Call
     ) -> pb.RegisterAgentResponse:
-        made = await self._agents.register(call.scope, call.principal, request)
+        # Also one without a key comes from somewhere.
+        caller = replace(call.principal, peer=call.peer, surface=call.surface)
+        made = await self._agents.register(call.scope, caller, request)
         call.log["agent"] = made.agent.name
         return pb.RegisterAgentResponse(
             agent_id=ids.to_text(made.agent.id),
@@ -91,7 +94,9 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def DrainAgent(self, request: pb.DrainAgentRequest, call: Call) -> Agent:
         draining = request.draining if request.HasField("draining") else True
-        return self._shown(await self._agents.drain(request.agent_id, draining=draining))
+        return self._shown(
+            await self._agents.drain(call.principal, request.agent_id, draining=draining)
+        )
 
     async def DeleteAgent(
         self, request: pb.DeleteAgentRequest, call: Call

@@ -72,7 +72,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         _check_reason(request.reason)
         await self._store.read(references.run, call.scope, request.run_id)
         await self._cancelling.cancel_run(
-            call.scope, request.run_id, call.principal.name, request.reason
+            call.scope, request.run_id, call.principal, request.reason
         )
         return await self._run(call.scope, request.run_id)
 
@@ -95,7 +95,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         _check_reason(request.reason)
         await self._store.read(references.execution, call.scope, request.execution_id)
         await self._cancelling.cancel_execution(
-            call.scope, request.execution_id, call.principal.name, request.reason
+            call.scope, request.execution_id, call.principal, request.reason
         )
         return await self._execution(call.scope, request.execution_id)
 

@@ -14,9 +14,11 @@ from kronforce.clock import Clock
 from kronforce.core import ids
 from kronforce.core.access import GRANTS
 from kronforce.core.names import GROUP_NAME_MAX
+from kronforce.engine.auditing import Resource, record
 from kronforce.errors import InvalidArgument, KeyNotFound
 from kronforce.security import keys
 from kronforce.store import keys as stored
+from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
 from kronforce.store.events import NewEvent, insert_events
 from kronforce.telemetry import logs
@@ -60,7 +62,7 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
         secret = keys.new_api_key()
         row = await self._store.write(
             _make,
-            actor=call.principal.name,
+            actor=call.principal,
             id=self._new_id(),
             name=wanted.name,
             role=wanted.role,
@@ -88,9 +90,7 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
     ) -> pb.ApiKey:
         if not request.key_id:
             raise InvalidArgument.of(("key_id", "is required: an id or an exact name"))
-        row = await self._store.write(
-            _revoke, request.key_id, call.principal.name, self._clock.now_us()
-        )
+        row = await self._store.write(_revoke, request.key_id, call.principal, self._clock.now_us())
         if row is None:
             raise KeyNotFound(f"there is no key {request.key_id!r}; see ListKeys")
         log.info("key revoked", action="key.revoked", key=row.name, by=call.principal.name)
@@ -115,19 +115,26 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
         return to_message(row)
 
 
-def _make(tx: Tx, /, *, actor: str, **values: Any) -> stored.KeyRow:
+def _make(tx: Tx, /, *, actor: Actor, **values: Any) -> stored.KeyRow:
     row = stored.insert_key(tx, **values)
-    _tell(tx, "key.created", SEVERITY_INFO, row, actor, row.created_at)
+    _tell(tx, "key.created", SEVERITY_INFO, row, actor.name, row.created_at)
+    record(tx, actor, row.created_at, "key.created", _resource(row), after=to_message(row))
     return row
 
 
-def _revoke(tx: Tx, ref: str, actor: str, now: int) -> stored.KeyRow | None:
+def _revoke(tx: Tx, ref: str, actor: Actor, now: int) -> stored.KeyRow | None:
     before = stored.find_key(tx, ref)
     row = stored.revoke_key(tx, ref, now)
     # A second time changes nothing, and nothing is told of it; nor if another was quicker.
     if before and row and before.revoked_at is None and row.revoked_at == now:
-        _tell(tx, "key.revoked", SEVERITY_WARNING, row, actor, now)
+        _tell(tx, "key.revoked", SEVERITY_WARNING, row, actor.name, now)
+        shown, gone = to_message(before), to_message(row)
+        record(tx, actor, now, "key.revoked", _resource(row), before=shown, after=gone)
     return row
+
+
+def _resource(row: stored.KeyRow) -> Resource:
+    return Resource(type="key", id=ids.to_text(row.id), name=row.name)
 
 
 def _tell(tx: Tx, kind: str, severity: int, row: stored.KeyRow, actor: str, at: int) -> None:

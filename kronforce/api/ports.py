@@ -61,10 +61,12 @@ class Watching(Protocol):
 class Cancelling(Protocol):
     """Who ends runs and executions."""
 
-    async def cancel_run(self, scope: Scope, run_id: str, by: str, reason: str, /) -> Any: ...
+    async def cancel_run(
+        self, scope: Scope, run_id: str, author: Principal, reason: str, /
+    ) -> Any: ...
 
     async def cancel_execution(
-        self, scope: Scope, execution_id: str, by: str, reason: str, /
+        self, scope: Scope, execution_id: str, author: Principal, reason: str, /
     ) -> Any: ...
 
 

@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kronforce.core import ids
+from kronforce.engine.audit_states import agent_resource, agent_state
+from kronforce.engine.auditing import record
 from kronforce.errors import AlreadyExists, BadJoinToken, InvalidArgument
 from kronforce.security.keys import JoinToken
 from kronforce.store import agents, counters, events, join_tokens
 from kronforce.store.agents import AgentRow
+from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
 from kronforce.store.join_tokens import JoinTokenRow
 from kronforce.v1.event_pb2 import SEVERITY_INFO
@@ -37,6 +40,18 @@ class Enrolment:
     # Who enrols it, for people.
     actor: str
     now: int
+    # Whom the audit log names; None: the controller enrols its own.
+    author: Actor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenBearer:
+    """Who enrols with a join token, as the audit log names it: by the token's id."""
+
+    id: str
+    peer: str
+    surface: str
+    name: str = "join token"
 
 
 def enrol_with_token(tx: Tx, enrolment: Enrolment, token: JoinToken) -> AgentRow:
@@ -87,7 +102,7 @@ def update_facts(tx: Tx, agent_key: int, enrolment: Enrolment) -> AgentRow:
         raise InvalidArgument.of(
             ("name", f"this credential is agent {known.name!r}; enrol others with a join token")
         )
-    return agents.update_registration(
+    row = agents.update_registration(
         tx,
         key=known.key,
         credential_hash=known.credential_hash,
@@ -99,6 +114,9 @@ def update_facts(tx: Tx, agent_key: int, enrolment: Enrolment) -> AgentRow:
         facts=enrolment.facts,
         slots=enrolment.slots or known.slots,
     )
+    if (row.facts, row.slots) != (known.facts, known.slots):
+        _record(tx, enrolment, "agent.updated", known, row)
+    return row
 
 
 def bad_token() -> BadJoinToken:
@@ -134,6 +152,7 @@ def _anew(tx: Tx, enrolment: Enrolment, registered_by: str) -> AgentRow:
         now=enrolment.now,
     )
     tell(tx, row, "agent.registered", SEVERITY_INFO, enrolment.actor, enrolment.now, "was enrolled")
+    _record(tx, enrolment, "agent.registered", None, row)
     return row
 
 
@@ -154,7 +173,23 @@ def _again(tx: Tx, enrolment: Enrolment, known: AgentRow, registered_by: str) ->
     counters.raise_by(tx, counters.KEY_REVISION)
     line = "was enrolled again"
     tell(tx, row, "agent.registered", SEVERITY_INFO, enrolment.actor, enrolment.now, line)
+    _record(tx, enrolment, "agent.registered", known, row)
     return row
+
+
+def _record(
+    tx: Tx, enrolment: Enrolment, operation: str, before: AgentRow | None, after: AgentRow
+) -> None:
+    if enrolment.author is not None:
+        record(
+            tx,
+            enrolment.author,
+            enrolment.now,
+            operation,
+            agent_resource(after),
+            before=None if before is None else agent_state(before),
+            after=agent_state(after),
+        )
 
 
 def tell(tx: Tx, row: AgentRow, kind: str, severity: int, actor: str, now: int, what: str) -> None:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from kronforce.clock import Clock
+from kronforce.core import ids
 from kronforce.core.access import Role, Scope
 from kronforce.core.agent_rules import registration_problems, word_problems
 from kronforce.core.ids import IdSource
 from kronforce.engine import agent_enrolment
-from kronforce.engine.agent_enrolment import Enrolment
+from kronforce.engine.agent_enrolment import Enrolment, TokenBearer
+from kronforce.engine.audit_states import agent_resource, agent_state, instant
+from kronforce.engine.auditing import Resource, record
 from kronforce.engine.directory import Directory
 from kronforce.errors import (
     AgentNotFound,
@@ -29,7 +32,9 @@ from kronforce.security import keys
 from kronforce.security.secret import Secret
 from kronforce.store import agents, counters, join_tokens
 from kronforce.store.agents import AgentRow
+from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
+from kronforce.store.join_tokens import JoinTokenRow
 from kronforce.store.store import Store
 from kronforce.v1.agent_pb2 import AGENT_TYPE_CUSTOM, AGENT_TYPE_STANDARD, AgentFacts
 from kronforce.v1.agent_service_pb2 import CreateJoinTokenRequest, RegisterAgentRequest
@@ -51,6 +56,10 @@ class Caller(Protocol):
     def id(self) -> str: ...
     @property
     def agent_key(self) -> int | None: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def surface(self) -> str: ...
 
 
 class Sessions(Protocol):
@@ -105,12 +114,13 @@ class Agents:
         if problems := registration_problems(request):
             raise InvalidArgument.of(*problems)
         credential = keys.new_agent_credential()
-        enrolment = self._enrolment(request, credential, caller.name)
+        enrolment = replace(self._enrolment(request, credential, caller.name), author=caller)
         if request.join_token:
             token = keys.parse_join_token(request.join_token)
             if token is None:
                 raise agent_enrolment.bad_token()
-            enrolment = replace(enrolment, actor=request.name)
+            bearer = TokenBearer(id=ids.to_text(token.id), peer=caller.peer, surface=caller.surface)
+            enrolment = replace(enrolment, actor=request.name, author=bearer)
             row = await self._store.write(agent_enrolment.enrol_with_token, enrolment, token)
         elif caller.kind == "agent" and caller.agent_key is not None:
             row = await self._store.write(agent_enrolment.update_facts, caller.agent_key, enrolment)
@@ -145,7 +155,8 @@ class Agents:
         assert parsed is not None
         now = self._clock.now_us()
         row = await self._store.write(
-            join_tokens.insert_join_token,
+            _make_token,
+            caller,
             id=token_id,
             hash=parsed.hash,
             uses=uses,
@@ -157,16 +168,16 @@ class Agents:
         )
         return NewToken(token=token, expires_at=row.expires_at)
 
-    async def drain(self, ref: str, *, draining: bool) -> AgentRow:
+    async def drain(self, caller: Caller, ref: str, *, draining: bool) -> AgentRow:
         """Give an agent nothing new, or work again; what it runs, runs on."""
-        row = await self._store.write(_set_draining, ref, draining)
+        row = await self._store.write(_set_draining, ref, draining, caller, self._clock.now_us())
         self._directory.put(row)
         self._sessions.on_drain(row.key, draining)
         return row
 
     async def delete(self, caller: Caller, ref: str) -> None:
         """Remove an agent: its credential and its session end at once."""
-        row = await self._store.write(_delete, ref, caller.name, self._clock.now_us())
+        row = await self._store.write(_delete, ref, caller, self._clock.now_us())
         self._directory.remove(row.key)
         self._sessions.close_agent(row.key)
 
@@ -200,16 +211,41 @@ def require_agent(tx: Tx, ref: str) -> AgentRow:
     return row
 
 
-def _set_draining(tx: Tx, ref: str, draining: bool) -> AgentRow:
+def _make_token(tx: Tx, author: Actor, /, **values: Any) -> JoinTokenRow:
+    row = join_tokens.insert_join_token(tx, **values)
+    after = {
+        "uses": row.uses_left,
+        "tags": list(row.tags),
+        "labels": dict(row.labels),
+        "allowed_groups": list(row.allowed_groups),
+        "expires_at": instant(row.expires_at),
+    }
+    made = Resource(type="join_token", id=ids.to_text(row.id))
+    record(tx, author, row.created_at, "join_token.created", made, after=after)
+    return row
+
+
+def _set_draining(tx: Tx, ref: str, draining: bool, author: Actor, now: int) -> AgentRow:
     row = require_agent(tx, ref)
-    return row if row.draining == draining else agents.set_draining(tx, row.key, draining)
+    if row.draining == draining:
+        return row
+    changed = agents.set_draining(tx, row.key, draining)
+    operation = "agent.drained" if draining else "agent.resumed"
+    before, after = agent_state(row), agent_state(changed)
+    record(tx, author, now, operation, agent_resource(row), before=before, after=after)
+    return changed
 
 
-def _delete(tx: Tx, ref: str, actor: str, now: int) -> AgentRow:
-    row = agents.mark_deleted(tx, require_agent(tx, ref).key, now)
+def _delete(tx: Tx, ref: str, author: Actor, now: int) -> AgentRow:
+    before = require_agent(tx, ref)
+    row = agents.mark_deleted(tx, before.key, now)
     # Whoever remembers its credential as good reads it again.
     counters.raise_by(tx, counters.KEY_REVISION)
-    agent_enrolment.tell(tx, row, "agent.unpaired", SEVERITY_WARNING, actor, now, "was removed")
+    line = "was removed"
+    agent_enrolment.tell(tx, row, "agent.unpaired", SEVERITY_WARNING, author.name, now, line)
+    # The name that the documented log has for it.
+    gone = agent_resource(before)
+    record(tx, author, now, "agent.deregistered", gone, before=agent_state(before))
     return row
 
 

@@ -71,5 +71,5 @@ def record(
 def _plain(state: State) -> Mapping[str, Any] | None:
     if not isinstance(state, Message):
         return state
-    plain: Mapping[str, Any] = render(state)
+    plain: Mapping[str, Any] = render(state, omit_defaults=True)
     return plain

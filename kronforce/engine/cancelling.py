@@ -7,12 +7,15 @@ is away when it comes back. Whoever is cancelled gets no further attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
 from kronforce.core.ids import from_text
 from kronforce.core.lifecycle import Reason, ends_as
+from kronforce.engine.audit_states import execution_resource, run_resource
+from kronforce.engine.auditing import Resource, record
 from kronforce.engine.completion import Completion
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
@@ -27,6 +30,8 @@ from kronforce.errors import (
 )
 from kronforce.failpoints import failpoint
 from kronforce.store import open_work
+from kronforce.store.audit import Actor
+from kronforce.store.database import Tx
 from kronforce.store.executions import find_execution
 from kronforce.store.runs import find_run
 from kronforce.store.store import Store
@@ -35,6 +40,10 @@ from kronforce.store.tables import Phase
 _after_request = failpoint("engine.cancel.after_request")
 
 _WAITING = (Phase.READY, Phase.CONCURRENCY, Phase.RETRY_WAIT)
+
+
+# Writes the audit entry of a cancellation, given the instant.
+Audited = Callable[[Tx, int], None]
 
 
 class Cancelling:
@@ -50,7 +59,7 @@ class Cancelling:
         self._sessions = sessions
         self._hub = hub
 
-    async def cancel_run(self, scope: Scope, run_id: str, by: str, reason: str) -> None:
+    async def cancel_run(self, scope: Scope, run_id: str, author: Actor, reason: str) -> None:
         """End all of a run that has not ended. Raises NotFound, or FailedPrecondition if it has."""
         raw = from_text(run_id)
         row = None if raw is None else await self._store.read(find_run, scope, raw)
@@ -58,9 +67,14 @@ class Cancelling:
             raise RunNotFound(f"no run {run_id!r}; see `kronforce run list`")
         if row.finished_at is not None:
             raise _already(f"run {run_id} has ended")
-        await self.cancel_keys([row.key], by=by, reason=Reason.CANCELLED, message=reason)
+        audited = partial(_record, author, "run.cancelled", run_resource(row), reason)
+        await self.cancel_keys(
+            [row.key], by=author.name, reason=Reason.CANCELLED, message=reason, audited=audited
+        )
 
-    async def cancel_execution(self, scope: Scope, execution_id: str, by: str, reason: str) -> None:
+    async def cancel_execution(
+        self, scope: Scope, execution_id: str, author: Actor, reason: str
+    ) -> None:
         """End one execution; its target is not retried."""
         raw = from_text(execution_id)
         row = None if raw is None else await self._store.read(find_execution, scope, raw)
@@ -70,17 +84,22 @@ class Cancelling:
             raise _already(f"execution {execution_id} has ended")
         found = await self._loader.read(open_work.of_runs, [row.run_key])
         lives = [live for open_row, live in found if open_row.key == row.key]
-        await self._cancel(lives, [], by, Reason.CANCELLED, reason)
+        audited = partial(_record, author, "execution.cancelled", execution_resource(row), reason)
+        await self._cancel(lives, [], author.name, Reason.CANCELLED, reason, audited)
 
     async def cancel_keys(
-        self, run_keys: Sequence[int], *, by: str, reason: Reason, message: str
-    ) -> None:
-        """End runs by key; those that have ended meanwhile are left alone."""
+        self, run_keys: Sequence[int], *, by: str, reason: Reason, message: str,
+        audited: Audited | None = None,
+    ) -> None:  # fmt: skip
+        """End runs by key; those that have ended meanwhile are left alone.
+
+        `audited` says so in the audit log, where a principal asked for nothing but this.
+        """
         for key in run_keys:
             # At once: whatever ends from now on decides on no further attempt.
             self._mark(key, by)
         found = await self._loader.read(open_work.of_runs, run_keys)
-        await self._cancel([live for _, live in found], run_keys, by, reason, message)
+        await self._cancel([live for _, live in found], run_keys, by, reason, message, audited)
 
     def _mark(self, run_key: int, by: str) -> None:
         run = self._table.runs.get(run_key)
@@ -89,7 +108,7 @@ class Cancelling:
 
     async def _cancel(
         self, lives: Sequence[LiveExecution], run_keys: Sequence[int], by: str, reason: Reason,
-        message: str,
+        message: str, audited: Audited | None,
     ) -> None:  # fmt: skip
         for live in lives:
             live.cancel_reason = reason
@@ -97,9 +116,8 @@ class Cancelling:
                 live.run.cancelled_by = by
         try:
             await self._store.write(
-                open_work.request_cancel, run_keys, [live.key for live in lives], by,
-                self._clock.now_us(),
-            )  # fmt: skip
+                _request, run_keys, [live.key for live in lives], by, self._clock.now_us(), audited
+            )
         except Unavailable:
             # Nothing was written, and the caller is told so.
             self._unmark(lives, run_keys)
@@ -135,3 +153,19 @@ class Cancelling:
 
 def _already(what: str) -> FailedPrecondition:
     return AlreadyTerminal(f"{what}: there is nothing to cancel")
+
+
+def _request(
+    tx: Tx, run_keys: Sequence[int], execution_keys: Sequence[int], by: str, now: int,
+    audited: Audited | None,
+) -> None:  # fmt: skip
+    open_work.request_cancel(tx, run_keys, execution_keys, by, now)
+    if audited is not None:
+        audited(tx, now)
+
+
+def _record(
+    author: Actor, operation: str, resource: Resource, reason: str, tx: Tx, now: int
+) -> None:
+    details = {"reason": reason} if reason else None
+    record(tx, author, now, operation, resource, details=details)

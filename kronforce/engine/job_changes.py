@@ -21,6 +21,8 @@ from kronforce.core.job_settings import effective
 from kronforce.core.job_timing import NEVER_RAN, LastEnd, Timing, plan_timing
 from kronforce.core.lifecycle import TERMINAL
 from kronforce.core.schedules.window import JobStatus
+from kronforce.engine.audit_states import job_resource, job_state
+from kronforce.engine.auditing import record
 from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound
 from kronforce.store import agents, events, jobs, requests
 from kronforce.store.database import Tx
@@ -112,6 +114,7 @@ def create_job(
         **_columns(timing),
     )
     _tell(tx, change, "job.created", row, f"{row.name} was created")
+    _record(tx, change, "job.created", None, row)
     return row, False
 
 
@@ -144,6 +147,7 @@ def update_job(
         **timing,
     )
     _tell(tx, change, "job.updated", changed, f"{changed.name} is version {changed.version} now")
+    _record(tx, change, "job.updated", row, changed)
     return changed, True
 
 
@@ -155,6 +159,7 @@ def pause_job(tx: Tx, change: Change, *, ref: str, until: int | None) -> tuple[J
     changed = _set_timing(tx, row, _held(row, until), change.now)
     how_long = "" if until is None else f" until {from_us(until).isoformat(timespec='seconds')}"
     _tell(tx, change, "job.updated", changed, f"{row.name} was paused{how_long}")
+    _record(tx, change, "job.paused", row, changed)
     return changed, True
 
 
@@ -167,6 +172,7 @@ def resume_job(tx: Tx, change: Change, *, ref: str) -> tuple[JobRow, bool]:
     timing = _plan(spec, row.id, change.now, last=_last_end(tx, row))
     changed = _set_timing(tx, row, _columns(timing), change.now)
     _tell(tx, change, "job.updated", changed, f"{row.name} was resumed")
+    _record(tx, change, "job.resumed", row, changed)
     return changed, True
 
 
@@ -190,6 +196,7 @@ def delete_job(tx: Tx, change: Change, *, ref: str, etag: str) -> JobRow:
     check_etag(row, etag)
     deleted = jobs.mark_deleted(tx, row.key, change.now, expected_revision=row.revision)
     _tell(tx, change, "job.deleted", deleted, f"{row.name} was deleted")
+    _record(tx, change, "job.deleted", row, None)
     return deleted
 
 
@@ -348,4 +355,20 @@ def _tell(tx: Tx, change: Change, kind: str, row: JobRow, message: str) -> None:
                 group_name=row.group_name,
             )
         ],
+    )
+
+
+def _record(
+    tx: Tx, change: Change, operation: str, before: JobRow | None, after: JobRow | None
+) -> None:
+    row = after or before
+    assert row is not None
+    record(
+        tx,
+        change.author,
+        change.now,
+        operation,
+        job_resource(row),
+        before=None if before is None else job_state(before),
+        after=None if after is None else job_state(after),
     )

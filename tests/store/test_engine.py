@@ -180,7 +180,7 @@ async def test_the_queue_limit_skips_what_comes_after_it(rig):
 async def test_a_waiting_run_is_cancelled_at_once(rig):
     await rig.job()
     run = await rig.run()
-    await rig.engine.cancelling.cancel_run(_admin(), run.run_id, "ci", "not needed")
+    await rig.engine.cancelling.cancel_run(_admin(), run.run_id, Someone(), "not needed")
     row = await rig.row(run.run_id)
     assert (row.state, row.cancelled_by) == (CANCELLED, "ci")
     async with agent(rig) as a:
@@ -195,7 +195,7 @@ async def test_a_running_attempt_is_cancelled_through_its_agent(rig):
         run = await rig.run()
         first = await a.assignment()
         a.accept(first)
-        await rig.engine.cancelling.cancel_run(_admin(), run.run_id, "ci", "")
+        await rig.engine.cancelling.cancel_run(_admin(), run.run_id, Someone(), "")
         await a.message("cancel")
         a.finish(first, CANCELLED)
         assert (await rig.ended(run.run_id)).state == CANCELLED
@@ -208,7 +208,7 @@ async def test_a_success_after_the_cancel_stays_a_success(rig):
         run = await rig.run()
         first = await a.assignment()
         a.accept(first)
-        await rig.engine.cancelling.cancel_run(_admin(), run.run_id, "ci", "")
+        await rig.engine.cancelling.cancel_run(_admin(), run.run_id, Someone(), "")
         a.finish(first)
         assert (await rig.ended(run.run_id)).state == SUCCEEDED
 
@@ -219,7 +219,7 @@ async def test_a_cancelled_waiting_run_gives_its_place_back(rig):
         await rig.run()
         first = await a.assignment()
         second, third = await rig.run(), await rig.run()
-        await rig.engine.cancelling.cancel_run(_admin(), second.run_id, "ci", "")
+        await rig.engine.cancelling.cancel_run(_admin(), second.run_id, Someone(), "")
         a.accept(first)
         a.finish(first)
         assert (await a.assignment(2)).execution_id in third.execution_ids
