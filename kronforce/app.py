@@ -20,7 +20,7 @@ from pathlib import Path
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
-from kronforce import __version__, data_dir, first_start
+from kronforce import __version__, data_dir, first_start, master_key
 from kronforce.api.access import MissingRule
 from kronforce.api.agent_servicer import AgentServicer
 from kronforce.api.chain import Chain
@@ -35,6 +35,7 @@ from kronforce.api.server import Server
 from kronforce.api.services import Endpoint, Service, endpoints_of
 from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
+from kronforce.api.variable_servicer import VariableServicer
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.controller_lock import LockKeeper
@@ -42,8 +43,10 @@ from kronforce.core.ids import IdSource
 from kronforce.engine.agents import Agents
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
+from kronforce.engine.variables import Variables
 from kronforce.errors import AlreadyExists, InvalidArgument
 from kronforce.security import tls
+from kronforce.security.envelope import Keyring
 from kronforce.store.database import Database, open_database
 from kronforce.store.migrate import ControllerRunningError, SchemaError, migrate
 from kronforce.store.store import Store
@@ -56,6 +59,7 @@ from kronforce.v1 import (
     job_service_pb2,
     key_service_pb2,
     system_service_pb2,
+    variable_service_pb2,
 )
 
 log = logs.logger("controller")
@@ -131,8 +135,9 @@ async def controller(
         await store.start()
         stack.push_async_callback(store.stop)
         await first_start.ensure_admin_key(config, store=store, clock=clock, new_id=new_id)
+        keyring = await master_key.open_keyring(config, store=store)
 
-        engine = _engine(config, store, clock, new_id)
+        engine = _engine(config, store, clock, new_id, keyring)
         stack.push_async_callback(engine.stop)
         await engine.start()
         agents = Agents(
@@ -146,6 +151,14 @@ async def controller(
         if built_in_agent:
             await _enrol_built_in(config, agents, certificate)
 
+        variables = Variables(
+            store=store,
+            clock=clock,
+            new_id=new_id,
+            keyring=keyring,
+            cache=engine.variables,
+            trust_operators=config.trust_operators,
+        )
         identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
         in_flight = InFlight(clock)
         keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
@@ -155,7 +168,10 @@ async def controller(
         services = {
             **_engine_servicers(config, engine, agents, store, clock, new_id),
             "Key": KeyServicer(store=store, clock=clock, new_id=new_id, revoked=keeper.recheck),
-            "System": SystemServicer(store=store, about=_about(config, store, clock)),
+            "System": SystemServicer(
+                store=store, about=_about(config, store, clock), variables=variables
+            ),
+            "Variable": VariableServicer(store=store, clock=clock, variables=variables),
         }
         chain = Chain(
             identity=identity,
@@ -185,10 +201,13 @@ _FILES = {
     "Job": job_service_pb2,
     "Key": key_service_pb2,
     "System": system_service_pb2,
+    "Variable": variable_service_pb2,
 }
 
 
-def _engine(config: Config, store: Store, clock: Clock, new_id: IdSource) -> Engine:
+def _engine(
+    config: Config, store: Store, clock: Clock, new_id: IdSource, keyring: Keyring
+) -> Engine:
     limits = Limits(
         data_dir=config.data_dir,
         disk_reserve=config.disk_reserve,
@@ -200,6 +219,7 @@ def _engine(config: Config, store: Store, clock: Clock, new_id: IdSource) -> Eng
         clock=clock,
         new_id=new_id,
         limits=limits,
+        keyring=keyring,
         controller=CONTROLLER_NAME,
         version=__version__,
     )

@@ -40,6 +40,10 @@ class Config:
     # The built-in agent's.
     agent_name: str = "local"
     agent_tags: tuple[str, ...] = ()
+    # The master key of secrets, base64 of 32 bytes, or the file that holds it. Neither:
+    # `secrets.key` in the data folder.
+    secrets_key: str = field(default="", repr=False)
+    secrets_key_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     # Listening elsewhere than on loopback without TLS.
@@ -204,6 +208,8 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "bootstrap_admin_key": _text,
     "agent_name": _text,
     "agent_tags": _words,
+    "secrets_key": _text,
+    "secrets_key_file": _path,
     "tls_cert": _path,
     "tls_key": _path,
     "insecure": _boolean,
@@ -216,6 +222,11 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
 
 
 def _check_together(config: Config) -> None:
+    if config.secrets_key and config.secrets_key_file is not None:
+        raise CannotStart(
+            "the master key of secrets is given twice: KRONFORCE_SECRETS_KEY and"
+            " --secrets-key-file; keep one of them"
+        )
     if (config.tls_cert is None) != (config.tls_key is None):
         missing = "--tls-key" if config.tls_key is None else "--tls-cert"
         raise CannotStart(f"TLS needs the certificate and its key: {missing} is missing")

@@ -11,6 +11,7 @@ from kronforce import __version__
 from kronforce.api.call import Call
 from kronforce.api.convert.instants import stamp
 from kronforce.core import ids
+from kronforce.engine.variables import Variables
 from kronforce.store import status as stored
 from kronforce.store.store import Store
 from kronforce.telemetry import logs
@@ -38,8 +39,9 @@ class About:
 class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
     """Reads, and never fails for a store that is away when it is asked for health."""
 
-    def __init__(self, *, store: Store, about: About) -> None:
+    def __init__(self, *, store: Store, about: About, variables: Variables) -> None:
         self._store = store
+        self._variables = variables
         self._about = about
 
     async def GetHealth(  # type: ignore[override] # servicers take our Call
@@ -75,6 +77,16 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
             output_bytes=await self._store.read_output(stored.output_bytes),
             disk_free_bytes=self._disk_free(),
             disk_reserve_bytes=about.disk_reserve,
+        )
+
+    async def RotateSecretKey(  # type: ignore[override] # servicers take our Call
+        self, request: pb.RotateSecretKeyRequest, call: Call
+    ) -> pb.RotateSecretKeyResponse:
+        rotated = await self._variables.rotate_key()
+        log.info("the key of secrets was rotated", action="secrets_key.rotated",
+                 rewritten=rotated.rewritten, by=call.principal.name)  # fmt: skip
+        return pb.RotateSecretKeyResponse(
+            key_id=ids.to_text(rotated.key_id), rewritten=rotated.rewritten
         )
 
     async def _store_answers(self) -> bool:

@@ -46,6 +46,9 @@ class ServerFlags:
         What the agent of this host is called.
     agent_tags
         Its tags, with commas between them.
+    secrets_key_file
+        The master key of secrets (base64 of 32 bytes), in place of secrets.key in the data folder;
+        or KRONFORCE_SECRETS_KEY.
     tls_cert
         The certificate (with its chain), PEM.
     tls_key
@@ -72,6 +75,7 @@ class ServerFlags:
     bootstrap_admin_key: str | None = None
     agent_name: str | None = None
     agent_tags: str | None = None
+    secrets_key_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: Annotated[bool | None, _SWITCH] = None

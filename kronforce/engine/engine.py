@@ -18,6 +18,7 @@ from kronforce.clock import Clock
 from kronforce.core.ids import IdSource
 from kronforce.core.job_settings import ConcurrencyPolicy
 from kronforce.core.lifecycle import Reason, ends_as
+from kronforce.engine import key_rotation
 from kronforce.engine.cancelling import Cancelling
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
@@ -38,8 +39,11 @@ from kronforce.engine.snapshots import JobSnapshots
 from kronforce.engine.tasks import Tasks
 from kronforce.engine.timers import Timers
 from kronforce.engine.triggering import Triggering
+from kronforce.engine.variable_cache import VariableCache
+from kronforce.engine.variable_watch import VariableWatch
 from kronforce.engine.views import Views
 from kronforce.engine.watching import Hub
+from kronforce.security.envelope import Keyring
 from kronforce.store import agents as agent_store
 from kronforce.store import open_work
 from kronforce.store.hot.commands import Created, CreateRun, Finish
@@ -60,10 +64,12 @@ class Engine:
     """Everything that decides and drives."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, new_id: IdSource, limits: Limits, controller: str,
-        version: str,
+        self, *, store: Store, clock: Clock, new_id: IdSource, limits: Limits, keyring: Keyring,
+        controller: str, version: str,
     ) -> None:  # fmt: skip
         self._store = store
+        self._keyring = keyring
+        self._new_id = new_id
         self._waiting = 0
         self.tasks = Tasks(clock)
         self.timers = Timers(clock)
@@ -72,6 +78,7 @@ class Engine:
         self.hub = Hub()
         self.snapshots = JobSnapshots(store)
         self.keys = KeySource(store)
+        self.variables = VariableCache(store, keyring)
         self.capacity = Capacity(
             folder=limits.data_dir, disk_reserve=limits.disk_reserve,
             max_pending=limits.max_pending, pending=lambda: self._waiting,
@@ -124,6 +131,9 @@ class Engine:
             sessions=self.sessions, dispatcher=self.dispatcher, output=self.output,
             capacity=self.capacity, keys=self.keys, run_timeouts=self.run_timeouts,
         )  # fmt: skip
+        self._variable_watch = VariableWatch(
+            store=store, clock=clock, cache=self.variables, keyring=keyring
+        )
         self._retention = Retention(store=store, clock=clock, keep=limits.retention)
         self._controller = controller
         self._clock = clock
@@ -145,6 +155,10 @@ class Engine:
     async def start(self) -> None:
         """Load what is open, then run the loops."""
         await self.keys.fill()
+        await key_rotation.ensure_key(
+            self._store, self._keyring, key_id=self._new_id(), now=self._clock.now_us()
+        )
+        await self.variables.refresh()
         now = self._clock.now_us()
         await self._store.write(agent_store.close_sessions, self._controller, now)
         for row in await self._store.read(agent_store.all_agents):
@@ -165,6 +179,7 @@ class Engine:
             ("scheduler", self.scheduler.run()),
             ("rescuer", self._rescuer.run()),
             ("retention", self._retention.run()),
+            ("variables", self._variable_watch.run()),
         ]
 
     async def _load_held(self) -> None:

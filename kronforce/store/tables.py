@@ -471,6 +471,11 @@ variables = Table(
     Column("expires_at", Instant),
     # How many of its expiry events were told of.
     Column("expiry_told", SmallInteger, nullable=False),
+    # Of a secret: the key that its value is written under.
+    Column("secret_key", Name),
+    # Grows with each change that a caller makes; its etag.
+    Column("version", BigInteger, nullable=False),
+    # Of the counter `variable_revision` at its last change, by which copies in memory follow.
     Column("revision", BigInteger, nullable=False),
     Column("updated_by", Name, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -481,6 +486,16 @@ variables = Table(
         sqlite_where=text("expires_at IS NOT NULL"),
         postgresql_where=text("expires_at IS NOT NULL"),
     ),
+)
+
+# Which jobs name which variables, in their current version.
+job_variables = Table(
+    "job_variables",
+    metadata,
+    Column("name", Name, nullable=False),
+    Column("job_key", BigInteger, nullable=False),
+    PrimaryKeyConstraint("name", "job_key"),
+    Index("job_variables_job", "job_key"),
 )
 
 # The keys under which secrets are stored, each wrapped by the master key, which is not here.

@@ -14,6 +14,7 @@ from kronforce.core.job_settings import effective
 from kronforce.core.job_timing import plan_timing
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.triggering import Triggered
+from kronforce.security.envelope import Keyring, MasterKey
 from kronforce.store import agents, executions, jobs, runs
 from kronforce.store.database import open_database
 from kronforce.store.store import Store
@@ -51,6 +52,7 @@ class Rig:
             limits=Limits(
                 data_dir=folder, disk_reserve=0, max_pending=1_000, retention=timedelta(days=7)
             ),
+            keyring=Keyring(MasterKey(b"m" * 32)),
             controller="test",
             version="test",
         )

@@ -27,12 +27,16 @@ from kronforce.api.reasons import Reasons
 from kronforce.api.services import Service, endpoints_of
 from kronforce.api.status import CallFailed
 from kronforce.api.throttle import Throttle
+from kronforce.api.variable_servicer import VariableServicer
 from kronforce.clock import ManualClock
 from kronforce.core.ids import IdSource
+from kronforce.engine import key_rotation
 from kronforce.engine.agents import Agents
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
+from kronforce.engine.variables import Variables
 from kronforce.security import keys
+from kronforce.security.envelope import Keyring, MasterKey
 from kronforce.store import keys as stored_keys
 from kronforce.store.database import Database
 from kronforce.store.store import Store
@@ -43,6 +47,7 @@ from kronforce.v1 import (
     event_service_pb2,
     execution_service_pb2,
     job_service_pb2,
+    variable_service_pb2,
 )
 
 SERVICES = {
@@ -50,6 +55,7 @@ SERVICES = {
     "ExecutionService": execution_service_pb2,
     "EventService": event_service_pb2,
     "AgentService": agent_service_pb2,
+    "VariableService": variable_service_pb2,
 }
 
 
@@ -67,6 +73,7 @@ class Rig:
     async def open(cls, database: Database, clock: ManualClock) -> AsyncIterator[Rig]:
         store = Store(database, clock)
         new_id = IdSource(clock, random.Random(7))
+        keyring = Keyring(MasterKey(b"m" * 32))
         engine = Engine(
             store=store,
             clock=clock,
@@ -74,6 +81,7 @@ class Rig:
             limits=Limits(
                 data_dir=Path(), disk_reserve=0, max_pending=1_000, retention=timedelta(days=30)
             ),
+            keyring=keyring,
             controller="test",
             version="0",
         )
@@ -115,6 +123,18 @@ class Rig:
             ),
             "EventService": EventServicer(store=store, clock=clock),
             "AgentService": AgentServicer(store=store, agents=agents, sessions=engine.sessions),
+            "VariableService": VariableServicer(
+                store=store,
+                clock=clock,
+                variables=Variables(
+                    store=store,
+                    clock=clock,
+                    new_id=new_id,
+                    keyring=keyring,
+                    cache=engine.variables,
+                    trust_operators=False,
+                ),
+            ),
         }
         identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
         chain = Chain(
@@ -131,6 +151,7 @@ class Rig:
         try:
             # The loops stay off: nothing moves but what a test calls.
             await engine.keys.fill()
+            await key_rotation.ensure_key(store, keyring, key_id=new_id(), now=clock.now_us())
             rig = cls(transport=LocalTransport(endpoints, chain), clock=clock, store=store)
             await rig.add_key("admin", api_key_pb2.ROLE_ADMIN, new_id())
             await rig.add_key("operator", api_key_pb2.ROLE_OPERATOR, new_id())

@@ -49,6 +49,8 @@ def _create_variables() -> None:
         sa.Column("allowed_groups", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.BigInteger()),
         sa.Column("expiry_told", sa.SmallInteger(), nullable=False),
+        sa.Column("secret_key", Name),
+        sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("updated_by", Name, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -61,6 +63,13 @@ def _create_variables() -> None:
         sqlite_where=sa.text("expires_at IS NOT NULL"),
         postgresql_where=sa.text("expires_at IS NOT NULL"),
     )
+    op.create_table(
+        "job_variables",
+        sa.Column("name", Name, nullable=False),
+        sa.Column("job_key", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "job_key"),
+    )
+    op.create_index("job_variables_job", "job_variables", ["job_key"])
 
 
 def _create_secret_keys() -> None:
