@@ -275,6 +275,8 @@ def _engine_servicers(
             jobs=jobs,
             triggering=engine.triggering,
             watching=engine.views,
+            rerunning=engine.rerunning,
+            history=engine.retention,
         ),
     }
 

@@ -15,7 +15,7 @@ from kronforce.api.convert.job import fire_message, group_message, job_message
 from kronforce.api.convert.run import run_message
 from kronforce.api.in_order import in_order
 from kronforce.api.paging import Shape, next_token, read_page
-from kronforce.api.ports import Triggering, Watching
+from kronforce.api.ports import History, Rerunning, Triggering, Watching
 from kronforce.api.status import to_status
 from kronforce.api.text_limits import check_text
 from kronforce.clock import Clock
@@ -47,13 +47,16 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     """Thin: use cases change, store functions read, `convert` renders."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, jobs: Jobs, triggering: Triggering, watching: Watching
-    ) -> None:
+        self, *, store: Store, clock: Clock, jobs: Jobs, triggering: Triggering,
+        watching: Watching, rerunning: Rerunning, history: History,
+    ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
         self._jobs = jobs
         self._triggering = triggering
         self._watching = watching
+        self._rerunning = rerunning
+        self._history = history
 
     async def CreateJob(self, request: pb.CreateJobRequest, call: Call) -> Job:
         row = await self._jobs.create(
@@ -107,7 +110,24 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         )
 
     async def TriggerJob(self, request: pb.TriggerJobRequest, call: Call) -> pb.TriggerJobResponse:
-        made = await self._trigger_one(request, call)
+        return await self._triggered(await self._trigger_one(request, call), call)
+
+    async def RerunRun(self, request: pb.RerunRunRequest, call: Call) -> pb.TriggerJobResponse:
+        if not request.run_id:
+            raise InvalidArgument.of(("run_id", "is required: a run's id"))
+        outcome = await self._rerunning.rerun(call.scope, call.principal, request)
+        if isinstance(outcome, KronforceError):
+            raise outcome
+        return await self._triggered(outcome, call)
+
+    async def ClearHistory(
+        self, request: pb.ClearHistoryRequest, call: Call
+    ) -> pb.ClearHistoryResponse:
+        row = await self._store.read(references.job, call.scope, request.job_id)
+        deleted, more = await self._history.clear(row, call.principal)
+        return pb.ClearHistoryResponse(deleted_runs=deleted, more=more)
+
+    async def _triggered(self, made: Any, call: Call) -> pb.TriggerJobResponse:
         return pb.TriggerJobResponse(
             run=made.message() or await self._run(call.scope, made.run_id),
             execution_ids=made.execution_ids,

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from kronforce.api.call import Principal
 from kronforce.core.access import Scope
+from kronforce.store.jobs import JobRow
 from kronforce.v1.agent_service_pb2 import (
     ConnectRequest,
     ConnectResponse,
@@ -24,7 +25,7 @@ from kronforce.v1.execution_service_pb2 import (
     ReadOutputResponse,
     WatchRunsRequest,
 )
-from kronforce.v1.job_service_pb2 import TriggerJobRequest
+from kronforce.v1.job_service_pb2 import RerunRunRequest, TriggerJobRequest
 from kronforce.v1.run_pb2 import RunUpdates
 
 Updates = AbstractAsyncContextManager[AsyncIterator[RunUpdates]]
@@ -37,6 +38,22 @@ class Triggering(Protocol):
         self, scope: Scope, caller: Principal, requests: Sequence[TriggerJobRequest], /
     ) -> Sequence[Any]:
         """A `Triggered`, or the KronforceError that refused it, for each item in order."""
+        ...
+
+
+class Rerunning(Protocol):
+    """Who runs runs again: `engine.rerunning.Rerunning`."""
+
+    async def rerun(self, scope: Scope, caller: Principal, request: RerunRunRequest, /) -> Any:
+        """A `Triggered`, or the KronforceError that refused it."""
+        ...
+
+
+class History(Protocol):
+    """Who forgets: `engine.retention.Retention`."""
+
+    async def clear(self, job: JobRow, author: Principal, /) -> tuple[int, bool]:
+        """How many runs of the job went, and whether more are left to go."""
         ...
 
 

@@ -30,6 +30,7 @@ from kronforce.engine.loading import Loader
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.output_streams import OutputStreams
 from kronforce.engine.reports import Reports
+from kronforce.engine.rerunning import Rerunning
 from kronforce.engine.rescuer import Rescuer
 from kronforce.engine.retention import Retention
 from kronforce.engine.run_timeouts import RunTimeouts
@@ -134,7 +135,10 @@ class Engine:
         self._variable_watch = VariableWatch(
             store=store, clock=clock, cache=self.variables, keyring=keyring
         )
-        self._retention = Retention(store=store, clock=clock, keep=limits.retention)
+        self.retention = Retention(store=store, clock=clock, keep=limits.retention)
+        self.rerunning = Rerunning(
+            store=store, snapshots=self.snapshots, triggering=self.triggering
+        )
         self._controller = controller
         self._clock = clock
         self._loops: list[asyncio.Task[None]] = []
@@ -178,8 +182,8 @@ class Engine:
             ("sessions", self.sessions.run()),
             ("scheduler", self.scheduler.run()),
             ("rescuer", self._rescuer.run()),
-            ("retention", self._retention.run()),
             ("variables", self._variable_watch.run()),
+            ("retention", self.retention.run()),
         ]
 
     async def _load_held(self) -> None:

@@ -1,18 +1,26 @@
 """Forgets what is old, in bounded batches, so that the hot path hardly notices.
 
-Never a run that has not ended. Each batch is one short transaction, with a
-pause behind it; what is left over is taken in the next round.
+Never a run that has not ended. Each batch is one short transaction among those
+of the hot path, which wait for it: its size follows how long the writer took,
+and a pause behind it leaves the writer to the others most of the time. What is
+left over is taken in the next round. Also clears a job's history on request.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
 from kronforce.clock import Clock, to_us
+from kronforce.engine.audit_states import job_resource
+from kronforce.engine.auditing import record
 from kronforce.store import output as output_store
 from kronforce.store import retention as stored
+from kronforce.store.audit import Actor
+from kronforce.store.database import Tx
+from kronforce.store.jobs import JobRow
 from kronforce.store.open_work import jobs_with_history_limit
 from kronforce.store.partitions import drop_partitions, ensure_partitions
 from kronforce.store.store import Store
@@ -21,10 +29,21 @@ log = logging.getLogger(__name__)
 
 # How often the whole round is made.
 ROUND_SECS = 60.0
-# Between two batches: the writer is free for others at least this long.
-PAUSE_SECS = 0.05
-# Batches in one round; a large backlog is worked off over several.
-MAX_BATCHES = 500
+# Batches of one kind in one round; a large backlog is worked off over several.
+MAX_BATCHES = 20_000
+# Runs that one call of ClearHistory deletes at most: some minutes of work.
+MAX_CLEARED = 100_000
+
+# A batch that took the writer longer than this was too large, one that took half of it too small:
+# a trigger that comes at the wrong moment waits for one.
+SLOW_SECS = 0.010
+LEAST, MOST = 10, stored.RUNS_BATCH
+# The pause after a batch: so many times what it took, so that most of the writer is the others'.
+SHARE = 2.0
+LEAST_PAUSE_SECS = 0.005
+
+Keys = Callable[[int], Coroutine[Any, Any, list[int]]]
+Delete = Callable[[Tx, Any], int]
 
 
 class Retention:
@@ -34,6 +53,8 @@ class Retention:
         self._store = store
         self._clock = clock
         self._keep = keep
+        # Runs in the next batch.
+        self._size = LEAST
 
     async def run(self) -> None:
         """The loop; ends when it is cancelled."""
@@ -45,15 +66,10 @@ class Retention:
                 log.exception("retention tries again", extra={"action": "retention_retry"})
 
     async def round(self) -> int:
-        """Everything that is too old, at most `MAX_BATCHES` batches; runs that went."""
+        """Everything that is too old; runs that went."""
         await self._store.write(ensure_partitions, self._clock.now_us())
         cutoff = to_us(self._clock.now() - self._keep)
-        gone = 0
-        for _ in range(MAX_BATCHES):
-            keys = await self._store.read(stored.finished_before, cutoff)
-            if not keys:
-                break
-            gone += await self._delete(keys)
+        gone = await self._runs(lambda size: self._store.read(stored.finished_before, cutoff, size))
         gone += await self._by_history()
         # Whole days first: what is left for the deletes is little.
         await self._store.write(drop_partitions, cutoff)
@@ -62,30 +78,73 @@ class Retention:
             await self._until_none(delete, cutoff)
         return gone
 
+    async def clear(self, job: JobRow, author: Actor) -> tuple[int, bool]:
+        """Delete a job's ended runs but the newest: how many went, and whether more are left.
+
+        The audit entry comes first: a call that is left half way has its entry too.
+        """
+        now = self._clock.now_us()
+        await self._store.write(record, author, now, "job.history_cleared", job_resource(job))
+        gone = await self._beyond(job.key, 1, MAX_CLEARED)
+        left = await self._store.read(stored.beyond_history, job.key, 1, 1)
+        return gone, bool(left)
+
     async def _by_history(self) -> int:
         gone = 0
         for job_key, keep in await self._store.read(jobs_with_history_limit):
-            keys = await self._store.read(stored.beyond_history, job_key, keep)
-            if keys:
-                gone += await self._delete(keys)
+            gone += await self._beyond(job_key, keep)
         return gone
 
-    async def _until_none(self, delete: Any, cutoff: int) -> None:
+    async def _beyond(self, job_key: int, keep: int, limit: int | None = None) -> int:
+        """Delete what a job has beyond its newest `keep` runs."""
+        return await self._runs(
+            lambda size: self._store.read(stored.beyond_history, job_key, keep, size), limit
+        )
+
+    async def _runs(self, next_keys: Keys, limit: int | None = None) -> int:
+        """Delete batch after batch until there is none left, or the limit is reached."""
+        gone = 0
         for _ in range(MAX_BATCHES):
-            if not await self._store.write(delete, cutoff):
+            size = self._size if limit is None else min(self._size, limit - gone)
+            keys = await next_keys(size) if size > 0 else []
+            if not keys:
+                break
+            gone += await self._delete(keys)
+        return gone
+
+    async def _until_none(self, delete: Delete, cutoff: int) -> None:
+        for _ in range(MAX_BATCHES):
+            gone, took = await self._store.write(_timed, self._clock, delete, cutoff)
+            if not gone:
                 return
-            await self._pause()
+            await self._pause(took)
 
     async def _delete(self, run_keys: list[int]) -> int:
         """Output first: a crash in between leaves a run without output, not the other way."""
         executions = await self._store.read(stored.executions_of, run_keys)
-        while await self._store.write_output(
-            output_store.delete_output, executions, stored.OUTPUT_BATCH
+        streamed = list(await self._store.read_output(output_store.progress_of, executions))
+        while streamed and await self._store.write_output(
+            output_store.delete_output, streamed, stored.OUTPUT_BATCH
         ):
-            await self._pause()
-        gone = await self._store.write(stored.delete_runs, run_keys)
-        await self._pause()
+            await self._pause(LEAST_PAUSE_SECS)
+        gone, took = await self._store.write(_timed, self._clock, stored.delete_runs, run_keys)
+        self._adapt(len(run_keys), took)
+        await self._pause(took)
         return gone
 
-    async def _pause(self) -> None:
-        await self._clock.sleep_until(self._clock.monotonic() + PAUSE_SECS)
+    def _adapt(self, deleted: int, took: float) -> None:
+        if took > SLOW_SECS:
+            self._size = max(LEAST, deleted // 2)
+        elif took < SLOW_SECS / 2 and deleted >= self._size:
+            self._size = min(MOST, self._size + LEAST)
+
+    async def _pause(self, took: float) -> None:
+        secs = max(LEAST_PAUSE_SECS, SHARE * took)
+        await self._clock.sleep_until(self._clock.monotonic() + secs)
+
+
+def _timed(tx: Tx, clock: Clock, delete: Delete, argument: Any) -> tuple[int, float]:
+    """What it deleted, and the seconds that it held the writer."""
+    begun = clock.monotonic()
+    gone = delete(tx, argument)
+    return gone, clock.monotonic() - begun

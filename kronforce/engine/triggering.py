@@ -50,7 +50,7 @@ from kronforce.v1.run_pb2 import Run
 
 log = logging.getLogger(__name__)
 
-SCHEDULER, API = 1, 2
+SCHEDULER, API, RETRY = 1, 2, 5
 PENDING, SKIPPED = 1, 8
 SECOND = 1_000_000
 
@@ -95,6 +95,17 @@ class Triggered:
         return None if self.command is None else run_message(self.command)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rerun:
+    """The run that is run again, the agents it is bound to (None: as the job chooses now)."""
+
+    of: bytes
+    agents: tuple[int | None, ...] | None
+    # What was asked for: only what did not succeed, and other params than the run's.
+    failed_only: bool
+    other_params: bool
+
+
 Outcome = Triggered | KronforceError
 
 
@@ -128,12 +139,16 @@ class Triggering:
         requests: Sequence[TriggerJobRequest],
         *,
         trigger: int = API,
+        rerun: Rerun | None = None,
     ) -> list[Outcome]:
-        """Fire each item; an outcome for each, in order. An item's error stops no other."""
+        """Fire each item; an outcome for each, in order. An item's error stops no other.
+
+        `rerun` says what each of them runs again.
+        """
         outcomes: list[Outcome | None] = [None] * len(requests)
         todo = list(range(len(requests)))
         for _ in range(STALE_RETRIES):
-            todo = await self._try(scope, caller, requests, trigger, outcomes, todo)
+            todo = await self._try(scope, caller, requests, trigger, rerun, outcomes, todo)
             if not todo:
                 break
         for index in todo:
@@ -146,6 +161,7 @@ class Triggering:
         caller: Caller,
         requests: Sequence[TriggerJobRequest],
         trigger: int,
+        rerun: Rerun | None,
         outcomes: list[Outcome | None],
         todo: list[int],
     ) -> list[int]:
@@ -156,7 +172,7 @@ class Triggering:
         batch = _Batch()
         for index in todo:
             try:
-                run = self._prepare(scope, caller, requests[index], trigger)
+                run = self._prepare(scope, caller, requests[index], trigger, rerun)
             except KronforceError as error:
                 outcomes[index] = error
             else:
@@ -187,8 +203,9 @@ class Triggering:
             await self._keys.fill()
 
     def _prepare(
-        self, scope: Scope, caller: Caller, request: TriggerJobRequest, trigger: int
-    ) -> CreateRun:
+        self, scope: Scope, caller: Caller, request: TriggerJobRequest, trigger: int,
+        rerun: Rerun | None,
+    ) -> CreateRun:  # fmt: skip
         """Everything that can be refused without the store."""
         job = self._snapshots.cached(request.job_id)
         if job is None or not scope.allows_group(job.group):
@@ -198,7 +215,8 @@ class Triggering:
         now = self._clock.now_us()
         if not request.force:
             _check_window(job, now)
-        run = self.new_run(job, trigger=trigger, now=now)
+        agents = None if rerun is None else rerun.agents
+        run = self.new_run(job, trigger=trigger, now=now, agents=agents)
         run.principal_key, run.principal, run.actor = caller.key, caller.name, caller
         run.client_id = request.client_id
         if request.HasField("params"):
@@ -207,11 +225,16 @@ class Triggering:
             run.priority = request.priority
         if request.request_id:
             run.request_id = request.request_id
-            run.request_hash = _hash_of(request, job)
+            run.request_hash = _hash_of(request, job, rerun)
+        if rerun is not None:
+            run.rerun_of = rerun.of
         return run
 
-    def new_run(self, job: JobSnapshot, *, trigger: int, now: int) -> CreateRun:
-        """A run of a job with its targets, not staged yet."""
+    def new_run(
+        self, job: JobSnapshot, *, trigger: int, now: int,
+        agents: Sequence[int | None] | None = None,
+    ) -> CreateRun:  # fmt: skip
+        """A run of a job with its targets, not staged yet; `agents` in place of the job's own."""
         run = CreateRun()
         run.key, run.id = self._keys(), self._ids()
         run.job, run.trigger, run.created_at = job, trigger, now
@@ -221,7 +244,10 @@ class Triggering:
             run.limit = job.limit_of("")
         if settings.queue_timeout_secs:
             run.queue_deadline_at = now + settings.queue_timeout_secs * SECOND
-        run.targets = self._targets(job)
+        if agents is None:
+            run.targets = self._targets(job)
+        else:
+            run.targets = [self._bound(job, index, key) for index, key in enumerate(agents)]
         return run
 
     def _targets(self, job: JobSnapshot) -> list[NewTarget]:
@@ -413,8 +439,10 @@ def _params_of(request: TriggerJobRequest) -> bytes:
     return request.params.SerializeToString(deterministic=True)
 
 
-def _hash_of(request: TriggerJobRequest, job: JobSnapshot) -> bytes:
+def _hash_of(request: TriggerJobRequest, job: JobSnapshot, rerun: Rerun | None) -> bytes:
     content: dict[str, Any] = {"job": job.id_text, "force": request.force}
+    if rerun is not None:
+        content["rerun"] = [rerun.of.hex(), rerun.failed_only, rerun.other_params]
     if request.HasField("params"):
         content["params"] = MessageToDict(request.params)
     if request.HasField("priority"):
@@ -462,6 +490,8 @@ def run_message(run: CreateRun) -> Run:
         message.finished_at.FromMicroseconds(run.created_at)
     if run.params is not None:
         message.params.ParseFromString(run.params)
+    if run.rerun_of is not None:
+        message.rerun_of = to_text(run.rerun_of)
     if run.fire_at is not None:
         message.nominal_at.FromMicroseconds(run.fire_at)
     return message

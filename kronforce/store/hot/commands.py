@@ -124,8 +124,8 @@ class CreateRun:
     __slots__ = (
         "actor", "advance", "caught_up", "cause_event", "client_id", "created_at", "depth",
         "fire_at", "id", "job", "key", "limit", "outcome", "params", "principal", "principal_key",
-        "priority", "queue_deadline_at", "request_hash", "request_id", "resource_id", "skip_reason",
-        "targets", "then", "trigger",
+        "priority", "queue_deadline_at", "request_hash", "request_id", "rerun_of", "resource_id",
+        "skip_reason", "targets", "then", "trigger",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -153,6 +153,8 @@ class CreateRun:
         self.advance: Advance | None = None
         self.depth: int = 0
         self.cause_event: str = ""
+        # The run that it runs again.
+        self.rerun_of: bytes | None = None
         self.targets: list[NewTarget] = []
         # Filled in by the transaction.
         self.outcome: Created = Created.CREATED

@@ -130,6 +130,7 @@ def write_runs(
     """Insert what was let through."""
     made = [run for run in creates if run.outcome not in _GONE]
     tx.run(st.INSERT_RUN, [_run_row(run, admissions.get(run.key, 0)) for run in made])
+    tx.run(st.SET_RERUN, [(run.key, run.rerun_of) for run in made if run.rerun_of is not None])
     targets = [(run, target) for run in made for target in run.targets]
     tx.run(st.INSERT_TARGET, [_target_row(run, target) for run, target in targets])
     tx.run(st.INSERT_EXECUTION, [_execution_row(run, target) for run, target in targets])

@@ -35,6 +35,8 @@ INSERT_RUN = insert(
     "priority", "created_at", "finished_at", "revision", "target_count", "open_targets", "worst",
     "admission", "slot_key", "cancelled_by", "step_id", "cause_event", "depth",
 )  # fmt: skip
+# Apart from the insert, so that other runs do not carry it.
+SET_RERUN = update(t.runs, ("key", "rerun_of"), set_="rerun_of = :rerun_of", where="t.key = :key")
 INSERT_TARGET = insert(
     t.run_targets, "run_key", "target_index", "agent_key", "state", "skip_reason", "attempts"
 )

@@ -109,6 +109,8 @@ class Rig:
                 jobs=jobs,
                 triggering=engine.triggering,
                 watching=engine.views,
+                rerunning=engine.rerunning,
+                history=engine.retention,
             ),
             "ExecutionService": ExecutionServicer(
                 store=store,
