@@ -36,12 +36,19 @@ def read_announcement(text: str, at: int) -> tuple[Heredoc, int, int] | None:
 
 def find_end(text: str, start: int, end: int, heredoc: Heredoc) -> tuple[int, int]:
     """Where its text ends, and where the line after its delimiter begins."""
-    at = start
+    at, continued = start, False
     while at < end:
         newline = text.find("\n", at, end)
         line_end = newline if newline >= 0 else end
         line = text[at:line_end]
-        if (line.lstrip("\t") if heredoc.strips_tabs else line) == heredoc.delimiter:
+        bare = line.lstrip("\t") if heredoc.strips_tabs else line
+        if bare == heredoc.delimiter and not continued:
             return at, min(line_end + 1, end)
+        continued = heredoc.expands and _goes_on(line)
         at = line_end + 1
     return end, end
+
+
+def _goes_on(line: str) -> bool:
+    """The newline after it is escaped: what follows belongs to the same line."""
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
