@@ -12,6 +12,9 @@ from typing import Protocol
 
 from kronforce.core.lifecycle import Reason, State
 
+EXIT_CODE_MAX = 599
+"""A process has at most 255; an http task's exit code is its status."""
+
 _EXIT_PREFIX = "exit:"
 _RETRIABLE_WORDS = {State.FAILED.word: State.FAILED, State.TIMED_OUT.word: State.TIMED_OUT}
 
@@ -71,8 +74,11 @@ def parse_retry_on(words: list[str]) -> tuple[frozenset[State], frozenset[int]]:
 
 def _parse_exit_code(word: str) -> int:
     digits = word.removeprefix(_EXIT_PREFIX)
-    if digits == word or not (digits.isascii() and digits.isdigit()) or not 1 <= int(digits) <= 255:
-        raise ValueError(f"{word!r} is not known; use failed, timed_out, or exit:1 to exit:255")
+    known = digits != word and digits.isascii() and digits.isdigit() and len(digits) <= 3
+    if not known or not 1 <= int(digits) <= EXIT_CODE_MAX:
+        raise ValueError(
+            f"{word!r} is not known; use failed, timed_out, or exit:1 to exit:{EXIT_CODE_MAX}"
+        )
     return int(digits)
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kronforce.core.http_rules import http_problems
 from kronforce.core.templates import find_placeholders, template_problems
 from kronforce.v1.job_pb2 import NoopTask, ShellTask, Task
 
@@ -104,4 +105,5 @@ def _text(field: str, text: str, longest: int) -> Iterator[Problem]:
 _CHECKS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "shell": _shell_problems,
     "noop": _noop_problems,
+    "http": http_problems,
 }

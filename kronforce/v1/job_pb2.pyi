@@ -445,12 +445,20 @@ Global___HttpTls: _TypeAlias = HttpTls  # noqa: Y015
 @_typing.final
 class HttpTask(_message.Message):
     """An HTTP request, made by the agent. The body of the response goes to
-    standard output as it comes; its status is the exit code.
+    standard output as it comes, undecoded; its status is the exit code; standard
+    error has a line for each redirect and one for the end.
 
-    Addresses of cloud metadata services are refused; private and loopback ones
-    are not. Every address that a name resolves to is checked, again at each
-    redirect, and the checked one is connected to. Proxies of the environment
-    are not used.
+    Addresses of cloud metadata services and link-local ones are refused
+    (`egress_refused`); private and loopback ones are not. Every address that a
+    name resolves to is checked, again at each redirect, and the checked one is
+    connected to. Proxies of the environment are not used.
+
+    It ends `failed` as `http_status`, `dns_failed`, `connect_failed`,
+    `tls_failed`, `bad_response`, `no_response` (nothing came for an hour, or for
+    `timeout_secs` if that is longer), `too_many_redirects`, `response_too_large`,
+    `egress_refused`, or `start_failed` where the request cannot be made as it
+    stands. Its outputs are `status`, `bytes`, `url` (without its query) and
+    `headers` (names in lower case, 16 KiB at most, without cookies).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -488,14 +496,21 @@ class HttpTask(_message.Message):
     Default `get`.
     """
     url: _builtins.str
-    """`http://…` or `https://…`, at most 8 KiB, without a user in it. Required."""
+    """`http://…` or `https://…`, at most 8 KiB, without a user in it. Its host is
+    a name, an IPv4 address as four decimal numbers, or an IPv6 address in
+    brackets, without a zone. Required.
+    """
     body: _builtins.str
-    """The request's body, at most 1 MiB."""
+    """The request's body, at most 1 MiB. Its `Content-Type` is not guessed."""
     expect_status: _builtins.int
-    """The one status that is a success, 100–599. Unset: 200–299 are."""
+    """The one status that is a success, 100–599; a redirect with it is not
+    followed. Unset: 200–299 are.
+    """
     max_redirects: _builtins.int
-    """Redirects that are followed, 0–20. Default 10. Credentials in headers do
-    not follow to another host.
+    """Redirects that are followed, 0–20; 0: a redirect is the answer. Default 10.
+    To another scheme, host or port go only headers that are known to be
+    harmless (`Accept`, `Content-Type`, `User-Agent` and the like), and no
+    client certificate.
     """
     max_response_bytes: _builtins.int
     """Largest response body, bytes, 0–10 GiB; beyond it the execution ends
@@ -503,8 +518,10 @@ class HttpTask(_message.Message):
     """
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Headers, at most 100, 64 KiB together. `Host`, `Content-Length` and those
-        of the connection are the agent's own.
+        """Headers, at most 100, 64 KiB together. `Host`, `Content-Length`,
+        `Accept-Encoding` and those of the connection are the agent's own. It adds
+        `User-Agent`, `Accept`, `Kronforce-Execution-Id` and `Kronforce-Fence`,
+        which only grows across attempts, where they are not given.
         """
 
     @_builtins.property
@@ -1102,7 +1119,8 @@ class Job(_message.Message):
     @_builtins.property
     def retry_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Outcomes that are retried: `failed`, `timed_out`, or an exit code,
-        `exit:1` to `exit:255`; at most 64 words. Default [failed, timed_out].
+        `exit:1` to `exit:599` (an http task's is its status); at most 64 words.
+        Default [failed, timed_out].
         Never retried: what was cancelled, what did not start, `unsupported`.
         """
 

@@ -6,11 +6,12 @@ the agent. An in-agent task is a coroutine here and does not. Nothing is found b
 
 from __future__ import annotations
 
-from kronforce_agent.tasks import noop, shell
+from kronforce_agent.tasks import http, noop, shell
 from kronforce_agent.tasks.kinds import InAgentTask, ProcessTask
 
 REGISTRY: dict[str, ProcessTask | InAgentTask] = {
     "shell": ProcessTask(build=shell.build),
     "noop": InAgentTask(run=noop.run, instant=noop.instant),
+    "http": InAgentTask(run=http.run),
 }
 """By arm of `Task`."""

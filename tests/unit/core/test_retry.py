@@ -117,7 +117,7 @@ def test_retry_on_is_read() -> None:
     assert parse_retry_on([]) == (frozenset(), frozenset())
 
 
-@pytest.mark.parametrize("word", ["lost", "exit:0", "exit:256", "exit:", "75", "exit:٣", "Failed"])
+@pytest.mark.parametrize("word", ["lost", "exit:0", "exit:600", "exit:", "75", "exit:٣", "Failed"])
 def test_unknown_words_of_retry_on_are_refused_with_the_known_ones(word: str) -> None:
     with pytest.raises(ValueError, match="failed, timed_out, or exit:1"):
         parse_retry_on([word])
