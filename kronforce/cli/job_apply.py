@@ -78,7 +78,7 @@ def _checked(paths: Sequence[str]) -> list[JobFile]:
     problems = [
         _placed(each, field, description)
         for each in read
-        for field, description in validate_job(each.job)
+        for field, description in validate_job(each.job, current().clock.now())
     ]
     if problems:
         raise CommandError(*problems)

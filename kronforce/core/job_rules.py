@@ -11,12 +11,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from zoneinfo import available_timezones
 
 from google.protobuf.descriptor import EnumValueDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kronforce.core.job_settings import JobSettings, effective, zone_of
+from kronforce.core.job_settings import JobSettings, effective, schedule_of, zone_of
 from kronforce.core.names import (
     LABELS_MAX,
     TAGS_MAX,
@@ -29,6 +30,7 @@ from kronforce.core.names import (
 from kronforce.core.retry import parse_retry_on
 from kronforce.core.schedules.cron import parse_cron
 from kronforce.core.schedules.cron_grammar import CronError
+from kronforce.core.schedules.schedule import next_fire
 from kronforce.core.task_rules import Problem, number, task_problems
 from kronforce.v1.job_pb2 import Job
 
@@ -79,22 +81,40 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("output_cap_bytes", 0, 10 << 30),
     ("max_run_history", 0, 1_000_000),
 )
-_ENUMS = ("status", "misfire_policy", "concurrency_policy", "delivery")
+_ENUMS = ("status", "misfire_policy", "concurrency_policy", "delivery", "dst_gap", "dst_fold")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?")
 
 
-def validate_job(job: Job) -> list[Problem]:
-    """Everything that is wrong, as (field, description); empty for a good job."""
+def validate_job(job: Job, now: datetime | None = None) -> list[Problem]:
+    """Everything that is wrong, as (field, description); empty for a good job.
+
+    With `now`, a schedule that can be guessed comes with the instant at which it would fire.
+    """
     return [
         *_name_problems(job),
         *_tag_problems(job),
         *task_problems(job.task),
-        *_schedule_problems(job),
+        *_schedule_problems(job, now),
         *_target_problems(job),
         *_window_problems(job),
         *_number_problems(job),
         *_enum_problems(job),
         *_retry_problems(job),
+    ]
+
+
+def validate_timing(job: Job, now: datetime | None = None) -> list[Problem]:
+    """What is wrong with the fields that say when it fires; the rest may be missing."""
+    names = {"schedule", "timezone", "dst_gap", "dst_fold", "jitter_secs", "starts_at"}
+    return [
+        (field, description)
+        for field, description in (
+            *_schedule_problems(job, now),
+            *_window_problems(job),
+            *_number_problems(job),
+            *_enum_problems(job),
+        )
+        if field.partition(".")[0] in {*names, "expires_at"}
     ]
 
 
@@ -137,7 +157,7 @@ def _tag_problems(job: Job) -> Iterator[Problem]:
             yield f"labels.{key}", problem
 
 
-def _schedule_problems(job: Job) -> Iterator[Problem]:
+def _schedule_problems(job: Job, now: datetime | None) -> Iterator[Problem]:
     if problem := _zone_problem(job.timezone):
         yield "timezone", problem
     if not job.HasField("schedule"):
@@ -146,7 +166,7 @@ def _schedule_problems(job: Job) -> Iterator[Problem]:
         case None:
             yield "schedule.type", "is required: cron, one_shot, interval or on_demand"
         case "cron":
-            yield from _cron_problems(job.schedule.cron)
+            yield from _cron_problems(job, now)
         case "one_shot":
             yield from _stamp_problems("schedule.value", job.schedule.one_shot)
         case "interval":
@@ -154,11 +174,28 @@ def _schedule_problems(job: Job) -> Iterator[Problem]:
             yield from number("schedule.value.interval_secs", secs, 1, YEAR_SECS)
 
 
-def _cron_problems(expression: str) -> Iterator[Problem]:
+def _cron_problems(job: Job, now: datetime | None) -> Iterator[Problem]:
     try:
-        parse_cron(expression)
+        parse_cron(job.schedule.cron)
     except CronError as error:
-        yield "schedule.value", f'"{expression}": {error}'
+        next_ = _next_of(job, error.instead, now) if error.instead and now else ""
+        colon = "" if error.field is None else ":"
+        yield "schedule.value", f'"{job.schedule.cron}"{colon} {error}{next_}'
+
+
+def _next_of(job: Job, expression: str, now: datetime | None) -> str:
+    """When the line that was probably meant would fire; empty if nobody can say."""
+    meant = Job(name=job.name, timezone=job.timezone)
+    meant.schedule.cron = expression
+    try:
+        zone = zone_of(job.timezone)
+        found = None if now is None else next_fire(schedule_of(meant), after=now, zone=zone)
+    except (CronError, KeyError, ValueError, OSError):
+        return ""
+    if found is None:
+        return ""
+    local = found.astimezone(zone)
+    return f"   next: {local:%a} {local.isoformat(sep=' ')}"
 
 
 def _zone_problem(name: str) -> str | None:

@@ -25,6 +25,7 @@ from kronforce.core.schedules.on_demand import OnDemand
 from kronforce.core.schedules.one_shot import OneShot
 from kronforce.core.schedules.schedule import CronLine, Schedule
 from kronforce.core.schedules.window import Gate, JobStatus
+from kronforce.core.schedules.zones import DstFold, DstGap, DstRule
 from kronforce.v1.job_pb2 import Job
 
 MISFIRE_LIMIT = 100
@@ -63,7 +64,8 @@ class JobSettings:
     run_as: str
     schedule: Schedule
     zone: tzinfo
-    jitter_secs: int
+    # How much later than its nominal instants it fires.
+    jitter: timedelta
     starts_at: datetime | None
     expires_at: datetime | None
     misfire: MisfireRule
@@ -93,16 +95,6 @@ class JobSettings:
             paused_until=paused_until,
         )
 
-    def jitter(self, job_id: bytes) -> timedelta:
-        """How much later than its nominal instants the job fires: always the same for a job.
-
-        An interval is spread by its runs' own durations and is left alone.
-        """
-        if not self.jitter_secs or isinstance(self.schedule, Interval):
-            return timedelta()
-        number = int.from_bytes(hashlib.blake2b(job_id, digest_size=8).digest(), "big")
-        return timedelta(milliseconds=number % (self.jitter_secs * 1000 + 1))
-
 
 def effective(job: Job) -> JobSettings:
     """Apply every default; the job has passed `validate_job`."""
@@ -114,7 +106,7 @@ def effective(job: Job) -> JobSettings:
         run_as=job.run_as,
         schedule=schedule_of(job),
         zone=zone_of(job.timezone),
-        jitter_secs=job.jitter_secs,
+        jitter=jitter_of(job),
         starts_at=_instant(job.starts_at) if job.HasField("starts_at") else None,
         expires_at=_instant(job.expires_at) if job.HasField("expires_at") else None,
         misfire=_misfire_rule(job),
@@ -146,7 +138,7 @@ def schedule_of(job: Job) -> Schedule:
     """The schedule; a job without one is on demand."""
     match job.schedule.WhichOneof("kind"):
         case "cron":
-            return CronLine(expression=job.schedule.cron)
+            return CronLine(expression=job.schedule.cron, dst=_dst_rule(job))
         case "one_shot":
             return OneShot(at=_instant(job.schedule.one_shot))
         case "interval":
@@ -155,10 +147,29 @@ def schedule_of(job: Job) -> Schedule:
             return OnDemand()
 
 
+def jitter_of(job: Job) -> timedelta:
+    """A share of `jitter_secs` that is always the same for a job's name, to the millisecond.
+
+    By name and not by id, so that a preview tells it before the job is saved. An interval is
+    spread by its runs' own durations and is left alone.
+    """
+    if not job.jitter_secs or job.schedule.WhichOneof("kind") == "interval":
+        return timedelta()
+    digest = hashlib.blake2b(job.name.encode(), digest_size=8).digest()
+    number = int.from_bytes(digest, "big")
+    return timedelta(milliseconds=number % (job.jitter_secs * 1000 + 1))
+
+
 @lru_cache(maxsize=_ZONES)
 def zone_of(name: str) -> tzinfo:
     """The zone of an IANA name, UTC for none; raises KeyError, ValueError or OSError if unknown."""
     return UTC if name in ("", TIMEZONE) else ZoneInfo(name)
+
+
+def _dst_rule(job: Job) -> DstRule:
+    return DstRule(
+        gap=DstGap(job.dst_gap or DstGap.SHIFT), fold=DstFold(job.dst_fold or DstFold.FIRST)
+    )
 
 
 def _misfire_rule(job: Job) -> MisfireRule:

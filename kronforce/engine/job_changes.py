@@ -18,13 +18,13 @@ from kronforce.core.access import Scope
 from kronforce.core.job_mask import merged
 from kronforce.core.job_rules import normalise_job, validate_job
 from kronforce.core.job_settings import effective
-from kronforce.core.job_timing import NEVER_RAN, LastEnd, Timing, plan_timing
+from kronforce.core.job_timing import NEVER_RAN, LastEnd, Timing, plan_timing, settle
 from kronforce.core.lifecycle import TERMINAL
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine.audit_states import job_resource, job_state
 from kronforce.engine.auditing import record
 from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound
-from kronforce.store import agents, events, jobs, requests
+from kronforce.store import agents, events, fires, jobs, requests
 from kronforce.store.database import Tx
 from kronforce.store.jobs import JobRow
 from kronforce.v1.event_pb2 import SEVERITY_INFO
@@ -36,7 +36,9 @@ _SUGGESTIONS = 3
 _SUGGEST_FROM = 1_000
 
 # A change of one of these plans the next fire anew; any other leaves it where it is.
-_TIMING_FIELDS = ("schedule", "timezone", "jitter_secs", "starts_at", "expires_at")
+_TIMING_FIELDS = (
+    "schedule", "timezone", "dst_gap", "dst_fold", "jitter_secs", "starts_at", "expires_at",
+)  # fmt: skip
 
 
 class Author(Protocol):
@@ -100,7 +102,7 @@ def create_job(
     spec = normalise_job(job)
     _check_references(tx, change, spec)
     paused = job.status == JOB_STATUS_PAUSED
-    timing = _plan(spec, job_id, change.now, last=LastEnd(open=triggered), paused=paused)
+    timing = _plan(spec, change.now, last=LastEnd(open=triggered), paused=paused)
     row = jobs.insert_job(
         tx,
         id=job_id,
@@ -129,7 +131,7 @@ def update_job(
     paused = _wants_pause(row, job, mask)
     if spec == before and paused == (row.status == JobStatus.PAUSED):
         return row, False
-    if problems := validate_job(spec):
+    if problems := validate_job(spec, from_us(change.now)):
         raise InvalidArgument.of(*problems)
     _check_references(tx, change, spec)
     timing = _retimed(tx, row, before, spec, change.now, paused=paused)
@@ -169,7 +171,8 @@ def resume_job(tx: Tx, change: Change, *, ref: str) -> tuple[JobRow, bool]:
     if row.status != JobStatus.PAUSED:
         return row, False
     spec = Job.FromString(row.spec)
-    timing = _plan(spec, row.id, change.now, last=_last_end(tx, row))
+    _settle(tx, row, spec, change.now)
+    timing = _plan(spec, change.now, last=_last_end(tx, row))
     changed = _set_timing(tx, row, _columns(timing), change.now)
     _tell(tx, change, "job.updated", changed, f"{row.name} was resumed")
     _record(tx, change, "job.resumed", row, changed)
@@ -181,7 +184,6 @@ def replan_job(tx: Tx, change: Change, *, ref: str) -> tuple[JobRow, bool]:
     row = _require(tx, change.scope, ref)
     timing = _plan(
         Job.FromString(row.spec),
-        row.id,
         change.now,
         last=_last_end(tx, row),
         paused=row.status == JobStatus.PAUSED,
@@ -269,7 +271,6 @@ class _Columns(TypedDict):
 
 def _plan(
     spec: Job,
-    job_id: bytes,
     now: int,
     *,
     last: LastEnd = NEVER_RAN,
@@ -278,7 +279,6 @@ def _plan(
 ) -> Timing:
     return plan_timing(
         effective(spec),
-        job_id,
         now=from_us(now),
         last=last,
         paused=paused,
@@ -291,12 +291,29 @@ def _retimed(tx: Tx, row: JobRow, before: Job, after: Job, now: int, *, paused: 
     was_paused = row.status == JobStatus.PAUSED
     same = all(getattr(before, name) == getattr(after, name) for name in _TIMING_FIELDS)
     if not same or (was_paused and not paused):
+        _settle(tx, row, before, now)
         until = row.paused_until if was_paused else None
-        timing = _plan(
-            after, row.id, now, last=_last_end(tx, row), paused=paused, paused_until=until
-        )
+        timing = _plan(after, now, last=_last_end(tx, row), paused=paused, paused_until=until)
         return _columns(timing)
     return _held(row, row.paused_until) if paused else _kept(row)
+
+
+def _settle(tx: Tx, row: JobRow, spec: Job, now: int) -> None:
+    """Account for what is due and not fired, before the schedule is planned anew from now."""
+    if row.next_nominal_at is None or row.next_nominal_at > now:
+        return
+    settings = effective(spec)
+    until = None if row.paused_until is None else from_us(row.paused_until)
+    due = settle(
+        settings,
+        planned=from_us(row.next_nominal_at),
+        now=from_us(now),
+        gate=settings.gate(status=row.status, paused_until=until),
+    )
+    fires.record_skips(
+        tx, [fires.Skip(row.key, to_us(s.first), to_us(s.last), s.count, s.reason, now)
+             for s in due]
+    )  # fmt: skip
 
 
 def _kept(row: JobRow) -> _Columns:

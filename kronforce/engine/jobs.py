@@ -8,6 +8,7 @@ waits for a definition that is wrong in itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -83,7 +84,7 @@ class Jobs:
         self, scope: Scope, author: Author, job: Job, *, request_id: str, immediate: bool
     ) -> JobRow:
         """Make a job and, with `immediate`, trigger it once, also when the request is repeated."""
-        _check_definition(job)
+        _check_definition(job, self._clock.now())
         if immediate:
             self._check_window(job)
             return await self._create_with_run(scope, author, job, request_id)
@@ -222,8 +223,8 @@ class Jobs:
         return cancelled
 
 
-def _check_definition(job: Job) -> None:
-    if problems := validate_job(normalise_job(job)):
+def _check_definition(job: Job, now: datetime) -> None:
+    if problems := validate_job(normalise_job(job), now):
         raise InvalidArgument.of(*problems)
 
 

@@ -187,14 +187,13 @@ class Scheduler:
         """Stage a job's fires, the last of which moves its timing on; whether all are stored."""
         snapshot = self._snapshots.cached_key(row) or self._keep(row)
         settings = snapshot.settings
-        jitter = settings.jitter(row.id)
         pause = None if row.paused_until is None else from_us(row.paused_until)
         gate = settings.gate(status=row.status, paused_until=pause)
         nominal = row.next_nominal_at if row.next_nominal_at is not None else row.next_fire_at
         assert nominal is not None
         plan = plan_fires(
-            settings.schedule, planned=from_us(nominal), now=now - jitter, rule=settings.misfire,
-            gate=gate, zone=settings.zone,
+            settings.schedule, planned=from_us(nominal), now=now - settings.jitter,
+            rule=settings.misfire, gate=gate, zone=settings.zone,
         )  # fmt: skip
         advance = self._advance(row, snapshot, plan, now)
         plan = self._without_overlap(row, plan)
@@ -231,9 +230,8 @@ class Scheduler:
         self, row: JobRow, snapshot: JobSnapshot, plan: FirePlan, now: datetime
     ) -> Advance:
         """What the job's row says next."""
-        nominal = plan.next_fire_at
+        nominal = plan.next_due
         settings = snapshot.settings
-        jitter = settings.jitter(row.id)
         status = row.status
         if status == JobStatus.PAUSED and row.paused_until and row.paused_until <= to_us(now):
             status = JobStatus.SCHEDULED
@@ -242,7 +240,8 @@ class Scheduler:
             status = JobStatus.UNSCHEDULED
         assert row.next_fire_at is not None
         return Advance(
-            row.key, row.next_fire_at, None if nominal is None else to_us(nominal + jitter),
+            row.key, row.next_fire_at,
+            None if nominal is None else to_us(nominal + settings.jitter),
             None if nominal is None else to_us(nominal), status,
             ends=JobStatus.UNSCHEDULED == status != row.status,
         )  # fmt: skip
@@ -300,7 +299,7 @@ class Scheduler:
         at = None if last is None else last[1]
         paused = row.status == JobStatus.PAUSED
         timing = plan_timing(
-            snapshot.settings, row.id, now=self._clock.now(),
+            snapshot.settings, now=self._clock.now(),
             last=LastEnd(at=None if at is None else from_us(at)), paused=paused,
             paused_until=None if row.paused_until is None else from_us(row.paused_until),
         )  # fmt: skip

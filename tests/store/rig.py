@@ -75,7 +75,7 @@ class Rig:
         if spec.target.WhichOneof("kind") is None:
             spec.target.any.SetInParent()
         id_ = self.new_id()
-        timing = plan_timing(effective(spec), id_, now=self.clock.now())
+        timing = plan_timing(effective(spec), now=self.clock.now())
         row = await self.store.write(
             jobs.insert_job,
             id=id_,

@@ -61,9 +61,9 @@ def test_skips_of_one_job_in_one_call_extend_each_other_in_order(tx):
 
 def test_a_range_before_a_fire_is_noted_although_the_fire_came_first(tx):
     fired(tx, 1, 5)
-    fires.record_skips(tx, [skip(1, 0, 4, instants=5, reason="misfire")])
+    fires.record_skips(tx, [skip(1, 0, 4, instants=5, reason="downtime")])
 
-    assert ledger(tx, 1) == [(0, 4, 5, "misfire"), (5, 5, 1, "")]
+    assert ledger(tx, 1) == [(0, 4, 5, "downtime"), (5, 5, 1, "")]
 
 
 def test_a_range_after_instants_that_are_about_to_fire_is_a_row_of_its_own(tx):

@@ -13,7 +13,7 @@ from kronforce.store.fires import FireRow
 from kronforce.store.groups import GroupRow
 from kronforce.store.jobs import JobRow, LastRunRow
 from kronforce.v1.group_pb2 import Group
-from kronforce.v1.job_pb2 import Fire, Job, LastRun
+from kronforce.v1.job_pb2 import DST_GAP_SKIP, Fire, Job, LastRun
 
 
 def job_message(row: JobRow, last: LastRunRow | None, now: int) -> Job:
@@ -67,11 +67,11 @@ def _status(row: JobRow, now: int) -> int:
 
 
 def _next_fire(job: Job, row: JobRow) -> int | None:
-    if row.status != JobStatus.PAUSED or row.next_fire_at is None:
+    plain = row.status != JobStatus.PAUSED and job.dst_gap != DST_GAP_SKIP
+    if plain or row.next_fire_at is None:
         return row.next_fire_at
     shown = shown_next_fire(
         effective(job),
-        row.id,
         status=row.status,
         paused_until=None if row.paused_until is None else from_us(row.paused_until),
         next_fire_at=from_us(row.next_fire_at),

@@ -39,13 +39,19 @@ _LAST = re.compile(rf"(?P<day>{_VALUE})L|L(?P<other>{_VALUE})")
 
 
 class CronError(ValueError):
-    """The expression is refused. `field` is 0–5, or None for the line as a whole."""
+    """The expression is refused. `field` is 0–5, or None for the line as a whole.
 
-    def __init__(self, message: str, *, hint: str, field: int | None = None) -> None:
+    `instead` is the line that was probably meant, where there is one; it can be read.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str, field: int | None = None, instead: str = ""
+    ) -> None:
         where = "" if field is None else f"field {field + 1} ({FIELDS[field].name}): "
         super().__init__(f"{where}{message}; {hint}")
         self.field = field
         self.hint = hint
+        self.instead = instead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,20 +133,28 @@ def _split(expression: str) -> list[str]:
     if line.startswith("@"):
         if line.lower() not in MACROS:
             known = ", ".join(sorted(MACROS))
-            raise CronError(f"there is no macro {line}", hint=f"known are {known}")
+            raise CronError("is no macro", hint=f"known are {known}")
         line = MACROS[line.lower()]
     texts = line.upper().split()
     if len(texts) == 5:
-        raise CronError(
-            "has five fields, but seconds come first here",
-            hint=f"write '0 {' '.join(line.split())}'",
-        )
+        raise _without_seconds(line)
     if len(texts) != 6:
         raise CronError(
             f"has {len(texts)} fields instead of six",
             hint="write 'second minute hour day-of-month month day-of-week'",
         )
     return texts
+
+
+def _without_seconds(line: str) -> CronError:
+    """The classic form; its meaning here is the same with a second in front."""
+    instead = f"0 {' '.join(line.split())}"
+    message = "has 5 fields, cron here has 6 (seconds first)"
+    try:
+        parse_fields(instead)
+    except CronError as error:
+        return CronError(message, hint=f'"{instead}" would be refused as well: {error}')
+    return CronError(message, hint=f'did you mean "{instead}"?', instead=instead)
 
 
 def _parse_weekdays(parts: list[str]) -> tuple[int, frozenset[tuple[int, int]], int]:

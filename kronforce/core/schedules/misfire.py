@@ -18,10 +18,15 @@ from itertools import takewhile
 from kronforce.core.schedules.interval import Interval
 from kronforce.core.schedules.on_demand import OnDemand
 from kronforce.core.schedules.one_shot import OneShot
-from kronforce.core.schedules.schedule import CronLine, Schedule, next_fire
+from kronforce.core.schedules.schedule import CronLine, Schedule, next_due, next_fire
 from kronforce.core.schedules.window import OPEN_GATE, PAUSED, WINDOW, Gate
 
-MISFIRE = "misfire"
+# Nobody was there to fire it, and the policy does not make up for it.
+DOWNTIME = "downtime"
+# Later than the job lets a fire start.
+DEADLINE = "deadline"
+# The clocks were put forward over it.
+DST_GAP = "dst_gap"
 
 # A busy second or a quick restart is not downtime: within this a fire is on time.
 ON_TIME = timedelta(seconds=5)
@@ -60,28 +65,25 @@ class DueFire:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkippedRange:
-    """Instants from `first` to `last` that make no run: a row of the ledger.
-
-    `exact` False: counted in local time across a change of the zone's offset.
-    """
+    """Instants from `first` to `last` that make no run: a row of the ledger."""
 
     first: datetime
     last: datetime
     count: int
     reason: str
-    exact: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FirePlan:
-    """What the scheduler writes: fires oldest first, ranges oldest first, the next instant.
+    """What the scheduler writes: fires oldest first, ranges oldest first, what is due next.
 
-    `next_fire_at` None: nothing more is planned (for an interval: until its run ends).
+    `next_due` None: nothing more is planned (for an interval: until its run ends). It is an
+    instant that fires, or a gap that leaves some out and is to be noted.
     """
 
     fire: tuple[DueFire, ...] = ()
     skipped: tuple[SkippedRange, ...] = ()
-    next_fire_at: datetime | None = None
+    next_due: datetime | None = None
 
 
 def plan_fires(
@@ -101,7 +103,7 @@ def plan_fires(
     every fire would seem late by it.
     """
     if planned > now:
-        return FirePlan(next_fire_at=planned)
+        return FirePlan(next_due=planned)
     match schedule:
         case CronLine():
             return _Walk(schedule, planned, now, zone).plan(rule, gate)
@@ -131,13 +133,15 @@ class _Walk:
         if gate.paused:
             self._skip_before(gate.paused_until or self._now + _TICK, PAUSED)
         if rule.starting_deadline is not None:
-            self._skip_before(self._now - rule.starting_deadline, MISFIRE)
+            self._skip_before(self._now - rule.starting_deadline, DEADLINE)
         chosen = self._choose(rule)
-        self._skip_before(chosen[0] if chosen else self._now + _TICK, MISFIRE)
+        self._skip_before(chosen[0] if chosen else self._now + _TICK, DOWNTIME)
+        self._note_left_out(self._upper)
+        following = next_due(self._line, after=self._now, gate=gate, zone=self._zone)
         return FirePlan(
             fire=tuple(DueFire(at=at, caught_up=self._is_late(at)) for at in chosen),
             skipped=tuple(self._skipped),
-            next_fire_at=next_fire(self._line, after=self._now, gate=gate, zone=self._zone),
+            next_due=None if following is None else following.at,
         )
 
     def _choose(self, rule: MisfireRule) -> list[datetime]:
@@ -157,15 +161,24 @@ class _Walk:
         edge = min(edge - _TICK, self._upper)
         if edge <= self._lower:
             return
+        self._note_left_out(edge, reason)
+        self._skip_until(edge, reason)
+
+    def _note_left_out(self, until: datetime, reason: str | None = None) -> None:
+        """A row for each gap that leaves fires out; with `reason` also for what lies before it."""
+        for gap in self._line.left_out_between(self._lower, until, self._zone):
+            if reason is not None:
+                self._skip_until(gap.at, reason)
+            self._skipped.append(
+                SkippedRange(first=gap.at, last=gap.at, count=gap.left_out, reason=DST_GAP)
+            )
+
+    def _skip_until(self, edge: datetime, reason: str) -> None:
         first = self._line.next_after(self._lower, self._zone)
         if first is not None and first <= edge:
             last = self._newest(1, until=edge)[-1]
-            count, exact = self._line.count_between(self._lower, edge, self._zone)
-            self._skipped.append(
-                SkippedRange(
-                    first=first, last=last, count=max(1, count), reason=reason, exact=exact
-                )
-            )
+            count = self._line.count_between(self._lower, edge, self._zone)
+            self._skipped.append(SkippedRange(first=first, last=last, count=count, reason=reason))
         self._lower = edge
 
     def _newest(self, count: int, until: datetime | None = None) -> list[datetime]:
@@ -209,7 +222,7 @@ def _plan_single(
         # Nothing ran, so nothing will complete: the delay counts from now.
         following = next_fire(schedule, after=now, gate=gate, last_completed=now)
     skipped = SkippedRange(first=planned, last=planned, count=1, reason=reason)
-    return FirePlan(skipped=(skipped,), next_fire_at=following)
+    return FirePlan(skipped=(skipped,), next_due=following)
 
 
 def _why_not(at: datetime, now: datetime, rule: MisfireRule, gate: Gate) -> str | None:
@@ -218,7 +231,7 @@ def _why_not(at: datetime, now: datetime, rule: MisfireRule, gate: Gate) -> str 
     if gate.is_paused(at):
         return PAUSED
     if rule.starting_deadline is not None and now - at > rule.starting_deadline:
-        return MISFIRE
+        return DEADLINE
     if rule.policy is MisfirePolicy.SKIP and now - at > ON_TIME:
-        return MISFIRE
+        return DOWNTIME
     return None

@@ -196,7 +196,7 @@ def broken() -> dict[str, tuple[str, History]]:
         "two rows for an instant": ("f", replace(good, fires=good.fires * 2)),
         "a run for an instant without a row": (
             "f",
-            replace(good, fires=(Fired(job="tick", nominal_at=50, reason="misfire"),)),
+            replace(good, fires=(Fired(job="tick", nominal_at=50, reason="downtime"),)),
         ),
         "two runs for an instant": (
             "f",

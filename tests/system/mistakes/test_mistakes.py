@@ -19,7 +19,7 @@ FILES = {
     ),
     "cron with five fields": (
         HEAD + "schedule: {type: cron, value: '* * * * *'}\n",
-        (":3", "schedule.value", "write '0 * * * * *'"),
+        (":3", "schedule.value", 'did you mean "0 * * * * *"?', "next: "),
     ),
     "an unknown field": (
         HEAD + "retrymax: 3\n",

@@ -71,7 +71,8 @@ def test_macros_stand_for_their_line(macro: str) -> None:
     ("expression", "field", "hint"),
     [
         ("0 9 * * 1", None, "0 0 9 * * 1"),
-        ("* * * * *", None, "'0 * * * * *'"),
+        ("* * * * *", None, 'did you mean "0 * * * * *"?'),
+        ("0 25 * * *", None, "field 3 (hour): 25 is not allowed"),
         ("", None, "second minute hour"),
         ("0 0 0 1 1 * 2026", None, "second minute hour"),
         ("@reboot", None, "@hourly"),

@@ -165,17 +165,20 @@ def test_forbid_and_replace_without_a_number_mean_one(policy: ConcurrencyPolicy)
 
 
 def test_jitter_is_the_same_for_a_job_and_within_its_bound() -> None:
-    found = effective(job("jitter_secs: 60"))
-    spreads = {found.jitter(bytes([n]) * 16) for n in range(50)}
+    def jitter(name: str) -> timedelta:
+        return effective(Job(name=name, jitter_secs=60)).jitter
+
+    spreads = {jitter(f"job-{n}") for n in range(50)}
+
     assert len(spreads) > 40
     assert all(timedelta() <= spread <= timedelta(seconds=60) for spread in spreads)
-    assert found.jitter(b"a" * 16) == found.jitter(b"a" * 16)
+    assert jitter("job-7") == jitter("job-7")
 
 
 def test_an_interval_has_no_jitter() -> None:
     found = effective(job("jitter_secs: 60 schedule { interval { interval_secs: 5 } }"))
     assert found.schedule == Interval(delay=timedelta(seconds=5))
-    assert found.jitter(b"a" * 16) == timedelta()
+    assert found.jitter == timedelta()
 
 
 def test_the_gate_joins_the_window_of_the_definition_with_the_pause_of_the_row() -> None:

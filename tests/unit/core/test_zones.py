@@ -1,20 +1,33 @@
 """Zones against a walk through every second of the hours around a change."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kronforce.core.schedules.cron import parse_cron
-from kronforce.core.schedules.zones import count_instants, next_instant
+from kronforce.core.schedules.cron import Cron, parse_cron
+from kronforce.core.schedules.zones import (
+    DstFold,
+    DstGap,
+    DstRule,
+    Due,
+    count_fires,
+    left_out_between,
+    next_due,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 # A gap and a fold of half an hour, and one that leaves out a whole day.
 LORD_HOWE, APIA = ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Pacific/Apia")
 
 SPRING, AUTUMN = datetime(2026, 3, 28, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)
+
+
+def next_instant(cron: Cron, after: datetime, zone: tzinfo = UTC) -> datetime | None:
+    due = next_due(cron, after, zone)
+    return None if due is None else due.at
 
 
 def fires(expression: str, after: datetime, count: int, zone: ZoneInfo = BERLIN) -> list[str]:
@@ -120,19 +133,86 @@ def test_a_day_that_a_zone_left_out_fires_when_the_next_begins() -> None:
     ]
 
 
+@pytest.mark.parametrize(("days", "hours"), [(1, 24), (2, 48), (216, 216 * 24), (365, 365 * 24)])
+def test_counting_is_exact_across_changes_of_offset(days: int, hours: int) -> None:
+    """An hourly line fires every hour that passes, whatever the clocks do meanwhile."""
+    cron = parse_cron("0 0 * * * *")
+
+    assert count_fires(cron, SPRING, SPRING + timedelta(days=days), BERLIN) == hours
+
+
+GAP_SUNDAY = datetime(2026, 3, 29, 0, 59, 59, 999999, tzinfo=UTC)
+
+
+def walk(
+    expression: str, after: datetime, count: int, rule: DstRule, zone: ZoneInfo = BERLIN
+) -> list[str]:
+    found: list[str] = []
+    at = after
+    while len(found) < count:
+        due = next_due(parse_cron(expression), at, zone, rule)
+        assert due is not None
+        at = due.at
+        found.append(f"{due.left_out} left out" if due.left_out else f"{at.astimezone(zone)}")
+    return found
+
+
+def test_a_fixed_time_in_a_gap_is_left_out_where_the_job_says_so() -> None:
+    rule = DstRule(gap=DstGap.SKIP)
+
+    assert walk("0 0/20 2,3 * * *", SPRING + timedelta(hours=2, minutes=30), 3, rule) == [
+        "2026-03-28 03:40:00+01:00",
+        "3 left out",
+        "2026-03-29 03:00:00+02:00",
+    ]
+    found = left_out_between(
+        parse_cron("0 30 2 * * *"), SPRING, SPRING + timedelta(days=800), BERLIN, rule
+    )
+    gaps = list(found)
+    assert gaps[0] == Due(GAP_SUNDAY, 1)
+    assert [due.at.year for due in gaps] == [2026, 2027, 2028]
+
+
+def test_what_is_no_fixed_time_leaves_nothing_out() -> None:
+    cron, rule = parse_cron("0 30 * * * *"), DstRule(gap=DstGap.SKIP)
+    later = SPRING + timedelta(days=800)
+
+    assert list(left_out_between(cron, SPRING, later, BERLIN, rule)) == []
+    assert list(left_out_between(parse_cron("0 30 2 * * *"), SPRING, later, UTC, rule)) == []
+
+
 @pytest.mark.parametrize(
-    ("days", "zone", "exact"),
-    [(3, BERLIN, False), (0.5, BERLIN, True), (400, BERLIN, False), (400, UTC, True)],
+    ("fold", "expected"),
+    [
+        (DstFold.FIRST, ["2026-10-25 02:30:00+02:00", "2026-10-26 02:30:00+01:00"]),
+        (DstFold.SECOND, ["2026-10-25 02:30:00+01:00", "2026-10-26 02:30:00+01:00"]),
+        (DstFold.BOTH, ["2026-10-25 02:30:00+02:00", "2026-10-25 02:30:00+01:00"]),
+    ],
 )
-def test_counting_says_when_a_change_of_offset_may_have_spoiled_it(
-    days: float, zone: ZoneInfo, exact: bool
+def test_a_fixed_time_that_comes_twice_fires_as_the_job_chose(
+    fold: DstFold, expected: list[str]
 ) -> None:
-    counted, is_exact = count_instants(
-        parse_cron("0 0 * * * *"), SPRING, SPRING + timedelta(days=days), zone
+    after = AUTUMN + timedelta(hours=12)
+
+    assert walk("0 30 2 * * *", after, 2, DstRule(fold=fold)) == expected
+
+
+def test_a_rare_line_is_found_decades_away_without_walking_there() -> None:
+    at = next_instant(
+        parse_cron("0 0 0 * 2 MON#5"), datetime(2072, 3, 1, tzinfo=UTC), ZoneInfo("Asia/Tokyo")
     )
 
-    assert is_exact is exact
-    assert abs(counted - int(days * 24)) <= 1
+    assert at == datetime(2112, 2, 28, 15, tzinfo=UTC)
+
+
+def test_a_day_of_seconds_that_a_zone_left_out_shifts_to_one_fire() -> None:
+    after = datetime(2011, 12, 30, 9, 59, 58, tzinfo=UTC)
+
+    assert fires("* * 0-23 * * *", after, 3, APIA) == [
+        "2011-12-29T23:59:59-10:00",
+        "2011-12-31T00:00:00+14:00",
+        "2011-12-31T00:00:01+14:00",
+    ]
 
 
 @pytest.mark.parametrize("expression", ["0 0 0 29 2 *", "0 0 * 29 2 *"])
