@@ -72,8 +72,15 @@ class Around:
         return found
 
     def cronsim_steps_over(self) -> bool:
-        """It looks for an hour by steps of an hour: a change of another size it may step over."""
-        return abs(self.change.after - self.change.before) != HOUR
+        """Where cronsim loses fires: what it does with six fields, and we do not copy.
+
+        It looks for an hour by steps of an hour, so it may step over a change of another size. And
+        it begins a day at midnight: where the clocks leave midnight out it begins an hour late.
+        """
+        change = self.change
+        gone, back = change.at + change.before, change.at + change.after
+        midnight_is_gone = gone < back and (gone.date() != back.date() or gone.hour == 0)
+        return abs(change.after - change.before) != HOUR or midnight_is_gone
 
     def _start(self) -> datetime:
         return (self.begin - SECOND).astimezone(self.zone)
