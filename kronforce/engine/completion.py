@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kronforce.clock import Clock
 from kronforce.core.delivery import decide_loss
@@ -131,28 +131,31 @@ class Completion:
     def result(self, live: LiveExecution, result: Result, done: Callable[[], None]) -> None:
         """A report under the current fence; `done` is called once it is stored."""
         _on_result()
-        _clean(result)
         live.dones.append(done)
         if live.finishing:
             return
         live.finishing = True
         if live.session is not None:
             live.session.drop(live)
-        chunks = self._inline_chunks(live, result)
+        # Once: each walk over a message's list makes its objects anew. No other streams exist.
+        sent = [chunk for chunk in result.output if chunk.stream in _STREAMS]
+        ends = _streamed_ends(result, sent)
+        chunks = self._inline_chunks(live, sent) if sent else sent
         if chunks:
             self._hub.output(live, chunks)
-        ends = _streamed_ends(result)
         if ends == _NOTHING_STREAMED:
             # Most runs are short: their output rides in the result.
             self._finish(live, result, chunks)
         else:
             self._when_stored(live, ends, lambda: self._finish(live, result, chunks))
 
-    def _inline_chunks(self, live: LiveExecution, result: Result) -> list[OutputChunk]:
+    def _inline_chunks(
+        self, live: LiveExecution, output: Sequence[OutputChunk]
+    ) -> list[OutputChunk]:
         """Output in the result that the stream did not bring already."""
         known = live.output.offsets if live.output is not None else None
         chunks = []
-        for sent in result.output:
+        for sent in output:
             chunk = sent
             begun = 0 if known is None else known[chunk.stream] - chunk.offset
             if begun >= max(1, len(chunk.data)):
@@ -394,18 +397,10 @@ def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:
     return state, result.state_reason
 
 
-def _clean(result: Result) -> None:
-    """Leave out output of streams that do not exist."""
-    if any(chunk.stream not in _STREAMS for chunk in result.output):
-        kept = [chunk for chunk in result.output if chunk.stream in _STREAMS]
-        del result.output[:]
-        result.output.extend(kept)
-
-
-def _streamed_ends(result: Result) -> tuple[int, int]:
+def _streamed_ends(result: Result, output: Sequence[OutputChunk]) -> tuple[int, int]:
     """The offsets to which the output stream must have come: the final ones less what is inline."""
     ends = {1: result.stdout_bytes, 2: result.stderr_bytes}
-    for chunk in result.output:
+    for chunk in output:
         ends[chunk.stream] = min(ends[chunk.stream], chunk.offset)
     return ends[1], ends[2]
 
