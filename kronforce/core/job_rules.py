@@ -17,6 +17,7 @@ from zoneinfo import available_timezones
 from google.protobuf.descriptor import EnumValueDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kronforce.core.input_rules import input_problems
 from kronforce.core.job_settings import JobSettings, effective, schedule_of, zone_of
 from kronforce.core.names import (
     LABELS_MAX,
@@ -100,6 +101,7 @@ def validate_job(job: Job, now: datetime | None = None) -> list[Problem]:
         *_number_problems(job),
         *_enum_problems(job),
         *_retry_problems(job),
+        *input_problems(job),
     ]
 
 

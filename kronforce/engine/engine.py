@@ -249,20 +249,26 @@ class Engine:
 
     async def _resume_replacing(self) -> None:
         """A newcomer whose older runs a crash left uncancelled still replaces them."""
-        for job_key, version, run_key in await self._store.read(open_work.newest_waiting):
+        for job_key, version, run_key, slot_key in await self._store.read(open_work.newest_waiting):
             pair = (job_key, version)
             job = (await self.snapshots.of_versions([pair]))[pair]
             if job.settings.concurrency_policy is ConcurrencyPolicy.REPLACE:
-                self._replace_before(job_key, run_key)
+                self._replace_before(job_key, slot_key, run_key)
 
     def _replace_older(self, run: CreateRun) -> None:
-        self._replace_before(run.job.key, run.key)
+        slot_key = run.limit.key if run.limit is not None else ""
+        self._replace_before(run.job.key, slot_key, run.key)
 
-    def _replace_before(self, job_key: int, run_key: int) -> None:
-        self.tasks.spawn_until_done(lambda: self._replace(job_key, run_key), name="replace")
+    def _replace_before(self, job_key: int, slot_key: str, run_key: int) -> None:
+        self.tasks.spawn_until_done(
+            lambda: self._replace(job_key, slot_key, run_key), name="replace"
+        )
 
-    async def _replace(self, job_key: int, run_key: int) -> None:
+    async def _replace(self, job_key: int, slot_key: str, run_key: int) -> None:
         older = await self._store.read(open_work.replaced_by, job_key, run_key)
+        if slot_key:
+            # One that has run for long may have many newer ones of other keys before it.
+            older += self.table.older_runs(job_key, slot_key, run_key, but=older)
         await self.cancelling.cancel_keys(
             older, by="replace", reason=Reason.REPLACED, message="a newer run replaced it"
         )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from google.protobuf.struct_pb2 import Struct
+
 from kronforce.core.job_rules import normalise_job
 from kronforce.core.job_settings import effective
 from kronforce.core.schedules.window import JobStatus
@@ -46,6 +48,9 @@ async def create_with_run(
     triggering.check_capacity()
     await triggering.refill_keys()
     snapshot = JobSnapshot(_draft(change, job_id, job))
+    if snapshot.parameters is not None:
+        # Raises where one is required that has no default.
+        snapshot.parameters.fill(Struct())
     run = triggering.new_run(snapshot, trigger=API, now=change.now)
     run.principal_key, run.principal = change.author.key, change.author.name
     run.actor = change.author

@@ -8,7 +8,7 @@ belong to the event loop; the committer's thread only reads what does not change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,17 @@ class LiveTable:
         self.by_id[live.id_text] = live
         self.by_key[live.key] = live
         self.runs[live.run.key] = live.run
+
+    def older_runs(
+        self, job_key: int, slot_key: str, run_key: int, *, but: Collection[int]
+    ) -> list[int]:
+        """Runs of a job's key that are older than a run, without some."""
+        return [
+            run.key
+            for run in self.runs.values()
+            if run.job.key == job_key and run.slot_key == slot_key
+            and run.key < run_key and run.key not in but
+        ]  # fmt: skip
 
     def remove(self, live: LiveExecution) -> None:
         """Forget it, and its run when nothing of it is left in memory."""

@@ -205,9 +205,9 @@ class Loader:
 
     async def admit_waiting(self) -> None:
         """Where runs wait although their limit has room, let them in."""
-        for job_key, version, _ in await self._store.read(open_work.newest_waiting):
+        for job_key, version, _, slot_key in await self._store.read(open_work.newest_waiting):
             pair = (job_key, version)
-            limit = (await self._snapshots.of_versions([pair]))[pair].limit_of("")
+            limit = (await self._snapshots.of_versions([pair]))[pair].limit_of(slot_key)
             if run_keys := await self._store.write(open_work.admit_waiting, job_key, limit):
                 await self.admitted(run_keys)
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
+from google.protobuf.struct_pb2 import Struct
+
 from kronforce.core.access import Scope, system_scope
 from kronforce.core.ids import from_text, to_text
 from kronforce.core.job_settings import JobSettings, effective
+from kronforce.core.parameters import Parameters
+from kronforce.core.params_text import KEY_MAX, KeyTemplate
 from kronforce.core.schedules.interval import Interval
 from kronforce.core.targets import (
     AllAgents,
@@ -22,6 +26,8 @@ from kronforce.core.targets import (
     Target,
     route_key,
 )
+from kronforce.core.templates import TaskTemplate, compile_task
+from kronforce.errors import InvalidArgument
 from kronforce.store import jobs as job_store
 from kronforce.store import open_work
 from kronforce.store.hot.commands import Limit
@@ -45,9 +51,10 @@ class JobSnapshot:
     """One version of one job. Immutable once made."""
 
     __slots__ = (
-        "agent_ref", "assignment", "group", "id", "id_text", "is_choosy", "is_interval", "job",
-        "key", "name", "needs_trust", "revision", "run_timeout_us", "settings", "status", "target",
-        "task_type", "trusted", "version",
+        "agent_ref", "assignment", "default_params", "group", "id", "id_text", "is_choosy",
+        "is_interval", "job", "key", "name", "needs_trust", "parameters", "revision",
+        "run_timeout_us", "settings", "slot_keys", "status", "target", "task_type", "template",
+        "trusted", "version",
     )  # fmt: skip
 
     def __init__(self, row: JobRow) -> None:
@@ -71,6 +78,12 @@ class JobSnapshot:
         # An untrusted process task is never given to the agent that shares the controller's user.
         self.needs_trust = self.task_type in PROCESS_TASKS and not row.trusted
         self.target, self.agent_ref = _target_of(self.job)
+        # What runs take as input, or None for anything; and a run's input where nobody gives one.
+        self.parameters = Parameters(self.job.parameters) if self.job.parameters else None
+        self.default_params = _defaults_of(self.parameters)
+        self.slot_keys = _slot_keys_of(self.job) if self.settings.max_concurrent else None
+        # None: nothing to put in when an attempt is assigned.
+        self.template = _template_of(self.job)
         self.assignment = self._template()
 
     def _template(self) -> ControllerMessage:
@@ -78,7 +91,8 @@ class JobSnapshot:
         message = ControllerMessage()
         a = message.assignment
         a.job_id, a.job_name, a.attempt_number = self.id_text, self.name, 1
-        a.task.CopyFrom(self.job.task)
+        if self.template is None:
+            a.task.CopyFrom(self.job.task)
         a.run_as = self.job.run_as
         if self.settings.timeout_secs:
             a.timeout.seconds = self.settings.timeout_secs
@@ -90,10 +104,44 @@ class JobSnapshot:
         kind = self.task_type + ("!untrusted" if self.needs_trust else "")
         return int.from_bytes(route_key(target, kind, self.group), "big", signed=True)
 
+    def limit_for(self, params: bytes | None) -> Limit:
+        """Its concurrency rule for a run with this input. Raises InvalidArgument."""
+        if self.slot_keys is None:
+            return self.limit_of("")
+        key = self.slot_keys.fill(Struct.FromString(params or b""))
+        if len(key) > KEY_MAX:
+            raise InvalidArgument.of(
+                ("params", f"make the job's concurrency_key longer than {KEY_MAX} characters")
+            )
+        return self.limit_of(key)
+
     def limit_of(self, slot_key: str) -> Limit:
         """Its concurrency rule for one key."""
         s = self.settings
         return Limit(slot_key, s.max_concurrent, int(s.concurrency_policy), s.queue_limit)
+
+
+def _defaults_of(parameters: Parameters | None) -> bytes | None:
+    if parameters is None:
+        return None
+    try:
+        return parameters.fill(Struct()).SerializeToString(deterministic=True)
+    except InvalidArgument:
+        # Something is required: the trigger is told so, and the job has no schedule.
+        return None
+
+
+def _slot_keys_of(job: Job) -> KeyTemplate | None:
+    return KeyTemplate(job.concurrency_key) if job.concurrency_key else None
+
+
+def _template_of(job: Job) -> TaskTemplate | None:
+    try:
+        template = compile_task(job.task)
+    except InvalidArgument:
+        # Saved before this was checked: it stays as it stands.
+        return None
+    return None if template.plain else template
 
 
 def _target_of(job: Job) -> tuple[Target | None, str]:

@@ -219,8 +219,10 @@ class Triggering:
         run = self.new_run(job, trigger=trigger, now=now, agents=agents)
         run.principal_key, run.principal, run.actor = caller.key, caller.name, caller
         run.client_id = request.client_id
-        if request.HasField("params"):
-            run.params = _params_of(request)
+        if job.parameters is not None or request.HasField("params"):
+            run.params = _params_of(request, job)
+            if run.limit is not None:
+                run.limit = job.limit_for(run.params)
         if request.HasField("priority"):
             run.priority = request.priority
         if request.request_id:
@@ -241,9 +243,10 @@ class Triggering:
         settings = job.settings
         run.priority = settings.priority
         if settings.max_concurrent:
-            run.limit = job.limit_of("")
+            run.limit = job.limit_for(job.default_params)
         if settings.queue_timeout_secs:
             run.queue_deadline_at = now + settings.queue_timeout_secs * SECOND
+        run.params = job.default_params
         if agents is None:
             run.targets = self._targets(job)
         else:
@@ -433,10 +436,13 @@ def _check_window(job: JobSnapshot, now: int) -> None:
             )
 
 
-def _params_of(request: TriggerJobRequest) -> bytes:
-    if problems := params_problems(request.params):
+def _params_of(request: TriggerJobRequest, job: JobSnapshot) -> bytes:
+    params = request.params
+    if job.parameters is not None:
+        params = job.parameters.fill(params)
+    elif problems := params_problems(params):
         raise InvalidArgument.of(*problems)
-    return request.params.SerializeToString(deterministic=True)
+    return params.SerializeToString(deterministic=True)
 
 
 def _hash_of(request: TriggerJobRequest, job: JobSnapshot, rerun: Rerun | None) -> bytes:

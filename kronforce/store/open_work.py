@@ -218,26 +218,35 @@ def newest_run(tx: Tx, job_key: int) -> tuple[int, int | None] | None:
 
 
 def replaced_by(tx: Tx, job_key: int, run_key: int) -> list[int]:
-    """The job's open runs that are older than a run, among the newest that are."""
+    """The job's open runs that are older than a run of the same concurrency key.
+
+    Among the newest that are: with many keys, what runs longer is found in memory.
+    """
+    slot_key = tx.conn.scalar(sa.select(runs.c.slot_key).where(runs.c.key == run_key))
     older = (
-        sa.select(runs.c.key, runs.c.finished_at)
+        sa.select(runs.c.key, runs.c.finished_at, runs.c.slot_key)
         .where(runs.c.job_key == job_key, runs.c.key < run_key)
         .order_by(runs.c.key.desc())
         .limit(REPLACED)
     )
-    return [row.key for row in tx.conn.execute(older) if row.finished_at is None]
+    return [
+        row.key
+        for row in tx.conn.execute(older)
+        if row.finished_at is None and row.slot_key == slot_key
+    ]
 
 
-def newest_waiting(tx: Tx) -> list[tuple[int, int, int]]:
-    """(job, version, run) of the newest run that waits for each job's limit."""
+def newest_waiting(tx: Tx) -> list[tuple[int, int, int, str]]:
+    """(job, version, run, key) of the newest run that waits for each limit of each job."""
     waiting = sa.select(slots.c.job_key).where(slots.c.waiting > 0).distinct()
     newest = (
         sa.select(sa.func.max(runs.c.key))
         .where(runs.c.admission == Admission.WAITING, runs.c.job_key.in_(waiting))
         .group_by(runs.c.job_key, runs.c.slot_key)
     )
-    query = sa.select(runs.c.job_key, runs.c.job_version, runs.c.key).where(runs.c.key.in_(newest))
-    return [(row.job_key, row.job_version, row.key) for row in tx.conn.execute(query)]
+    columns = (runs.c.job_key, runs.c.job_version, runs.c.key, runs.c.slot_key)
+    query = sa.select(*columns).where(runs.c.key.in_(newest))
+    return [tuple(row) for row in tx.conn.execute(query)]
 
 
 def scheduled_not_started(tx: Tx) -> list[tuple[int, int]]:
@@ -336,7 +345,7 @@ def recount_slots(tx: Tx) -> list[tuple[int, str, int, int]]:
 
 def admit_waiting(tx: Tx, job_key: int, limit: Limit) -> list[int]:
     """Let in what waits although there is room; the run keys."""
-    found = Slots(tx, [job_key])
+    found = Slots(tx, [(job_key, limit.key)])
     admitted = found.let_in((job_key, limit.key), limit)
     found.save()
     return admitted

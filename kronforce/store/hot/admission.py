@@ -8,7 +8,7 @@ once per batch, changed in memory, and written once at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -41,11 +41,15 @@ class Slot:
 class Slots:
     """The slot rows that one batch touches."""
 
-    def __init__(self, tx: Tx, job_keys: Iterable[int]) -> None:
+    def __init__(self, tx: Tx, slot_ids: Collection[SlotId]) -> None:
         self._tx = tx
+        # A job may have as many keys as its runs have values: only those of the batch are read.
         query = (
             sa.select(slots)
-            .where(slots.c.job_key.in_(sorted(set(job_keys))))
+            .where(
+                slots.c.job_key.in_(sorted({job_key for job_key, _ in slot_ids})),
+                slots.c.slot_key.in_(sorted({slot_key for _, slot_key in slot_ids})),
+            )
             .order_by(slots.c.job_key, slots.c.slot_key)
             .with_for_update()
         )
@@ -113,15 +117,20 @@ class Slots:
         return Admission.WAITING
 
     def save(self) -> None:
-        """Write the rows that changed."""
+        """Write the rows that changed; of a key that nobody uses any more nothing stays."""
+        changed = [pair for pair in sorted(self._rows.items()) if pair[1].changed]
+        kept = [(slot_id, slot) for slot_id, slot in changed if not _is_unused(slot_id, slot)]
         self._tx.run(
             st.SET_SLOT,
-            [
-                (*slot_id, slot.active, slot.waiting, slot.scheduled_waiting)
-                for slot_id, slot in sorted(self._rows.items())
-                if slot.changed
-            ],
+            [(*slot_id, s.active, s.waiting, s.scheduled_waiting) for slot_id, s in kept],
         )
+        if len(kept) < len(changed):
+            unused = [slot_id for slot_id, slot in changed if _is_unused(slot_id, slot)]
+            self._tx.run(st.DELETE_SLOT, unused)
+
+
+def _is_unused(slot_id: SlotId, slot: Slot) -> bool:
+    return bool(slot_id[1]) and slot.active <= 0 and slot.waiting <= 0
 
 
 def _turned_away(run: CreateRun, limit: Limit, slot: Slot) -> str:

@@ -87,7 +87,11 @@ def _admit(tx: Tx, ended: Sequence[Finish], creates: Sequence[CreateRun]) -> dic
     limited = [run for run in creates if run.limit is not None]
     if not freed and not limited:
         return {}
-    slots = Slots(tx, [f.live.run.job.key for f in freed] + [run.job.key for run in limited])
+    slots = Slots(
+        tx,
+        [(f.live.run.job.key, f.live.run.slot_key) for f in freed]
+        + [(run.job.key, run.limit.key) for run in limited if run.limit is not None],
+    )
     finishing.release_slots(tx, freed, slots)
     admissions = creating.admit(limited, slots)
     slots.save()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kronforce.core.lifecycle import WORST_FIRST
 from kronforce.store import tables as t
-from kronforce.store.dialect import Lookup, insert, update, upsert
+from kronforce.store.dialect import Lookup, delete, insert, update, upsert
 
 # An outcome's rank: the higher, the worse. `runs.worst` keeps the highest of a run.
 RANK = {int(state): len(WORST_FIRST) - place for place, state in enumerate(WORST_FIRST)}
@@ -29,6 +29,9 @@ SET_SLOT = upsert(
     t.slots, ("job_key", "slot_key"), "job_key", "slot_key", "active", "waiting",
     "scheduled_waiting",
 )  # fmt: skip
+DELETE_SLOT = delete(
+    t.slots, ("job_key", "slot_key"), where="t.job_key = :job_key AND t.slot_key = :slot_key"
+)
 INSERT_RUN = insert(
     t.runs, "key", "id", "job_key", "job_id", "job_name", "group_name", "job_version", "state",
     "state_reason", "trigger", "principal_key", "principal", "client_id", "params", "nominal_at",
