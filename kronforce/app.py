@@ -12,7 +12,7 @@ import gc
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -166,7 +166,7 @@ async def controller(
         _run_in_background(stack, lock.run(), "lock")
 
         services = {
-            **_engine_servicers(config, engine, agents, store, clock, new_id),
+            **_engine_servicers(config, engine, agents, store, clock, new_id, keeper.recheck),
             "Key": KeyServicer(store=store, clock=clock, new_id=new_id, revoked=keeper.recheck),
             "System": SystemServicer(
                 store=store, about=_about(config, store, clock), variables=variables
@@ -244,7 +244,13 @@ async def _enrol_built_in(config: Config, agents: Agents, certificate: tls.Tls |
 
 
 def _engine_servicers(
-    config: Config, engine: Engine, agents: Agents, store: Store, clock: Clock, new_id: IdSource
+    config: Config,
+    engine: Engine,
+    agents: Agents,
+    store: Store,
+    clock: Clock,
+    new_id: IdSource,
+    rekeyed: Callable[[], Awaitable[None]],
 ) -> dict[str, object]:
     """The services that are thin covers of the engine."""
     jobs = Jobs(
@@ -273,6 +279,8 @@ def _engine_servicers(
             store=store,
             clock=clock,
             jobs=jobs,
+            groups=engine.groups,
+            rekeyed=rekeyed,
             triggering=engine.triggering,
             watching=engine.views,
             rerunning=engine.rerunning,

@@ -77,13 +77,16 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         )
 
     async def GetAgent(self, request: pb.GetAgentRequest, call: Call) -> Agent:
-        return self._shown(await self._store.read(references.agent, request.agent_id))
+        return self._shown(await self._store.read(references.agent, call.scope, request.agent_id))
 
     async def ListAgents(self, request: pb.ListAgentsRequest, call: Call) -> pb.ListAgentsResponse:
         if request.state not in AgentState.values():
             raise InvalidArgument.of(("state", "use online, offline or draining"))
         page = await self._store.read(
-            stored.list_agents, page=read_page(request, _BY_NAME), state=request.state or None
+            stored.list_agents,
+            call.scope,
+            page=read_page(request, _BY_NAME),
+            state=request.state or None,
         )
         return pb.ListAgentsResponse(
             agents=[self._shown(row) for row in page.items],
@@ -103,6 +106,13 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> pb.DeleteAgentResponse:
         await self._agents.delete(call.principal, request.agent_id)
         return pb.DeleteAgentResponse()
+
+    async def UpdateAgent(self, request: pb.UpdateAgentRequest, call: Call) -> Agent:
+        return self._shown(
+            await self._agents.update(
+                call.principal, request.agent_id, request.agent, request.update_mask.paths
+            )
+        )
 
     async def PullAssignment(
         self, request: pb.PullAssignmentRequest, call: Call

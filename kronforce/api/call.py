@@ -69,6 +69,8 @@ class Call:
     deadline: float | None = None
     principal: Principal = ANONYMOUS
     scope: Scope = NO_SCOPE
+    # The hash of the key that it came with, once that was found good.
+    key_hash: bytes = b""
     # Sent before the first message, and with the status.
     initial_metadata: list[tuple[str, MetadataValue]] = field(default_factory=list)
     trailing_metadata: list[tuple[str, MetadataValue]] = field(default_factory=list)

@@ -172,7 +172,7 @@ def _executions(
         job_key=references.job(tx, scope, request.job_id).key if request.job_id else None,
         run_key=references.run(tx, scope, request.run_id).key if request.run_id else None,
         state=request.state or None,
-        agent_key=references.agent(tx, request.agent_id).key if request.agent_id else None,
+        agent_key=references.agent(tx, scope, request.agent_id).key if request.agent_id else None,
         group=request.group or None,
         search=request.search or None,
         page=page,

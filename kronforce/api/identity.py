@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -22,9 +22,10 @@ from kronforce.api.throttle import Throttle
 from kronforce.clock import Clock
 from kronforce.core import ids
 from kronforce.core.access import Role, Scope
-from kronforce.errors import Unauthenticated
+from kronforce.errors import KronforceError, Unauthenticated, Unavailable
 from kronforce.security import keys
 from kronforce.store import agents as stored_agents
+from kronforce.store import groups as stored_groups
 from kronforce.store import keys as stored_keys
 from kronforce.store.database import Tx
 from kronforce.v1 import api_key_pb2
@@ -140,17 +141,22 @@ class Identity:
             )
         call.principal = known.calling(call)
         call.scope = known.scope
+        call.key_hash = known.hash
         if known.principal.key:
             self._used[known.principal.key] = now
 
-    def is_good(self, call: Call) -> bool:
-        """Whether the key that a call under way came with would still be let in."""
+    def judge(self, call: Call) -> KronforceError | None:
+        """Why a call under way must end: its key is good no longer, or sees other groups now."""
         if call.principal.kind == "public":
-            return True
-        known = self._known.get(_hash_in(call))
-        if known is None:
-            return False
-        return known.expires_at is None or self._clock.now_us() < known.expires_at
+            return None
+        known = self._known.get(call.key_hash)
+        if known is None or (
+            known.expires_at is not None and self._clock.now_us() >= known.expires_at
+        ):
+            return Unauthenticated("the key was revoked or has expired")
+        if known.scope != call.scope:
+            return Unavailable("the groups of this key have changed; call again")
+        return None
 
     async def refresh(self, *, force: bool = False) -> None:
         """Drop what is good no longer: reread everything remembered if a key was revoked."""
@@ -176,18 +182,23 @@ class Identity:
 
 def read_known(tx: Tx, digest: bytes) -> Known | None:
     """The key or credential with this hash, unless it is revoked or its agent is gone."""
+    return _read(tx, digest, stored_groups.pending_renames(tx))
+
+
+def _read(tx: Tx, digest: bytes, renames: Mapping[str, str]) -> Known | None:
     if (key := stored_keys.get_key_by_hash(tx, digest)) is not None:
-        return _of_key(key, digest)
+        return _of_key(key, renames)
     agent = stored_agents.get_agent_by_credential(tx, digest)
     return None if agent is None else _of_agent(agent, digest)
 
 
 def _read_all(tx: Tx, digests: Iterable[bytes]) -> dict[bytes, Known]:
-    found = {digest: read_known(tx, digest) for digest in digests}
+    renames = stored_groups.pending_renames(tx)
+    found = {digest: _read(tx, digest, renames) for digest in digests}
     return {digest: known for digest, known in found.items() if known is not None}
 
 
-def _of_key(key: stored_keys.KeyRow, digest: bytes) -> Known | None:
+def _of_key(key: stored_keys.KeyRow, renames: Mapping[str, str]) -> Known | None:
     role = ROLES.get(key.role)
     if role is None:
         return None
@@ -198,16 +209,22 @@ def _of_key(key: stored_keys.KeyRow, digest: bytes) -> Known | None:
         scope=Scope(
             principal_id=text_id,
             role=role,
-            groups=_groups(key, role),
+            groups=_groups(key, role, renames),
         ),
         expires_at=key.expires_at,
         networks=tuple(ipaddress.ip_network(text) for text in key.allowed_networks),
     )
 
 
-def _groups(key: stored_keys.KeyRow, role: Role) -> frozenset[str] | None:
+def _groups(
+    key: stored_keys.KeyRow, role: Role, renames: Mapping[str, str]
+) -> frozenset[str] | None:
     """None is every group: the contract's empty list, and always so for admins."""
-    return frozenset(key.allowed_groups) if key.allowed_groups and role is not Role.ADMIN else None
+    if role is Role.ADMIN or not key.allowed_groups:
+        return None
+    # Runs and events that do not have the new name of their group yet; nobody else can take it.
+    old = {old for old, new in renames.items() if new in key.allowed_groups}
+    return frozenset(key.allowed_groups) | old
 
 
 def _of_agent(agent: stored_agents.AgentRow, digest: bytes) -> Known:

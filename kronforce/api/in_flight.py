@@ -2,8 +2,9 @@
 
 One keeper per process looks through them once a second: a unary call beyond
 the ceiling ends with DEADLINE_EXCEEDED, a stream whose key is good no longer
-with UNAUTHENTICATED. At shutdown every stream ends with UNAVAILABLE, because a
-stopping server would otherwise wait for them.
+with UNAUTHENTICATED, one whose key sees other groups than it did with
+UNAVAILABLE. At shutdown every stream ends with UNAVAILABLE, because a stopping
+server would otherwise wait for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from kronforce.errors import (
     DeadlineExceeded,
     KronforceError,
     ResourceExhausted,
-    Unauthenticated,
     Unavailable,
 )
 from kronforce.telemetry import logs
@@ -80,9 +80,10 @@ class InFlight:
             call.end(DeadlineExceeded("the deadline passed first; what was begun may still happen"))
 
     def end_unauthorised(self, identity: Identity) -> None:
-        """End streams whose key was revoked or has expired since they began."""
-        for call in [call for call in self._streams if not identity.is_good(call)]:
-            call.end(Unauthenticated("the key was revoked or has expired"))
+        """End streams whose key was revoked, has expired or sees other groups than it did."""
+        for call in list(self._streams):
+            if (error := identity.judge(call)) is not None:
+                call.end(error)
 
     def end_streams(self, error: KronforceError) -> None:
         """End every stream, and admit nothing new: the server stops."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -20,9 +20,11 @@ from kronforce.api.status import to_status
 from kronforce.api.text_limits import check_text
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
+from kronforce.engine.groups import Groups
 from kronforce.engine.jobs import Jobs
 from kronforce.errors import InvalidArgument, KronforceError
-from kronforce.store import fires, groups, jobs, runs
+from kronforce.store import fires, jobs, runs
+from kronforce.store import groups as stored_groups
 from kronforce.store.database import Tx
 from kronforce.store.fires import FireRow
 from kronforce.store.jobs import JobRow, LastRunRow
@@ -47,12 +49,16 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     """Thin: use cases change, store functions read, `convert` renders."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, jobs: Jobs, triggering: Triggering,
+        self, *, store: Store, clock: Clock, jobs: Jobs, groups: Groups, triggering: Triggering,
         watching: Watching, rerunning: Rerunning, history: History,
+        rekeyed: Callable[[], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
         self._jobs = jobs
+        self._groups = groups
+        # Awaited after what keys may see has changed, so that it holds here at once.
+        self._rekeyed = rekeyed
         self._triggering = triggering
         self._watching = watching
         self._rerunning = rerunning
@@ -177,11 +183,33 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         )
 
     async def ListGroups(self, request: pb.ListGroupsRequest, call: Call) -> pb.ListGroupsResponse:
-        rows = await self._store.read(groups.list_groups, call.scope)
+        rows = await self._store.read(stored_groups.list_groups, call.scope)
         return pb.ListGroupsResponse(groups=[group_message(row) for row in rows])
 
     async def CreateGroup(self, request: pb.CreateGroupRequest, call: Call) -> Group:
-        return group_message(await self._jobs.create_group(call.scope, request.name))
+        row = await self._groups.create(call.scope, call.principal, request.name)
+        return group_message(row)
+
+    async def RenameGroup(self, request: pb.RenameGroupRequest, call: Call) -> Group:
+        row = await self._groups.rename(
+            call.scope, call.principal, request.old_name, request.new_name
+        )
+        await self._rekeyed()
+        return group_message(row)
+
+    async def DeleteGroup(
+        self, request: pb.DeleteGroupRequest, call: Call
+    ) -> pb.DeleteGroupResponse:
+        moved = await self._groups.delete(call.scope, call.principal, request.name)
+        return pb.DeleteGroupResponse(moved_jobs=moved)
+
+    async def AssignGroup(
+        self, request: pb.AssignGroupRequest, call: Call
+    ) -> pb.AssignGroupResponse:
+        moved = await self._groups.assign(
+            call.scope, call.principal, request.job_ids, request.group
+        )
+        return pb.AssignGroupResponse(moved_jobs=moved)
 
     async def _trigger_one(self, request: pb.TriggerJobRequest, call: Call) -> Any:
         if not request.job_id:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from kronforce.api.ports import Sessions
 from kronforce.core.lifecycle import Reason
-from kronforce.core.targets import can_serve, is_member
+from kronforce.core.targets import can_serve, is_candidate
 from kronforce.engine.directory import Directory, view_of
 from kronforce.engine.dispatcher import Dispatcher, Need
 from kronforce.engine.live import LiveTable
@@ -81,5 +81,5 @@ def _fits(need: Need, row: AgentRow) -> bool:
     view = view_of(row)
     if not row.task_types:
         # It never connected: what it can run is not known yet.
-        return is_member(need.target, view)
+        return is_candidate(need.target, need.group, view)
     return can_serve(need.target, need.task_type, need.group, view)

@@ -48,10 +48,10 @@ def execution(tx: Tx, scope: Scope, ref: str) -> ExecutionRow:
     return row
 
 
-def agent(tx: Tx, ref: str) -> AgentRow:
+def agent(tx: Tx, scope: Scope, ref: str) -> AgentRow:
     """The agent, or AgentNotFound."""
     _require("agent_id", ref)
-    row = agents.find_agent(tx, ref)
+    row = agents.visible_agent(tx, scope, ref)
     if row is None:
         raise AgentNotFound(f"no agent {ref!r}; see `kronforce agent list`", agent=ref)
     return row

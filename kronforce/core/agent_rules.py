@@ -1,13 +1,14 @@
-"""What an agent may call itself when it enrols: the limits of `RegisterAgentRequest`."""
+"""What an agent may be called, by itself or by an admin: names, words, groups, facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kronforce.core.names import (
     LABELS_MAX,
     TAGS_MAX,
     agent_name_problem,
+    group_name_problem,
     label_key_problem,
     label_value_problem,
     tag_problem,
@@ -18,6 +19,8 @@ from kronforce.v1.agent_service_pb2 import RegisterAgentRequest
 Problem = tuple[str, str]
 
 SLOTS_MAX = 10_000
+# Groups that one list may name: far more than anybody keeps apart, small enough for one row.
+GROUPS_MAX = 1_000
 # Facts are shown, never acted on: bounded only so that a row stays small.
 FACT_MAX = 255
 
@@ -30,6 +33,17 @@ def registration_problems(request: RegisterAgentRequest) -> list[Problem]:
 def word_problems(tags: Iterable[str], labels: Mapping[str, str]) -> list[Problem]:
     """What is wrong with tags and labels, of an agent or of a token that gives them."""
     return [*_tags(list(tags)), *_labels(labels)]
+
+
+def group_problems(names: Sequence[str]) -> list[Problem]:
+    """What is wrong with a list of groups that may use a thing; they need not exist."""
+    if len(names) > GROUPS_MAX:
+        return [("allowed_groups", f"has {len(names)} groups; at most {GROUPS_MAX:,}")]
+    return [
+        (f"allowed_groups[{place}]", problem)
+        for place, name in enumerate(names)
+        if (problem := group_name_problem(name))
+    ]
 
 
 def _name(request: RegisterAgentRequest) -> Iterator[Problem]:

@@ -101,11 +101,16 @@ def is_member(target: Target, agent: AgentView) -> bool:
             return True
 
 
-def can_serve(target: Target, task_type: str, group: str, agent: AgentView) -> bool:
-    """Whether the agent may ever run such work, regardless of slots and connection."""
+def is_candidate(target: Target, group: str, agent: AgentView) -> bool:
+    """Whether the target names this agent and its groups take such jobs, whatever it can run."""
     if agent.allowed_groups and group not in agent.allowed_groups:
         return False
-    return task_type in agent.task_types and is_member(target, agent)
+    return is_member(target, agent)
+
+
+def can_serve(target: Target, task_type: str, group: str, agent: AgentView) -> bool:
+    """Whether the agent may ever run such work, regardless of slots and connection."""
+    return task_type in agent.task_types and is_candidate(target, group, agent)
 
 
 def choose(

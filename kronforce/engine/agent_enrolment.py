@@ -35,6 +35,7 @@ class Enrolment:
     built_in: bool
     tags: Sequence[str]
     labels: Mapping[str, str]
+    allowed_groups: Sequence[str]
     facts: bytes
     slots: int
     # Who enrols it, for people.
@@ -92,7 +93,9 @@ def enrol_built_in(tx: Tx, enrolment: Enrolment) -> AgentRow:
         return _anew(tx, enrolment, "controller")
     if not known.built_in:
         raise _name_taken(enrolment.name)
-    return _again(tx, enrolment, known, "controller")
+    # What an admin said of it outlives a restart, unless the start says otherwise.
+    kept = replace(enrolment, tags=enrolment.tags or known.tags, labels=known.labels)
+    return _again(tx, kept, known, "controller")
 
 
 def update_facts(tx: Tx, agent_key: int, enrolment: Enrolment) -> AgentRow:
@@ -132,6 +135,7 @@ def _with_words_of(token: JoinTokenRow, enrolment: Enrolment) -> Enrolment:
         tags=sorted({*enrolment.tags, *token.tags}),
         # The token's win: an agent cannot call itself what its token does not.
         labels={**enrolment.labels, **token.labels},
+        allowed_groups=token.allowed_groups,
     )
 
 
@@ -150,6 +154,7 @@ def _anew(tx: Tx, enrolment: Enrolment, registered_by: str) -> AgentRow:
         facts=enrolment.facts,
         slots=enrolment.slots,
         now=enrolment.now,
+        allowed_groups=enrolment.allowed_groups,
     )
     tell(tx, row, "agent.registered", SEVERITY_INFO, enrolment.actor, enrolment.now, "was enrolled")
     _record(tx, enrolment, "agent.registered", None, row)

@@ -1,7 +1,7 @@
-"""The use cases of agents: enrol, drain, remove, and the tokens to enrol with.
+"""The use cases of agents: enrol, place, drain, remove, and the tokens to enrol with.
 
-Who an agent is gets fixed here: its name, tags and labels are what the token
-and the enrolling call said, and no session changes them. Its credential is
+Who an agent is gets fixed here: its name, tags, labels and groups are what the
+token, the enrolling call or an admin said, and no session changes them. Its credential is
 shown once and kept as a hash. What memory holds of agents (the directory, their
 sessions) is told after the commit.
 """
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from kronforce.clock import Clock
 from kronforce.core import ids
 from kronforce.core.access import Role, Scope
-from kronforce.core.agent_rules import registration_problems, word_problems
+from kronforce.core.agent_rules import group_problems, registration_problems, word_problems
 from kronforce.core.ids import IdSource
 from kronforce.engine import agent_enrolment
 from kronforce.engine.agent_enrolment import Enrolment, TokenBearer
@@ -23,6 +23,7 @@ from kronforce.engine.audit_states import agent_resource, agent_state, instant
 from kronforce.engine.auditing import Resource, record
 from kronforce.engine.directory import Directory
 from kronforce.errors import (
+    Aborted,
     AgentNotFound,
     InvalidArgument,
     PermissionDenied,
@@ -36,13 +37,16 @@ from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
 from kronforce.store.join_tokens import JoinTokenRow
 from kronforce.store.store import Store
-from kronforce.v1.agent_pb2 import AGENT_TYPE_CUSTOM, AGENT_TYPE_STANDARD, AgentFacts
+from kronforce.v1.agent_pb2 import AGENT_TYPE_CUSTOM, AGENT_TYPE_STANDARD, Agent, AgentFacts
 from kronforce.v1.agent_service_pb2 import CreateJoinTokenRequest, RegisterAgentRequest
-from kronforce.v1.event_pb2 import SEVERITY_WARNING
+from kronforce.v1.event_pb2 import SEVERITY_INFO, SEVERITY_WARNING
 
 USES_MAX = 10_000
 TTL_MIN_SECS, TTL_MAX_SECS, TTL_SECS = 60, 2_592_000, 3_600
 _SECOND_US = 1_000_000
+
+# What an admin may say of an agent after it was enrolled.
+_PLACEMENT = frozenset({"tags", "labels", "allowed_groups"})
 
 
 class Caller(Protocol):
@@ -66,6 +70,8 @@ class Sessions(Protocol):
     """Who holds the agents' streams; told after the commit."""
 
     def on_drain(self, agent_key: int, draining: bool) -> None: ...
+
+    def on_placement(self, row: AgentRow) -> None: ...
 
     def close_agent(self, agent_key: int) -> None: ...
 
@@ -162,6 +168,7 @@ class Agents:
             uses=uses,
             tags=list(request.tags),
             labels=dict(request.labels),
+            allowed_groups=sorted(set(request.allowed_groups)),
             created_by=caller.name,
             created_at=now,
             expires_at=now + ttl * _SECOND_US,
@@ -173,6 +180,20 @@ class Agents:
         row = await self._store.write(_set_draining, ref, draining, caller, self._clock.now_us())
         self._directory.put(row)
         self._sessions.on_drain(row.key, draining)
+        return row
+
+    async def update(
+        self, caller: Caller, ref: str, agent: Agent, paths: Sequence[str]
+    ) -> AgentRow:
+        """Say anew what an agent is for: its tags, labels and groups, or those in the mask."""
+        fields = _placement_fields(paths)
+        _check_placement(agent, fields)
+        row, changed = await self._store.write(
+            _place, ref, agent, fields, caller, self._clock.now_us()
+        )
+        if changed:
+            self._directory.put(row)
+            self._sessions.on_placement(row)
         return row
 
     async def delete(self, caller: Caller, ref: str) -> None:
@@ -196,6 +217,7 @@ class Agents:
             built_in=False,
             tags=sorted(set(request.tags)),
             labels=dict(request.labels),
+            allowed_groups=(),
             facts=facts.SerializeToString(deterministic=True),
             slots=request.slots or int(agent_type == AGENT_TYPE_CUSTOM),
             actor=actor,
@@ -236,6 +258,65 @@ def _set_draining(tx: Tx, ref: str, draining: bool, author: Actor, now: int) -> 
     return changed
 
 
+def _place(
+    tx: Tx, ref: str, agent: Agent, fields: frozenset[str], author: Actor, now: int
+) -> tuple[AgentRow, bool]:
+    row = require_agent(tx, ref)
+    if agent.etag and agent.etag != str(row.revision):
+        raise _changed_meanwhile(row)
+    tags = tuple(sorted(set(agent.tags))) if "tags" in fields else row.tags
+    labels = dict(agent.labels) if "labels" in fields else row.labels
+    groups = row.allowed_groups
+    if "allowed_groups" in fields:
+        groups = tuple(sorted(set(agent.allowed_groups)))
+    if (tags, labels, groups) == (row.tags, row.labels, row.allowed_groups):
+        return row, False
+    placed = agents.set_placement(
+        tx,
+        row.key,
+        expected_revision=row.revision,
+        tags=tags,
+        labels=labels,
+        allowed_groups=groups,
+    )
+    if placed is None:
+        raise _changed_meanwhile(row)
+    line = "was placed anew"
+    agent_enrolment.tell(tx, placed, "agent.updated", SEVERITY_INFO, author.name, now, line)
+    before, after = agent_state(row), agent_state(placed)
+    record(tx, author, now, "agent.updated", agent_resource(row), before=before, after=after)
+    return placed, True
+
+
+def _changed_meanwhile(row: AgentRow) -> Aborted:
+    return Aborted(
+        f"agent {row.name!r} was changed meanwhile; read it again, then retry with its new etag",
+        etag=str(row.revision),
+    )
+
+
+def _placement_fields(paths: Sequence[str]) -> frozenset[str]:
+    """The mask, or everything that can be changed. Raises InvalidArgument for what cannot."""
+    if not paths or "*" in paths:
+        return _PLACEMENT
+    if wrong := sorted({*paths} - _PLACEMENT - {"etag"}):
+        can = ", ".join(sorted(_PLACEMENT))
+        raise InvalidArgument.of(
+            *(("update_mask", f"{path!r} cannot be changed; {can} can") for path in wrong)
+        )
+    return _PLACEMENT.intersection(paths)
+
+
+def _check_placement(agent: Agent, fields: frozenset[str]) -> None:
+    problems = word_problems(
+        agent.tags if "tags" in fields else (), agent.labels if "labels" in fields else {}
+    )
+    if "allowed_groups" in fields:
+        problems += group_problems(agent.allowed_groups)
+    if problems:
+        raise InvalidArgument.of(*((f"agent.{field}", text) for field, text in problems))
+
+
 def _delete(tx: Tx, ref: str, author: Actor, now: int) -> AgentRow:
     before = require_agent(tx, ref)
     row = agents.mark_deleted(tx, before.key, now)
@@ -266,6 +347,7 @@ def _require_agent_role(scope: Scope, caller: Caller) -> None:
 
 def _check_token(uses: int, ttl: int, request: CreateJoinTokenRequest) -> None:
     problems = word_problems(request.tags, request.labels)
+    problems += group_problems(request.allowed_groups)
     if not 1 <= uses <= USES_MAX:
         problems.append(("uses", f"is {uses}; from 1 to {USES_MAX:,}"))
     if not TTL_MIN_SECS <= ttl <= TTL_MAX_SECS:

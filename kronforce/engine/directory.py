@@ -6,6 +6,7 @@ one entry per agent.
 
 from __future__ import annotations
 
+from kronforce.core.access import may_use
 from kronforce.core.ids import from_text
 from kronforce.core.targets import AgentView
 from kronforce.store.agents import AgentRow
@@ -20,6 +21,7 @@ def view_of(row: AgentRow) -> AgentView:
         tags=frozenset(row.tags),
         labels=dict(row.labels),
         task_types=frozenset(row.task_types),
+        allowed_groups=frozenset(row.allowed_groups),
     )
 
 
@@ -30,6 +32,8 @@ class Directory:
         self.rows: dict[int, AgentRow] = {}
         self._by_id: dict[bytes, int] = {}
         self._by_name: dict[str, int] = {}
+        # Agents that are kept for some groups; most installations have none.
+        self._limited: set[int] = set()
 
     def put(self, row: AgentRow) -> None:
         """Add an agent, or what has changed of it."""
@@ -37,6 +41,8 @@ class Directory:
         self.rows[row.key] = row
         self._by_id[row.id] = row.key
         self._by_name[row.name] = row.key
+        if row.allowed_groups:
+            self._limited.add(row.key)
 
     def remove(self, key: int) -> None:
         """Forget an agent that was removed."""
@@ -44,12 +50,20 @@ class Directory:
         if row is not None:
             self._by_id.pop(row.id, None)
             self._by_name.pop(row.name, None)
+            self._limited.discard(key)
 
     def find(self, ref: str) -> AgentRow | None:
         """The agent of this id or exact name."""
         raw = from_text(ref)
         key = self._by_name.get(ref) if raw is None else self._by_id.get(raw)
         return None if key is None else self.rows[key]
+
+    def keys_for(self, group: str) -> list[int]:
+        """The keys of all agents that may run jobs of the group, in order."""
+        rows = self.rows
+        if not self._limited:
+            return sorted(rows)
+        return sorted(key for key in rows if may_use(rows[key].allowed_groups, group))
 
     def id_of(self, key: int) -> bytes | None:
         """The id of the agent with this key, unless it was removed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason
@@ -41,10 +41,20 @@ class Need:
     task_type: str
     group: str
     needs_trust: bool
+    # Others whose work waits here too: a route keeps its number when its group is renamed, and
+    # may then meet a new group of the old name. Who serves it must be allowed all of them.
+    more_groups: frozenset[str] = frozenset()
+
+    def serves(self, group: str) -> bool:
+        """Whether work of this group was thought of."""
+        return group == self.group or group in self.more_groups
 
     def met_by(self, session: Session) -> bool:
         """Whether this agent may ever run such work."""
         if self.needs_trust and session.view.local:
+            return False
+        allowed = session.view.allowed_groups
+        if allowed and not allowed.issuperset(self.more_groups):
             return False
         return can_serve(self.target, self.task_type, self.group, session.view)
 
@@ -124,19 +134,42 @@ class Dispatcher:
 
     # Routes and sessions.
 
-    def route_for(self, snapshot: JobSnapshot, target: Target, number: int | None = None) -> int:
-        """The route of a target (or its stored number); its need is remembered."""
+    def route_for(
+        self, snapshot: JobSnapshot, target: Target, number: int | None = None, group: str = ""
+    ) -> int:
+        """The route of a target (or its stored number and its run's group); its need is kept."""
         number = snapshot.route(target) if number is None else number
-        if number not in self.routes:
+        group = group or snapshot.group
+        route = self.routes.get(number)
+        if route is None:
             need = Need(
-                target=target, task_type=snapshot.task_type, group=snapshot.group,
+                target=target, task_type=snapshot.task_type, group=group,
                 needs_trust=snapshot.needs_trust,
             )  # fmt: skip
             route = self.routes[number] = Route(number, need, self._clock.now_us())
-            route.sessions = [s for s in self.sessions.values() if need.met_by(s)]
-            if route.sessions:
-                route.unserved_since = None
+            self._match(route)
+        elif group != route.need.group and group not in route.need.more_groups:
+            route.need = replace(route.need, more_groups=route.need.more_groups | {group})
+            self._match(route)
         return number
+
+    def _match(self, route: Route) -> None:
+        """Find who serves it."""
+        route.sessions = [s for s in self.sessions.values() if route.need.met_by(s)]
+        if route.sessions:
+            route.unserved_since = None
+        elif route.unserved_since is None:
+            route.unserved_since = self._clock.now_us()
+
+    def rename_group(self, old_name: str, new_name: str) -> None:
+        """What waits for the group is the renamed group's."""
+        for route in self.routes.values():
+            if route.need.serves(old_name):
+                names = {new_name if n == old_name else n for n in route.need.more_groups}
+                group = new_name if route.need.group == old_name else route.need.group
+                route.need = replace(route.need, group=group, more_groups=frozenset(names))
+                self._match(route)
+        self._store.main.wake()
 
     def add_session(self, session: Session) -> None:
         """An agent has come: it can be given work from now on."""
@@ -157,6 +190,12 @@ class Dispatcher:
                 route.sessions.remove(session)
                 if not route.sessions:
                     route.unserved_since = self._clock.now_us()
+
+    def rematch(self, session: Session) -> None:
+        """What a connected agent may run has changed: it serves other routes from now on."""
+        if self.sessions.get(session.agent_key) is session:
+            self.remove_session(session)
+            self.add_session(session)
 
     # The queue.
 

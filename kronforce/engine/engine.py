@@ -24,6 +24,7 @@ from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
 from kronforce.engine.directory import Directory
 from kronforce.engine.dispatcher import Dispatcher
+from kronforce.engine.groups import Groups
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
@@ -126,6 +127,11 @@ class Engine:
             store=store, clock=clock, snapshots=self.snapshots, triggering=self.triggering,
             capacity=self.capacity,
         )  # fmt: skip
+        self.groups = Groups(
+            store=store, clock=clock, snapshots=self.snapshots, table=self.table,
+            directory=self.directory, dispatcher=self.dispatcher, sessions=self.sessions,
+            tasks=self.tasks,
+        )  # fmt: skip
         self.views = Views(store=store, clock=clock, table=self.table, hub=self.hub)
         self._rescuer = Rescuer(
             store=store, clock=clock, loader=self.loader, completion=self.completion,
@@ -167,6 +173,7 @@ class Engine:
         await self._store.write(agent_store.close_sessions, self._controller, now)
         for row in await self._store.read(agent_store.all_agents):
             self.directory.put(row)
+        await self.groups.resume()
         self._waiting = await self._store.read(open_work.count_waiting)
         await self._load_held()
         await self.run_timeouts.load()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, TypedDict
 
 from kronforce.clock import from_us, to_us
 from kronforce.core import ids
-from kronforce.core.access import Scope
+from kronforce.core.access import Scope, may_see, may_use
 from kronforce.core.job_mask import merged
 from kronforce.core.job_rules import normalise_job, validate_job
 from kronforce.core.job_settings import effective
@@ -23,7 +24,7 @@ from kronforce.core.lifecycle import TERMINAL
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine.audit_states import job_resource, job_state
 from kronforce.engine.auditing import record
-from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound
+from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound, NotAllowed
 from kronforce.store import agents, events, fires, jobs, requests
 from kronforce.store.database import Tx
 from kronforce.store.jobs import JobRow
@@ -100,7 +101,7 @@ def create_job(
         if made is not None:
             return _require(tx, change.scope, ids.to_text(made)), True
     spec = normalise_job(job)
-    _check_references(tx, change, spec)
+    check_references(tx, change.scope, spec)
     paused = job.status == JOB_STATUS_PAUSED
     timing = _plan(spec, change.now, last=LastEnd(open=triggered), paused=paused)
     row = jobs.insert_job(
@@ -126,14 +127,14 @@ def update_job(
     """Make the next version, and whether there was anything to change."""
     row = _require(tx, change.scope, ref)
     check_etag(row, job.etag)
-    before = Job.FromString(row.spec)
+    before = _current(row)
     spec = normalise_job(merged(before, job, mask))
     paused = _wants_pause(row, job, mask)
     if spec == before and paused == (row.status == JobStatus.PAUSED):
         return row, False
     if problems := validate_job(spec, from_us(change.now)):
         raise InvalidArgument.of(*problems)
-    _check_references(tx, change, spec)
+    check_references(tx, change.scope, spec)
     timing = _retimed(tx, row, before, spec, change.now, paused=paused)
     changed = jobs.update_job(
         tx,
@@ -202,6 +203,14 @@ def delete_job(tx: Tx, change: Change, *, ref: str, etag: str) -> JobRow:
     return deleted
 
 
+def _current(row: JobRow) -> Job:
+    """The definition, in the group that the job was moved to or that was renamed since."""
+    spec = Job.FromString(row.spec)
+    if row.group_name != effective(spec).group:
+        spec.group = row.group_name
+    return spec
+
+
 def etag_of(row: JobRow) -> str:
     """Changes whenever the definition or its pause does."""
     return str(row.revision)
@@ -225,23 +234,33 @@ def _require(tx: Tx, scope: Scope, ref: str) -> JobRow:
     return row
 
 
-def _check_references(tx: Tx, change: Change, spec: Job) -> None:
-    """Whether the author may use everything that the definition names."""
+def check_references(tx: Tx, scope: Scope, spec: Job) -> None:
+    """Whether whoever saves this may use everything that it names, in the group that it names."""
     group = effective(spec).group
-    if not change.scope.allows_group(group):
-        mine = ", ".join(sorted(change.scope.groups or ()))
+    if not scope.allows_group(group):
+        mine = ", ".join(sorted(scope.groups or ()))
         raise GroupNotFound(
             f"no group {group!r} among those of your key; set group to one of: {mine}", group=group
         )
     if spec.target.WhichOneof("kind") == "agent":
-        _check_agent(tx, spec)
+        _check_agent(tx, scope, spec)
 
 
-def _check_agent(tx: Tx, spec: Job) -> None:
-    reference = spec.target.agent.agent_id
-    if agents.find_agent(tx, reference) is not None:
+def _check_agent(tx: Tx, scope: Scope, spec: Job) -> None:
+    reference, group = spec.target.agent.agent_id, effective(spec).group
+    found = agents.visible_agent(tx, scope, reference)
+    if found is not None and not may_use(found.allowed_groups, group):
+        groups = ", ".join(found.allowed_groups)
+        raise NotAllowed(
+            f"agent {found.name!r} runs jobs of {groups} and not of {group!r}; move the job to one "
+            f"of these, or have an admin allow it: kronforce agent set {found.name} --group …",
+            agent=found.name,
+            group=group,
+        )
+    if found is not None:
         return
-    names = [agent.name for agent in agents.all_agents(tx)[:_SUGGEST_FROM]]
+    seen = (a for a in agents.all_agents(tx) if may_see(scope, a.allowed_groups))
+    names = [agent.name for agent in islice(seen, _SUGGEST_FROM)]
     close = difflib.get_close_matches(reference, names, n=_SUGGESTIONS)
     hint = (
         f"agents that look like it: {', '.join(close)}" if close else "see `kronforce agent list`"

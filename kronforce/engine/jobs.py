@@ -1,4 +1,4 @@
-"""The use cases of jobs and groups: create, change, pause, resume, delete.
+"""The use cases of jobs: create, change, pause, resume, delete.
 
 Each is one transaction (`job_changes.py`); what memory holds of a job is told
 after the commit. Checks that need no store come first, so that a batch never
@@ -22,7 +22,6 @@ from kronforce.core.job_mask import read_mask
 from kronforce.core.job_rules import normalise_job, validate_job
 from kronforce.core.job_settings import effective
 from kronforce.core.lifecycle import Reason, State
-from kronforce.core.names import group_name_problem
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine import job_changes
 from kronforce.engine.cancelling import Cancelling
@@ -35,10 +34,7 @@ from kronforce.errors import (
     InvalidArgument,
     KronforceError,
     OutsideWindow,
-    PermissionDenied,
 )
-from kronforce.store import groups
-from kronforce.store.groups import GroupRow
 from kronforce.store.jobs import JobRow, last_runs
 from kronforce.store.paging import PageRequest
 from kronforce.store.runs import list_runs
@@ -57,7 +53,7 @@ _SPACE = "\x1fjobs:"
 
 
 class Jobs:
-    """Every change that a caller can make to jobs and groups."""
+    """Every change that a caller can make to jobs."""
 
     def __init__(
         self,
@@ -133,16 +129,6 @@ class Jobs:
         )
         self._tell(row)
         return await self._cancel_waiting(scope, author, row)
-
-    async def create_group(self, scope: Scope, name: str) -> GroupRow:
-        """Make an empty group."""
-        if problem := group_name_problem(name):
-            raise InvalidArgument.of(("name", problem))
-        if not scope.allows_group(name):
-            raise PermissionDenied(
-                f"your key is limited to groups and could not see {name!r}; ask an admin to make it"
-            )
-        return await self._store.write(groups.insert_group, name, self._clock.now_us())
 
     async def _changed(
         self, fn: Callable[..., tuple[JobRow, bool]], *args: Any, **kw: Any

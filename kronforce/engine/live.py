@@ -24,15 +24,15 @@ class LiveRun:
     """A run that has not ended."""
 
     __slots__ = (
-        "admission", "cancelled_by", "client_id", "created_at", "ends_at", "executions", "id",
-        "id_text", "job", "key", "nominal_at", "open_targets", "params", "principal",
+        "admission", "cancelled_by", "client_id", "created_at", "ends_at", "executions", "group",
+        "id", "id_text", "job", "key", "nominal_at", "open_targets", "params", "principal",
         "principal_key",
         "overdue", "priority", "revision", "slot_key", "started_at", "state", "target_count",
         "trigger",
     )  # fmt: skip
 
-    def __init__(self, *, key: int, id_: bytes, job: JobSnapshot, trigger: int, principal_key: int,
-                 principal: str, client_id: str, priority: int, created_at: int,
+    def __init__(self, *, key: int, id_: bytes, job: JobSnapshot, group: str, trigger: int,
+                 principal_key: int, principal: str, client_id: str, priority: int, created_at: int,
                  nominal_at: int | None, params: bytes | None, target_count: int,
                  open_targets: int, admission: int, slot_key: str, state: int, revision: int,
                  started_at: int | None, cancelled_by: str):  # fmt: skip
@@ -40,6 +40,8 @@ class LiveRun:
         self.id = id_
         self.id_text = to_text(id_)
         self.job = job
+        # The job's when it was triggered; it follows a rename, not a move of the job.
+        self.group = group
         self.trigger = trigger
         self.principal_key = principal_key
         self.principal = principal
@@ -134,6 +136,8 @@ class LiveTable:
         self.by_id: dict[str, LiveExecution] = {}
         self.by_key: dict[int, LiveExecution] = {}
         self.runs: dict[int, LiveRun] = {}
+        # Groups whose stored runs may still have the name before a rename: old name to new.
+        self.renamed: dict[str, str] = {}
         self._reads: list[set[int]] = []
 
     def add(self, live: LiveExecution) -> None:
@@ -151,6 +155,13 @@ class LiveTable:
             if run.job.key == job_key and run.slot_key == slot_key
             and run.key < run_key and run.key not in but
         ]  # fmt: skip
+
+    def rename_group(self, old_name: str, new_name: str) -> None:
+        """Runs of the group have its new name from now on, also those that are read later."""
+        self.renamed[old_name] = new_name
+        for run in self.runs.values():
+            if run.group == old_name:
+                run.group = new_name
 
     def remove(self, live: LiveExecution) -> None:
         """Forget it, and its run when nothing of it is left in memory."""

@@ -77,7 +77,7 @@ class Loader:
         if known is not None:
             return known
         run = self._table.runs.get(row.run_key) or self._run_of(row, job)
-        self._ensure_route(row, job)
+        self._ensure_route(row, job, run.group)
         live = LiveExecution(
             run, key=row.key, id_=row.id, target_index=row.target_index,
             attempt_number=row.attempt_number, retry_of=row.retry_of, losses=row.losses,
@@ -97,13 +97,9 @@ class Loader:
         self._table.add(live)
         return live
 
-    def _run_of(self, row: OpenRow, job: JobSnapshot) -> LiveRun:
-        run = _run_of(row, job)
-        run.overdue = row.deadline_at is not None and row.deadline_at <= self._clock.now_us()
-        return run
-
-    def _ensure_route(self, row: OpenRow, job: JobSnapshot) -> None:
-        if row.route in self._dispatcher.routes:
+    def _ensure_route(self, row: OpenRow, job: JobSnapshot, group: str) -> None:
+        route = self._dispatcher.routes.get(row.route)
+        if route is not None and route.need.serves(group):
             return
         target = job.target
         # A target that is free to choose names the agent of its last attempt; it is not bound.
@@ -111,7 +107,7 @@ class Loader:
             agent_id = self._directory.id_of(row.bound_agent_key)
             target = one_agent(agent_id or b"")
         if target is not None:
-            self._dispatcher.route_for(job, target, row.route)
+            self._dispatcher.route_for(job, target, row.route, group)
 
     async def resume_output(self, lives: Sequence[LiveExecution]) -> None:
         """Where streamed output of what runs stands in the store."""
@@ -220,13 +216,18 @@ class Loader:
             if is_ready(live) and live.phase == Phase.READY:
                 self._dispatcher.offer(live)
 
+    def _run_of(self, row: OpenRow, job: JobSnapshot) -> LiveRun:
+        run = LiveRun(
+            key=row.run_key, id_=row.run_id, job=job, group=self._group_of(row),
+            trigger=row.trigger, principal_key=row.principal_key, principal=row.principal,
+            client_id=row.client_id, priority=row.priority, created_at=row.run_created_at,
+            nominal_at=row.nominal_at, params=row.params, target_count=row.target_count,
+            open_targets=row.open_targets, admission=row.admission, slot_key=row.slot_key,
+            state=row.run_state, revision=row.revision, started_at=row.run_started_at,
+            cancelled_by=row.cancelled_by,
+        )  # fmt: skip
+        run.overdue = row.deadline_at is not None and row.deadline_at <= self._clock.now_us()
+        return run
 
-def _run_of(row: OpenRow, job: JobSnapshot) -> LiveRun:
-    return LiveRun(
-        key=row.run_key, id_=row.run_id, job=job, trigger=row.trigger,
-        principal_key=row.principal_key, principal=row.principal, client_id=row.client_id,
-        priority=row.priority, created_at=row.run_created_at, nominal_at=row.nominal_at,
-        params=row.params, target_count=row.target_count, open_targets=row.open_targets,
-        admission=row.admission, slot_key=row.slot_key, state=row.run_state, revision=row.revision,
-        started_at=row.run_started_at, cancelled_by=row.cancelled_by,
-    )  # fmt: skip
+    def _group_of(self, row: OpenRow) -> str:
+        return self._table.renamed.get(row.group_name, row.group_name)

@@ -39,7 +39,7 @@ from kronforce.errors import (
     SessionTaken,
 )
 from kronforce.failpoints import failpoint
-from kronforce.store.agents import touch_agents
+from kronforce.store.agents import AgentRow, touch_agents
 from kronforce.store.sessions import SessionOpened, close_session, open_session
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
@@ -199,7 +199,7 @@ class Sessions:
             agent_key=row.key, agent_id=row.id, agent_name=row.name, epoch=opened.epoch,
             session_id=secrets.token_hex(16), boot_id=hello.boot_id, slots=hello.slots,
             draining=current.draining, now=self._clock.monotonic(),
-            view=replace(view_of(row), task_types=frozenset(hello.task_types)),
+            view=replace(view_of(current), task_types=frozenset(hello.task_types)),
         )  # fmt: skip
         session.send(self._welcome(session))
         self._adopt(session, lives, hello.inventory)
@@ -299,6 +299,13 @@ class Sessions:
             message.drain.draining = draining
             session.send(message)
             self._store.main.wake()
+
+    def on_placement(self, row: AgentRow) -> None:
+        """An admin said anew what the agent is for; what it has, it keeps."""
+        session = self._dispatcher.sessions.get(row.key)
+        if session is not None:
+            session.view = replace(view_of(row), task_types=session.view.task_types)
+            self._dispatcher.rematch(session)
 
     def close_agent(self, agent_key: int) -> None:
         """The agent was removed, or its credential revoked."""

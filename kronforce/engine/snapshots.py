@@ -211,6 +211,11 @@ class JobSnapshots:
             self._by_name.pop(snapshot.name, None)
             self._by_id.pop(snapshot.id, None)
 
+    def forget_group(self, name: str) -> None:
+        """Its jobs are in another group now, or it has another name."""
+        for key in [key for key, known in self._current.items() if known.group == name]:
+            self.forget(key)
+
     async def of_versions(
         self, wanted: Iterable[tuple[int, int]]
     ) -> dict[tuple[int, int], JobSnapshot]:

@@ -260,7 +260,7 @@ class Triggering:
             row = self._directory.find(job.agent_ref)
             return [self._bound(job, 0, None if row is None else row.key)]
         if isinstance(target, AllAgents):
-            keys = sorted(self._directory.rows)
+            keys = self._directory.keys_for(job.group)
             return [self._bound(job, index, key) for index, key in enumerate(keys)] or [
                 self._bound(job, 0, None)
             ]
@@ -462,8 +462,9 @@ def _live_run(run: CreateRun) -> LiveRun:
     if limit is not None:
         admission = Admission.WAITING if run.outcome is Created.WAITING else Admission.ACTIVE
     return LiveRun(
-        key=run.key, id_=run.id, job=run.job, trigger=run.trigger, principal_key=run.principal_key,
-        principal=run.principal, client_id=run.client_id, priority=run.priority,
+        key=run.key, id_=run.id, job=run.job, group=run.job.group, trigger=run.trigger,
+        principal_key=run.principal_key, principal=run.principal, client_id=run.client_id,
+        priority=run.priority,
         created_at=run.created_at, nominal_at=run.fire_at, params=run.params,
         target_count=len(run.targets), open_targets=sum(not t.skip_reason for t in run.targets),
         admission=admission, slot_key=limit.key if limit is not None else "", state=PENDING,

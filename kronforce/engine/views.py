@@ -79,7 +79,9 @@ class Views:
     ) -> AsyncIterator[AsyncIterator[RunUpdates]]:
         """Frames of what the request covers, while the context is open."""
         topics, run_ids = await self._topics(scope, principal, request)
-        watcher = Watcher(include_output=request.include_output, from_start=bool(run_ids))
+        watcher = Watcher(
+            include_output=request.include_output, from_start=bool(run_ids), groups=scope.groups
+        )
         watcher.positions = {(p.execution_id, int(p.stream)): p.offset for p in request.positions}
         self._hub.subscribe(watcher, topics)
         try:
@@ -98,7 +100,7 @@ class Views:
     ) -> AsyncIterator[AsyncIterator[RunUpdates]]:
         """Frames of one run, to its end; the first names it at once."""
         topics: list[Topic] = [("run", run_id)]
-        watcher = Watcher(include_output=include_output, from_start=True)
+        watcher = Watcher(include_output=include_output, from_start=True, groups=scope.groups)
         self._hub.subscribe(watcher, topics)
         try:
             waiting = await self._begin(scope, watcher, [run_id])
@@ -133,7 +135,7 @@ class Views:
     def _tell_open(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
         """The present state of every open run that the watch covers."""
         for run in self._table.runs.values():
-            if not topics_of(run).isdisjoint(topics):
+            if watcher.may_see(run) and not topics_of(run).isdisjoint(topics):
                 watcher.state(present_state(run))
 
     async def _begin(
@@ -273,7 +275,7 @@ class Views:
             raise ExecutionNotFound(f"no execution {request.execution_id!r}")
         follower = Follower.stored(to_text(row.id), to_text(row.run_id), row.key)
         follower.offsets = {STDOUT: request.stdout_offset, STDERR: request.stderr_offset}
-        watcher = Watcher(include_output=True, from_start=True)
+        watcher = Watcher(include_output=True, from_start=True, groups=scope.groups)
         watcher.followers[follower.id_text] = follower
         topics: list[Topic] = [("run", follower.run_id)]
         if request.follow:
@@ -282,7 +284,8 @@ class Views:
             async for frame in self._output_frames(scope, watcher, follower, request):
                 yield frame
         finally:
-            self._hub.unsubscribe(watcher, topics)
+            if request.follow:
+                self._hub.unsubscribe(watcher, topics)
 
     async def _has_ended(self, scope: Scope, follower: Follower) -> bool:
         """What memory does not hold has ended, or waits for its turn in the store."""

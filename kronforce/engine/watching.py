@@ -90,8 +90,12 @@ def held_revision(held: Change | RunUpdate) -> int:
 class Watcher:
     """One reader. The hub puts updates in, the reader's stream takes frames out."""
 
-    def __init__(self, *, include_output: bool, from_start: bool) -> None:
+    def __init__(
+        self, *, include_output: bool, from_start: bool, groups: frozenset[str] | None = None
+    ) -> None:
         self.include_output = include_output
+        # The groups of whoever reads; None: all. A job may move out of them while it is watched.
+        self.groups = groups
         self._from_start = from_start
         # By run id: what has changed of runs that go on, told as it is when it is taken; and ends.
         self._changes: dict[str, Change | RunUpdate] = {}
@@ -105,6 +109,10 @@ class Watcher:
         self.positions: dict[tuple[str, int], int] = {}
         self.wake = asyncio.Event()
         self.closed = False
+
+    def may_see(self, run: LiveRun) -> bool:
+        """Whether the run is in the reader's groups."""
+        return self.groups is None or run.group in self.groups
 
     def state(self, update: RunUpdate) -> None:
         """A run's newest state takes the place of one that was not taken yet."""
@@ -262,6 +270,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._topics: dict[Topic, list[Watcher]] = {}
+        # Watchers that do not see every group; most are none of these.
+        self._limited = 0
         # Cursors count what this process has told; another process's are not known.
         self._process = secrets.token_hex(4)
         self._sequence = 0
@@ -286,10 +296,12 @@ class Hub:
         return f"{self._process}-{self._sequence}"
 
     def subscribe(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
+        self._limited += watcher.groups is not None
         for topic in topics:
             self._topics.setdefault(topic, []).append(watcher)
 
     def unsubscribe(self, watcher: Watcher, topics: Sequence[Topic]) -> None:
+        self._limited -= watcher.groups is not None
         for topic in topics:
             watchers = self._topics.get(topic, [])
             if watcher in watchers:
@@ -303,6 +315,8 @@ class Hub:
         found: list[Watcher] = []
         for topic in topics_of(run):
             found += self._topics.get(topic, ())
+        if self._limited:
+            found = [watcher for watcher in found if watcher.may_see(run)]
         return found if len(found) < 2 else list(dict.fromkeys(found))
 
     def run_created(self, run: LiveRun, *, waiting: bool) -> None:
@@ -357,7 +371,7 @@ def topics_of(run: LiveRun) -> set[Topic]:
     return {
         ("run", run.id_text),
         ("job", run.job.key),
-        ("group", run.job.group),
+        ("group", run.group),
         ("mine", (run.principal_key, run.client_id)),
     }
 

@@ -16,12 +16,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from kronforce.core import ids
+from kronforce.core.access import Scope
 from kronforce.errors import AgentNotFound, AlreadyExists
 from kronforce.store import dialect
 from kronforce.store.database import Tx
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
 from kronforce.store.tables import agents
+from kronforce.store.visibility import usable_in
 
 # All agents of one controller at once; beyond it lists go by pages.
 AGENTS_LIMIT = 20_000
@@ -90,6 +92,7 @@ def insert_agent(
     facts: bytes,
     slots: int,
     now: int,
+    allowed_groups: Sequence[str] = (),
 ) -> AgentRow:
     """Enrol an agent that has no session yet. Raises AlreadyExists if the name is taken."""
     values = {
@@ -112,6 +115,7 @@ def insert_agent(
         "revision": 1,
         "created_at": now,
         "disconnected_at": now,
+        "allowed_groups": _words(allowed_groups),
     }
     key = dialect.insert_unless_taken(tx.conn, agents, values)
     if key is None:
@@ -126,6 +130,13 @@ def find_agent(tx: Tx, ref: str) -> AgentRow | None:
     return _maybe(tx, _live().where(named))
 
 
+def visible_agent(tx: Tx, scope: Scope, ref: str) -> AgentRow | None:
+    """The same, unless it is kept for groups outside the scope."""
+    raw = ids.from_text(ref)
+    named = agents.c.name == ref if raw is None else agents.c.id == raw
+    return _maybe(tx, _visible(tx, scope).where(named))
+
+
 def get_agent(tx: Tx, key: int) -> AgentRow:
     """The agent of this key, also a deleted one."""
     return _agent(tx.conn.execute(sa.select(agents).where(agents.c.key == key)).one())
@@ -137,10 +148,10 @@ def get_agent_by_credential(tx: Tx, hash: bytes) -> AgentRow | None:  # noqa: A0
 
 
 def list_agents(
-    tx: Tx, *, page: PageRequest, state: int | None = None, tag: str | None = None
+    tx: Tx, scope: Scope, *, page: PageRequest, state: int | None = None, tag: str | None = None
 ) -> Page[AgentRow]:
-    """Agents by name."""
-    query = _live()
+    """Agents in scope, by name."""
+    query = _visible(tx, scope)
     if state:
         query = query.where(_in_state(state))
     if tag:
@@ -256,6 +267,31 @@ def set_draining(tx: Tx, key: int, draining: bool) -> AgentRow:
     return _change(tx, key, draining=draining)
 
 
+def set_placement(
+    tx: Tx,
+    key: int,
+    *,
+    expected_revision: int,
+    tags: Sequence[str],
+    labels: Mapping[str, str],
+    allowed_groups: Sequence[str],
+) -> AgentRow | None:
+    """Say what it is for; None if it was changed meanwhile."""
+    update = (
+        sa.update(agents)
+        .where(agents.c.key == key, agents.c.revision == expected_revision)
+        .values(
+            tags=_words(tags),
+            labels=_pairs(labels),
+            allowed_groups=_words(allowed_groups),
+            revision=agents.c.revision + 1,
+        )
+        .returning(*agents.c)
+    )
+    row = tx.conn.execute(update).one_or_none()
+    return None if row is None else _agent(row)
+
+
 def mark_deleted(tx: Tx, key: int, now: int) -> AgentRow:
     """Unpair the agent: its credential is void and its name free."""
     return _change(
@@ -276,6 +312,10 @@ def _in_state(state: int) -> sa.ColumnElement[bool]:
 
 def _live() -> sa.Select[Any]:
     return sa.select(agents).where(agents.c.deleted_at.is_(None))
+
+
+def _visible(tx: Tx, scope: Scope) -> sa.Select[Any]:
+    return _live().where(usable_in(tx, agents.c.allowed_groups, scope))
 
 
 def _change(tx: Tx, key: int, **values: Any) -> AgentRow:

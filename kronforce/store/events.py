@@ -22,8 +22,8 @@ from kronforce.store.database import Tx
 from kronforce.store.event_text import message_of, outcomes
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
-from kronforce.store.tables import events
-from kronforce.store.visibility import in_scope
+from kronforce.store.tables import agents, events
+from kronforce.store.visibility import in_scope, usable_in
 
 # Events looked at in one call by a follower whose filters let few through.
 SCAN_LIMIT = 5_000
@@ -158,7 +158,7 @@ def _scan_end(tx: Tx, cursor: Position) -> Position:
 def _visible(tx: Tx, scope: Scope, filters: EventFilter) -> sa.Select[Any]:
     columns = [column for column in events.c if column.name != "seq"]
     place = commit_order.position_column(tx).label("place")
-    query = sa.select(place, events.c.seq, *columns).where(_allowed(scope))
+    query = sa.select(place, events.c.seq, *columns).where(_allowed(tx, scope))
     if filters.kind and filters.kind != "*":
         query = query.where(_of_kind(filters.kind))
     if filters.severity:
@@ -170,12 +170,13 @@ def _visible(tx: Tx, scope: Scope, filters: EventFilter) -> sa.Select[Any]:
     return query
 
 
-def _allowed(scope: Scope) -> sa.ColumnElement[bool]:
-    # Agents belong to no group and every reader sees them; keys are for those who may list them.
-    about_agents = (events.c.group_name == "") & events.c.kind.like("agent.%")
+def _allowed(tx: Tx, scope: Scope) -> sa.ColumnElement[bool]:
+    # Agents are seen by those whose groups may use them; keys by those who may list them.
     allowed = in_scope(events.c.group_name, scope)
     if scope.agent_id is None and scope.groups is not None:
-        allowed = allowed | about_agents
+        usable = sa.select(agents.c.id).where(usable_in(tx, agents.c.allowed_groups, scope))
+        about_agents = (events.c.group_name == "") & events.c.kind.like("agent.%")
+        allowed = allowed | (about_agents & events.c.agent_id.in_(usable))
     return allowed if scope.grants("keys.admin") else allowed & events.c.kind.not_like("key.%")
 
 

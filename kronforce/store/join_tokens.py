@@ -40,6 +40,7 @@ def insert_join_token(
     created_by: str,
     created_at: int,
     expires_at: int,
+    allowed_groups: Sequence[str] = (),
 ) -> JoinTokenRow:
     """Keep a new token."""
     statement = sa.insert(join_tokens).values(
@@ -51,6 +52,7 @@ def insert_join_token(
         created_by=created_by,
         created_at=created_at,
         expires_at=expires_at,
+        allowed_groups=json.dumps(list(allowed_groups)),
     )
     return _token(tx.conn.execute(statement.returning(*join_tokens.c)).one())
 

@@ -67,6 +67,7 @@ class OpenRow:
     run_id: bytes
     job_key: int
     job_version: int
+    group_name: str
     trigger: int
     principal_key: int
     principal: str
@@ -93,11 +94,11 @@ def _query() -> sa.Select[Any]:
             e.key, e.id, e.run_key, e.target_index, e.attempt_number, e.retry_of, e.phase, e.route,
             e.agent_key, t.agent_key.label("bound_agent_key"), e.fence, e.losses, e.due_at,
             e.queue_deadline_at, e.created_at, e.started_at, e.cancel_requested_at,
-            r.id.label("run_id"), r.job_key, r.job_version, r.trigger, r.principal_key, r.principal,
-            r.client_id, r.params, r.nominal_at, r.priority, r.created_at.label("run_created_at"),
-            r.started_at.label("run_started_at"), r.state.label("run_state"), r.revision,
-            r.target_count, r.open_targets, r.admission, r.slot_key, r.cancelled_by,
-            r.deadline_at,
+            r.id.label("run_id"), r.job_key, r.job_version, r.group_name, r.trigger,
+            r.principal_key, r.principal, r.client_id, r.params, r.nominal_at, r.priority,
+            r.created_at.label("run_created_at"), r.started_at.label("run_started_at"),
+            r.state.label("run_state"), r.revision, r.target_count, r.open_targets, r.admission,
+            r.slot_key, r.cancelled_by, r.deadline_at,
         )
         .join(runs, r.key == e.run_key)
         .join(run_targets, sa.and_(t.run_key == e.run_key, t.target_index == e.target_index))

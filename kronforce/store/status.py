@@ -15,7 +15,7 @@ from kronforce.store.database import Tx
 from kronforce.store.paging import COUNT_LIMIT
 from kronforce.store.state_filter import IS_HELD, IS_WAITING, in_phase
 from kronforce.store.tables import Phase, agents, executions, jobs, runs
-from kronforce.store.visibility import in_scope
+from kronforce.store.visibility import in_scope, usable_in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Oldest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """Counts within a scope; `agents` are the same for everybody."""
+    """Counts within a scope; agents are those that its groups may use."""
 
     jobs: int
     agents: int
@@ -49,7 +49,7 @@ _WAITING = (Phase.READY, Phase.CONCURRENCY, Phase.RETRY_WAIT, Phase.ASSIGNED)
 
 def status(tx: Tx, scope: Scope) -> Status:
     """What this scope may see of the present."""
-    enrolled = agents.c.deleted_at.is_(None)
+    enrolled = agents.c.deleted_at.is_(None) & usable_in(tx, agents.c.allowed_groups, scope)
     online = enrolled & agents.c.disconnected_at.is_(None)
     connected = sa.select(agents.c.key).where(online)
     held = sa.select(sa.literal(1)).where(

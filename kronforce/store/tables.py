@@ -74,6 +74,15 @@ groups = Table(
     Column("created_at", Instant, nullable=False),
 )
 
+# Renames whose runs and events are still being moved over; until then the old name is taken.
+group_renames = Table(
+    "group_renames",
+    metadata,
+    Column("old_name", Name, primary_key=True),
+    Column("new_name", Name, nullable=False, unique=True),
+    Column("started_at", Instant, nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

@@ -1,7 +1,7 @@
 """What a scope lets through, as conditions of SQL.
 
-Every query over jobs, runs, executions and events adds one of these; what is
-filtered out looks exactly like what is not there.
+Every query over jobs, runs, executions, events, agents and variables adds one of
+these; what is filtered out looks exactly like what is not there.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from kronforce.core.access import Scope
+from kronforce.store.database import Tx
 
 Condition = sa.ColumnElement[bool]
 
@@ -22,3 +24,20 @@ def in_scope(group: sa.ColumnElement[Any], scope: Scope) -> Condition:
     if scope.groups is None:
         return sa.true()
     return group.in_(sorted(scope.groups))
+
+
+def usable_in(tx: Tx, allowed_groups: sa.ColumnElement[Any], scope: Scope) -> Condition:
+    """Whether one of the scope's groups may use what has this JSON list; an empty one is for all.
+
+    The same as `core.access.may_see`.
+    """
+    if scope.groups is None:
+        return sa.true()
+    if tx.sqlite:
+        names = sa.func.json_each(allowed_groups).table_valued("value")
+    else:
+        listed = sa.cast(allowed_groups, JSONB)
+        names = sa.func.jsonb_array_elements_text(listed).table_valued("value")
+    shared = sa.select(sa.literal(1)).select_from(names)
+    shared = shared.where(names.c.value.in_(sorted(scope.groups)))
+    return (allowed_groups == "[]") | shared.exists()

@@ -224,7 +224,9 @@ class Agent(_message.Message):
 
     @_builtins.property
     def allowed_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Groups whose jobs it may run, at most 1,000. Empty (default): all."""
+        """Groups whose jobs it may run, at most 1,000; they need not exist yet. Empty
+        (default): all. Keys that are limited to other groups do not see the agent.
+        """
 
     def __init__(
         self,

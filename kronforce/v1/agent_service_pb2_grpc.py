@@ -214,7 +214,8 @@ class AgentServiceServicer(object):
 
     def UpdateAgent(self, request, context):
         """Changes what an admin may say of an agent: `tags`, `labels`,
-        `allowed_groups`. Runs that exist keep their targets.
+        `allowed_groups`. Holds at once: what waits may go to it now or no longer,
+        what it has it keeps. Runs that exist keep their targets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -157,7 +157,8 @@ class AgentServiceStub:
     """
     UpdateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_pb2.Agent]
     """Changes what an admin may say of an agent: `tags`, `labels`,
-    `allowed_groups`. Runs that exist keep their targets.
+    `allowed_groups`. Holds at once: what waits may go to it now or no longer,
+    what it has it keeps. Runs that exist keep their targets.
     """
 
 @_typing.type_check_only
@@ -220,7 +221,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     UpdateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_pb2.Agent]  # type: ignore[assignment]
     """Changes what an admin may say of an agent: `tags`, `labels`,
-    `allowed_groups`. Runs that exist keep their targets.
+    `allowed_groups`. Holds at once: what waits may go to it now or no longer,
+    what it has it keeps. Runs that exist keep their targets.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -358,7 +360,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.Agent, _abc.Awaitable[_agent_pb2.Agent]]:
         """Changes what an admin may say of an agent: `tags`, `labels`,
-        `allowed_groups`. Runs that exist keep their targets.
+        `allowed_groups`. Holds at once: what waits may go to it now or no longer,
+        what it has it keeps. Runs that exist keep their targets.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_EXECUTION_NOT_FOUND: _ErrorReason.ValueType  # 7
     """No such execution, or it is outside the key's groups. [NOT_FOUND]"""
     ERROR_REASON_AGENT_NOT_FOUND: _ErrorReason.ValueType  # 8
-    """No such agent. [NOT_FOUND]"""
+    """No such agent, or it is kept for other groups. [NOT_FOUND]"""
     ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 9
     """No such API key. [NOT_FOUND]"""
     ERROR_REASON_GROUP_NOT_FOUND: _ErrorReason.ValueType  # 10
@@ -153,7 +153,7 @@ ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 6
 ERROR_REASON_EXECUTION_NOT_FOUND: ErrorReason.ValueType  # 7
 """No such execution, or it is outside the key's groups. [NOT_FOUND]"""
 ERROR_REASON_AGENT_NOT_FOUND: ErrorReason.ValueType  # 8
-"""No such agent. [NOT_FOUND]"""
+"""No such agent, or it is kept for other groups. [NOT_FOUND]"""
 ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 9
 """No such API key. [NOT_FOUND]"""
 ERROR_REASON_GROUP_NOT_FOUND: ErrorReason.ValueType  # 10

@@ -59,10 +59,11 @@ class Event(_message.Message):
     `execution.completed` and no more; what lies between raises its run's
     `revision`. Kinds of this version: `job.created`, `job.updated`,
     `job.deleted`, `job.triggered`, `job.unscheduled`, `execution.started`,
-    `execution.completed`, `agent.registered`, `agent.online`, `agent.offline`,
-    `agent.unpaired`, `key.created`, `key.revoked`. Readers ignore kinds that
-    they do not know. Events of a job are seen by keys of its group, `agent.*` by
-    every reader, `key.*` by admins.
+    `execution.completed`, `agent.registered`, `agent.updated`, `agent.online`,
+    `agent.offline`, `agent.unpaired`, `group.created`, `group.renamed`,
+    `group.deleted`, `key.created`, `key.revoked`. Readers ignore kinds that they
+    do not know. Events of a job or group are seen by keys of that group,
+    `agent.*` by those whose groups the agent serves, `key.*` by admins.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -95,7 +96,7 @@ class Event(_message.Message):
     job_name: _builtins.str
     """That job's name at the time."""
     group: _builtins.str
-    """That job's group at the time."""
+    """That job's group at the time; a renamed group's new name."""
     run_id: _builtins.str
     """The run that it is about, if any."""
     execution_id: _builtins.str

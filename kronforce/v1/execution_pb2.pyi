@@ -330,7 +330,7 @@ class Execution(_message.Message):
     job_name: _builtins.str
     """That job's name when it was triggered."""
     group: _builtins.str
-    """That job's group when it was triggered."""
+    """That job's group when it was triggered, as `Run.group`."""
     state: Global___ExecutionState.ValueType
     """Where it stands."""
     state_reason: _builtins.str

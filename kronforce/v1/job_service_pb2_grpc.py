@@ -260,32 +260,40 @@ class JobServiceServicer(object):
 
     def CreateGroup(self, request, context):
         """Makes an empty group. A key that is limited to groups may only make one
-        of those (PERMISSION_DENIED).
+        of those (NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenameGroup(self, request, context):
-        """Renames a group; its jobs go with it, and keys that name it name it by its
-        new name from then on. `Default` keeps its name. A name that is taken is
-        NAME_TAKEN.
+        """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
+        join tokens, variables) lists its new name from then on. Its runs and
+        events follow within moments; until they have, the old name stays taken
+        (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
+        keys of the group see both names' runs. Streams of such keys end with
+        UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
+        is limited to groups needs both names among them (NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteGroup(self, request, context):
-        """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
-        deleted (IN_USE). A key that is limited to groups may delete only where it
-        may see `Default` too.
+        """Deletes a group; its jobs move to `Default`, its runs and events keep the
+        name, and so does whatever lists it. `Default` itself cannot be deleted
+        (IN_USE). A key that is limited to groups may delete only where it may see
+        `Default` too (NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AssignGroup(self, request, context):
-        """Moves jobs to a group, all of them or, when one cannot be, none.
+        """Moves jobs to a group, all of them or, when one cannot be, none: each must
+        be there (JOB_NOT_FOUND), and what it names must be for that group too
+        (NOT_ALLOWED). Their etags change, their versions do not. Runs keep the
+        group in which they were triggered, also those that wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

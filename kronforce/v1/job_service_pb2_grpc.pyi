@@ -97,20 +97,29 @@ class JobServiceStub:
     """Lists the groups that the key may see, by name; at most 10,000."""
     CreateGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateGroupRequest, _group_pb2.Group]
     """Makes an empty group. A key that is limited to groups may only make one
-    of those (PERMISSION_DENIED).
+    of those (NOT_ALLOWED).
     """
     RenameGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RenameGroupRequest, _group_pb2.Group]
-    """Renames a group; its jobs go with it, and keys that name it name it by its
-    new name from then on. `Default` keeps its name. A name that is taken is
-    NAME_TAKEN.
+    """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
+    join tokens, variables) lists its new name from then on. Its runs and
+    events follow within moments; until they have, the old name stays taken
+    (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
+    keys of the group see both names' runs. Streams of such keys end with
+    UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
+    is limited to groups needs both names among them (NOT_ALLOWED).
     """
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]
-    """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
-    deleted (IN_USE). A key that is limited to groups may delete only where it
-    may see `Default` too.
+    """Deletes a group; its jobs move to `Default`, its runs and events keep the
+    name, and so does whatever lists it. `Default` itself cannot be deleted
+    (IN_USE). A key that is limited to groups may delete only where it may see
+    `Default` too (NOT_ALLOWED).
     """
     AssignGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.AssignGroupRequest, _job_service_pb2.AssignGroupResponse]
-    """Moves jobs to a group, all of them or, when one cannot be, none."""
+    """Moves jobs to a group, all of them or, when one cannot be, none: each must
+    be there (JOB_NOT_FOUND), and what it names must be for that group too
+    (NOT_ALLOWED). Their etags change, their versions do not. Runs keep the
+    group in which they were triggered, also those that wait.
+    """
     PreviewSchedule: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.PreviewScheduleRequest, _job_service_pb2.PreviewScheduleResponse]
     """Says when a schedule fires next, from the code that fires it: of a saved
     job, or of a definition that need not be saved.
@@ -197,20 +206,29 @@ class JobServiceAsyncStub(JobServiceStub):
     """Lists the groups that the key may see, by name; at most 10,000."""
     CreateGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
     """Makes an empty group. A key that is limited to groups may only make one
-    of those (PERMISSION_DENIED).
+    of those (NOT_ALLOWED).
     """
     RenameGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RenameGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
-    """Renames a group; its jobs go with it, and keys that name it name it by its
-    new name from then on. `Default` keeps its name. A name that is taken is
-    NAME_TAKEN.
+    """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
+    join tokens, variables) lists its new name from then on. Its runs and
+    events follow within moments; until they have, the old name stays taken
+    (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
+    keys of the group see both names' runs. Streams of such keys end with
+    UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
+    is limited to groups needs both names among them (NOT_ALLOWED).
     """
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]  # type: ignore[assignment]
-    """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
-    deleted (IN_USE). A key that is limited to groups may delete only where it
-    may see `Default` too.
+    """Deletes a group; its jobs move to `Default`, its runs and events keep the
+    name, and so does whatever lists it. `Default` itself cannot be deleted
+    (IN_USE). A key that is limited to groups may delete only where it may see
+    `Default` too (NOT_ALLOWED).
     """
     AssignGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.AssignGroupRequest, _job_service_pb2.AssignGroupResponse]  # type: ignore[assignment]
-    """Moves jobs to a group, all of them or, when one cannot be, none."""
+    """Moves jobs to a group, all of them or, when one cannot be, none: each must
+    be there (JOB_NOT_FOUND), and what it names must be for that group too
+    (NOT_ALLOWED). Their etags change, their versions do not. Runs keep the
+    group in which they were triggered, also those that wait.
+    """
     PreviewSchedule: _aio.UnaryUnaryMultiCallable[_job_service_pb2.PreviewScheduleRequest, _job_service_pb2.PreviewScheduleResponse]  # type: ignore[assignment]
     """Says when a schedule fires next, from the code that fires it: of a saved
     job, or of a definition that need not be saved.
@@ -378,7 +396,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.Group, _abc.Awaitable[_group_pb2.Group]]:
         """Makes an empty group. A key that is limited to groups may only make one
-        of those (PERMISSION_DENIED).
+        of those (NOT_ALLOWED).
         """
 
     @_abc_1.abstractmethod
@@ -387,9 +405,13 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.RenameGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.Group, _abc.Awaitable[_group_pb2.Group]]:
-        """Renames a group; its jobs go with it, and keys that name it name it by its
-        new name from then on. `Default` keeps its name. A name that is taken is
-        NAME_TAKEN.
+        """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
+        join tokens, variables) lists its new name from then on. Its runs and
+        events follow within moments; until they have, the old name stays taken
+        (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
+        keys of the group see both names' runs. Streams of such keys end with
+        UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
+        is limited to groups needs both names among them (NOT_ALLOWED).
         """
 
     @_abc_1.abstractmethod
@@ -398,9 +420,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.DeleteGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.DeleteGroupResponse, _abc.Awaitable[_job_service_pb2.DeleteGroupResponse]]:
-        """Deletes a group; its jobs move to `Default`. `Default` itself cannot be
-        deleted (IN_USE). A key that is limited to groups may delete only where it
-        may see `Default` too.
+        """Deletes a group; its jobs move to `Default`, its runs and events keep the
+        name, and so does whatever lists it. `Default` itself cannot be deleted
+        (IN_USE). A key that is limited to groups may delete only where it may see
+        `Default` too (NOT_ALLOWED).
         """
 
     @_abc_1.abstractmethod
@@ -409,7 +432,11 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.AssignGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.AssignGroupResponse, _abc.Awaitable[_job_service_pb2.AssignGroupResponse]]:
-        """Moves jobs to a group, all of them or, when one cannot be, none."""
+        """Moves jobs to a group, all of them or, when one cannot be, none: each must
+        be there (JOB_NOT_FOUND), and what it names must be for that group too
+        (NOT_ALLOWED). Their etags change, their versions do not. Runs keep the
+        group in which they were triggered, also those that wait.
+        """
 
     @_abc_1.abstractmethod
     def PreviewSchedule(

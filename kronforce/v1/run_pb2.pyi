@@ -142,7 +142,7 @@ class Run(_message.Message):
     job_name: _builtins.str
     """Its name when triggered."""
     group: _builtins.str
-    """Its group when triggered."""
+    """Its group when triggered; under its new name once that group was renamed."""
     job_version: _builtins.int
     """The version of the job that runs."""
     state: _execution_pb2.ExecutionState.ValueType

@@ -2,11 +2,12 @@
 
 import pytest
 
+from kronforce.core.access import may_see
 from kronforce.core.ids import to_text
 from kronforce.errors import AgentNotFound, AlreadyExists
 from kronforce.store import agents
 from kronforce.store.agents import AgentState
-from tests.store.rows import FIRST, NOW, all_pages, make_agent
+from tests.store.rows import EVERYTHING, FIRST, NOTHING, NOW, OPS, all_pages, make_agent
 
 
 def open_session(tx, agent, **values):
@@ -103,7 +104,7 @@ def test_agents_are_listed_by_name_and_state(tx):
     agents.set_draining(tx, draining.key, True)
 
     def names(**filters):
-        return [row.name for row in agents.list_agents(tx, page=FIRST, **filters).items]
+        return [row.name for row in agents.list_agents(tx, EVERYTHING, page=FIRST, **filters).items]
 
     assert names() == ["away", "draining", "online"]
     assert names(state=AgentState.ONLINE) == ["online"]
@@ -111,7 +112,7 @@ def test_agents_are_listed_by_name_and_state(tx):
     assert names(state=AgentState.DRAINING) == ["draining"]
     assert names(tag="gpu") == ["draining"]
     assert names(tag="gp") == []
-    paged = all_pages(lambda page: agents.list_agents(tx, page=page), 1)
+    paged = all_pages(lambda page: agents.list_agents(tx, EVERYTHING, page=page), 1)
     assert [row.name for row in paged] == names()
 
 
@@ -134,3 +135,17 @@ def test_enrolling_again_replaces_credential_and_labels(tx):
     assert agents.get_agent_by_credential(tx, b"old") is None
     assert agents.get_agent_by_credential(tx, b"new") == again
     assert (again.tags, again.labels, again.agent_type) == (("gpu",), {"zone": "b"}, 2)
+
+
+def test_an_agent_kept_for_groups_is_seen_by_keys_of_those_alone(tx):
+    lists = {"free": (), "ours": ("ops", "web"), "theirs": ("web",), "like": ("ops 2",)}
+    for name, groups in lists.items():
+        make_agent(tx, name, allowed_groups=groups)
+
+    for scope in (EVERYTHING, OPS, NOTHING):
+        seen = agents.list_agents(tx, scope, page=FIRST)
+        expected = sorted(name for name, groups in lists.items() if may_see(scope, groups))
+        assert [row.name for row in seen.items] == expected
+        assert seen.total == len(expected)
+        found = [name for name in lists if agents.visible_agent(tx, scope, name)]
+        assert sorted(found) == expected

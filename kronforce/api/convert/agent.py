@@ -28,4 +28,5 @@ def agent_message(row: AgentRow, running: int) -> Agent:
         clock_skew_ms=row.clock_skew_ms,
         session_epoch=row.session_epoch,
         etag=str(row.revision),
+        allowed_groups=row.allowed_groups,
     )

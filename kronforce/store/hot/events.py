@@ -52,7 +52,7 @@ def started_event(live: Any, at: int) -> Row:
     """`execution.started`."""
     run = live.run
     return (
-        "execution.started", INFO, at, "", run.principal, run.job.id, run.job.name, run.job.group,
+        "execution.started", INFO, at, "", run.principal, run.job.id, run.job.name, run.group,
         run.id, live.id, live.agent_id,
     )  # fmt: skip
 
@@ -63,5 +63,5 @@ def completed_event(finish: Finish) -> Row:
     run = live.run
     return (
         "execution.completed", severity_of(finish.state), finish.finished_at, "", run.principal,
-        run.job.id, run.job.name, run.job.group, run.id, live.id, live.agent_id,
+        run.job.id, run.job.name, run.group, run.id, live.id, live.agent_id,
     )  # fmt: skip

@@ -5,6 +5,7 @@ The engine is there without its loops, so that nothing moves by itself.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from kronforce.api.chain import Chain
 from kronforce.api.event_servicer import EventServicer
 from kronforce.api.execution_servicer import ExecutionServicer
 from kronforce.api.identity import Identity
-from kronforce.api.in_flight import InFlight
+from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.job_servicer import JobServicer
 from kronforce.api.local import LocalTransport
 from kronforce.api.reasons import Reasons
@@ -39,6 +40,7 @@ from kronforce.security import keys
 from kronforce.security.envelope import Keyring, MasterKey
 from kronforce.store import keys as stored_keys
 from kronforce.store.database import Database
+from kronforce.store.groups import pending_renames
 from kronforce.store.store import Store
 from kronforce.telemetry.calls import CallCounts
 from kronforce.v1 import (
@@ -102,11 +104,16 @@ class Rig:
             directory=engine.directory,
             sessions=engine.sessions,
         )
+        identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
+        in_flight = InFlight(clock)
+        keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
         servicers = {
             "JobService": JobServicer(
                 store=store,
                 clock=clock,
                 jobs=jobs,
+                groups=engine.groups,
+                rekeyed=keeper.recheck,
                 triggering=engine.triggering,
                 watching=engine.views,
                 rerunning=engine.rerunning,
@@ -138,10 +145,7 @@ class Rig:
                 ),
             ),
         }
-        identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
-        chain = Chain(
-            identity=identity, in_flight=InFlight(clock), counts=CallCounts(), clock=clock
-        )
+        chain = Chain(identity=identity, in_flight=in_flight, counts=CallCounts(), clock=clock)
         endpoints = endpoints_of(
             [
                 Service(descriptor=SERVICES[name].DESCRIPTOR.services_by_name[name], servicer=one)
@@ -163,6 +167,12 @@ class Rig:
             yield rig
         finally:
             await store.stop()
+
+    async def settle(self) -> None:
+        """Let what runs in the background move the history of renamed groups."""
+        async with asyncio.timeout(10):
+            while await self.store.read(pending_renames):
+                self.clock.advance(timedelta(seconds=1))
 
     async def add_key(
         self, name: str, role: int, key_id: bytes, *, groups: Sequence[str] = ()

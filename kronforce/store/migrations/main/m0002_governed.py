@@ -16,6 +16,7 @@ Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     _add_columns()
+    _create_group_renames()
     _create_variables()
     _create_secret_keys()
     _create_audit()
@@ -34,6 +35,15 @@ def _add_columns() -> None:
         ["deadline_at"],
         sqlite_where=sa.text("deadline_at IS NOT NULL AND finished_at IS NULL"),
         postgresql_where=sa.text("deadline_at IS NOT NULL AND finished_at IS NULL"),
+    )
+
+
+def _create_group_renames() -> None:
+    op.create_table(
+        "group_renames",
+        sa.Column("old_name", Name, primary_key=True),
+        sa.Column("new_name", Name, nullable=False, unique=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
     )
 
 
