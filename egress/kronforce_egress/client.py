@@ -274,10 +274,10 @@ def _translated(url: Url, idle_secs: float) -> Iterator[None]:
 
 def _no_http(url: Url, error: Exception) -> str:
     text = str(error)
-    if "without sending" in text:
-        return f"{url.brief} closed the connection without an answer"
     if "peer closed connection" in text:
         return f"{url.brief} closed the connection before the end of its body"
+    if "disconnected" in text:
+        return f"{url.brief} closed the connection without an answer"
     return f"what {url.brief} sent is no HTTP/1.1 ({text[:LOCATION_SHOWN]})"
 
 

@@ -124,6 +124,10 @@ class _Stream(httpcore2.AsyncNetworkStream):
             why = f"no handshake within {TLS_SECS:g} s"
         except (httpcore2.ConnectError, ValueError) as error:
             why = tls_reason(error)
+        except BaseException:
+            # Cancelled in the handshake: the engine has forgotten the socket by now.
+            await self._stream.aclose()
+            raise
         raise TlsFailed(f"{server_hostname}: {why}")
 
     def get_extra_info(self, info: str) -> object:

@@ -75,8 +75,8 @@ def _holds(network: Network, face: Address) -> bool:
 
 
 def _network(entry: str) -> Network | None:
-    if not entry:
-        raise ValueError("an allowed target is empty; name a host, an address or a network")
+    if not entry or "%" in entry:
+        raise ValueError(f"{entry!r} is no network: name a host, an address or a network")
     try:
         return ip_network(entry)
     except ValueError as error:

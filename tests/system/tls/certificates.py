@@ -38,5 +38,14 @@ def make_server(folder: Path, authority: Authority) -> tuple[Path, Path]:
     return chain, key
 
 
+def make_client(folder: Path, authority: Authority, name: str) -> tuple[Path, Path]:
+    """A client's certificate and its key."""
+    request, certificate, key = (folder / f"{name}.{end}" for end in ("csr", "pem", "key"))
+    _openssl("req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request))
+    signer = ("-CA", str(authority.certificate), "-CAkey", str(authority.key), "-CAcreateserial")
+    _openssl("x509", "-req", "-in", str(request), *signer, "-days", "2", "-out", str(certificate))
+    return certificate, key
+
+
 def _openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
