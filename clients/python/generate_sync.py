@@ -17,6 +17,7 @@ CLASSES = {
     "jobs": "Jobs",
     "runs": "Runs",
     "executions": "Executions",
+    "groups": "Groups",
     "agents": "Agents",
     "keys": "Keys",
     "events": "Events",

@@ -1,4 +1,4 @@
-"""`agent list`, `get`, `drain`, `delete`, `token`."""
+"""`agent list`, `get`, `set`, `drain`, `delete`, `token`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,59 @@ def get(name: str, /) -> None:
     facts(session, _facts(session, agent))
 
 
+def set_agent(
+    name: str,
+    /,
+    *,
+    group: Many = None,
+    tag: Many = None,
+    label: Many = None,
+    all_groups: Switch = False,
+    no_tags: Switch = False,
+    no_labels: Switch = False,
+) -> None:
+    """Say anew what an agent is for; what is not named stays.
+
+    Parameters
+    ----------
+    name
+        The agent's name or id.
+    group
+        Run only jobs of this group; may be repeated.
+    tag
+        A word that targets may name; may be repeated.
+    label
+        A pair for selectors, KEY=VALUE; may be repeated.
+    all_groups
+        Run jobs of every group again.
+    no_tags
+        Take all tags away.
+    no_labels
+        Take all labels away.
+    """
+    for given, none, flag in (
+        (group, all_groups, "--group and --all-groups"),
+        (tag, no_tags, "--tag and --no-tags"),
+        (label, no_labels, "--label and --no-labels"),
+    ):
+        if given and none:
+            raise UsageError(f"{flag} contradict each other")
+    if not (group or tag or label or all_groups or no_tags or no_labels):
+        raise UsageError("nothing to set", f"kronforce agent set {name} --group web --tag gpu")
+    session = current()
+    with session.client() as client, naming_similar(client, agent=name):
+        agent = client.agents.set(
+            name,
+            allowed_groups=[] if all_groups else group,
+            tags=[] if no_tags else tag,
+            labels={} if no_labels else (_labels(label) if label else None),
+        )
+    if is_data(session):
+        show_row(session, agent, name=_name)
+        return
+    facts(session, _placement(agent))
+
+
 def drain(name: str, /, *, off: Switch = False) -> None:
     """Give an agent no new work; what it runs, runs on.
 
@@ -96,6 +149,7 @@ def token(
     ttl_secs: int = 3600,
     tag: Many = None,
     label: Many = None,
+    group: Many = None,
 ) -> None:
     """A token with which agents join, shown once, and what to paste on the new host.
 
@@ -109,11 +163,17 @@ def token(
         A tag that every such agent gets; may be repeated.
     label
         A label that every such agent gets, KEY=VALUE; may be repeated.
+    group
+        Every such agent runs only jobs of this group; may be repeated.
     """
     session = current()
     with session.client() as client:
         made = client.agents.create_join_token(
-            uses=uses, ttl_secs=ttl_secs, tags=tag or [], labels=_labels(label or [])
+            uses=uses,
+            ttl_secs=ttl_secs,
+            tags=tag or [],
+            labels=_labels(label or []),
+            allowed_groups=group or [],
         )
         address = client.connection.address
     if is_data(session):
@@ -160,6 +220,7 @@ def _columns(session: Session) -> list[Column]:
         Column(title="TAGS", text=lambda agent: ",".join(agent.tags)),
         Column(title="SEEN", text=seen, plain=seen_plain),
         Column(title="TYPES", text=lambda agent: ",".join(agent.task_types)),
+        Column(title="GROUPS", text=lambda agent: ",".join(agent.allowed_groups), wide=True),
         Column(title="HOST", text=lambda agent: str(agent.facts.hostname), wide=True),
         Column(title="VERSION", text=lambda agent: str(agent.facts.version), wide=True),
         Column(title="ID", text=lambda agent: str(agent.id), wide=True),
@@ -178,14 +239,23 @@ def _facts(session: Session, agent: Agent) -> list[tuple[str, str]]:
         ("id", agent.id),
         ("state", state(agent)),
         ("slots", f"{agent.running} of {agent.slots} busy"),
-        ("tags", ", ".join(agent.tags)),
-        ("labels", ", ".join(f"{key}={agent.labels[key]}" for key in sorted(agent.labels))),
+        *_placement(agent)[1:],
         ("task types", ", ".join(agent.task_types)),
         ("host", " ".join(each for each in (host.hostname, host.os, host.arch) if each)),
         ("version", host.version),
         ("seen", seen),
         ("clock", f"{agent.clock_skew_ms} ms off" if abs(agent.clock_skew_ms) > 1000 else ""),
         ("built in", "yes" if agent.built_in else ""),
+    ]
+
+
+def _placement(agent: Agent) -> list[tuple[str, str]]:
+    """What an admin says of it."""
+    return [
+        ("name", agent.name),
+        ("tags", ", ".join(agent.tags)),
+        ("labels", ", ".join(f"{key}={agent.labels[key]}" for key in sorted(agent.labels))),
+        ("groups", ", ".join(agent.allowed_groups) or "all"),
     ]
 
 

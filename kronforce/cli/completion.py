@@ -55,8 +55,12 @@ _NAMES_OF = {
     ("run", "watch"): "runs",
     ("run", "cancel"): "runs",
     ("agent", "get"): "agents",
+    ("agent", "set"): "agents",
     ("agent", "drain"): "agents",
     ("agent", "delete"): "agents",
+    ("group", "rename"): "groups",
+    ("group", "delete"): "groups",
+    ("group", "assign"): "groups",
     ("key", "revoke"): "keys",
 }
 
@@ -119,6 +123,8 @@ def _fetch(client: Client, kind: str) -> list[str]:
         return [job.name for job in client.jobs.page(page_size=_MOST).jobs]
     if kind == "agents":
         return [agent.name for agent in client.agents.page(page_size=_MOST).agents]
+    if kind == "groups":
+        return [group.name for group in client.groups.page().groups]
     if kind == "keys":
         return [key.name for key in client.keys.page(page_size=_MOST).keys]
     runs = client.runs.page(page_size=20).runs

@@ -30,8 +30,14 @@ EXAMPLES = {
   kronforce run diff 7f3a 91c0              what two runs wrote differently
   kronforce run cancel 7f3a                 ids may be shortened to their end
 """,
+    "group": """\
+  kronforce group assign web site shop
+  kronforce group rename web "front end"
+  kronforce key create ci --role operator --group "front end"
+""",
     "agent": """\
   kronforce agent token --tag gpu           prints what to paste on the new host
+  kronforce agent set web-3 --group web     runs jobs of this group alone
   kronforce agent drain web-3
   kronforce agent drain web-3 --off
 """,

@@ -30,11 +30,22 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "cancel": ("kronforce.cli.run:cancel", "end a run"),
         },
     ),
+    "group": (
+        "Sets of jobs, by which access is scoped.",
+        {
+            "list": ("kronforce.cli.group:list_groups", "all groups"),
+            "create": ("kronforce.cli.group:create", "make an empty group"),
+            "rename": ("kronforce.cli.group:rename", "rename a group, jobs and history with it"),
+            "delete": ("kronforce.cli.group:delete", "delete a group; its jobs go to Default"),
+            "assign": ("kronforce.cli.group:assign", "move jobs to a group, all or none"),
+        },
+    ),
     "agent": (
         "Where work runs.",
         {
             "list": ("kronforce.cli.agent:list_agents", "all agents"),
             "get": ("kronforce.cli.agent:get", "one agent"),
+            "set": ("kronforce.cli.agent:set_agent", "its tags, labels, and whose jobs it runs"),
             "drain": ("kronforce.cli.agent:drain", "give it no new work; --off ends that"),
             "delete": ("kronforce.cli.agent:delete", "remove an agent"),
             "token": ("kronforce.cli.agent:token", "a token with which agents join"),

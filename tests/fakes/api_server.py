@@ -34,6 +34,7 @@ from kronforce.v1 import (
     execution_pb2,
     execution_service_pb2,
     execution_service_pb2_grpc,
+    group_pb2,
     job_pb2,
     job_service_pb2,
     job_service_pb2_grpc,
@@ -166,6 +167,8 @@ class FakeController(
         self.chunks: dict[str, list[execution_pb2.OutputChunk]] = {}
         self.stories: dict[str, Story] = {}
         self.agents: dict[str, agent_pb2.Agent] = {}
+        # Those that were made by themselves; others are there while a job is in them.
+        self.groups: set[str] = set()
         self.keys: dict[str, api_key_pb2.ApiKey] = {}
         self.events: list[event_pb2.Event] = []
         self.requests: dict[str, str] = {}
@@ -634,6 +637,55 @@ class FakeController(
     async def DeleteAgent(self, request, context):
         del self.agents[self._agent(request.agent_id).id]
         return agent_service_pb2.DeleteAgentResponse()
+
+    async def UpdateAgent(self, request, context):
+        agent = self._agent(request.agent_id)
+        for name in request.update_mask.paths:
+            if name != "etag":
+                agent.ClearField(name)
+        agent.MergeFrom(
+            agent_pb2.Agent(
+                tags=request.agent.tags,
+                labels=request.agent.labels,
+                allowed_groups=request.agent.allowed_groups,
+            )
+        )
+        return agent
+
+    # Groups
+
+    async def ListGroups(self, request, context):
+        names = sorted({"Default", *self.groups, *(job.group for job in self.jobs.values())})
+        return job_service_pb2.ListGroupsResponse(groups=[self._group(name) for name in names])
+
+    async def CreateGroup(self, request, context):
+        self.groups.add(request.name)
+        return self._group(request.name)
+
+    async def RenameGroup(self, request, context):
+        self._move(lambda job: job.group == request.old_name, request.new_name)
+        self.groups = self.groups - {request.old_name} | {request.new_name}
+        return self._group(request.new_name)
+
+    async def DeleteGroup(self, request, context):
+        self.groups.discard(request.name)
+        moved = self._move(lambda job: job.group == request.name, "Default")
+        return job_service_pb2.DeleteGroupResponse(moved_jobs=moved)
+
+    async def AssignGroup(self, request, context):
+        wanted = {self._job(reference).id for reference in request.job_ids}
+        moved = self._move(lambda job: job.id in wanted, request.group)
+        return job_service_pb2.AssignGroupResponse(moved_jobs=moved)
+
+    def _group(self, name):
+        count = sum(job.group == name for job in self.jobs.values())
+        return group_pb2.Group(name=name, created_at=_now(), job_count=count)
+
+    def _move(self, chosen, group):
+        moving = [job for job in self.jobs.values() if chosen(job) and job.group != group]
+        for job in moving:
+            job.group = group
+        return len(moving)
 
     async def CreateJoinToken(self, request, context):
         return agent_service_pb2.CreateJoinTokenResponse(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1.agent_pb2 import Agent, AgentState
 from kronforce.v1.agent_service_pb2_grpc import AgentServiceStub
@@ -64,6 +66,40 @@ class Agents:
         request = pb.DrainAgentRequest(agent_id=agent, draining=draining)
         return await self._caller.unary(self._stub.DrainAgent, request, timeout_secs=timeout_secs)
 
+    async def set(
+        self,
+        agent: str,
+        *,
+        tags: Sequence[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        allowed_groups: Sequence[str] | None = None,
+        etag: str = "",
+        timeout_secs: float | None = None,
+    ) -> Agent:
+        """Say anew what an agent is for; what is None stays, what is empty is taken away.
+
+        `allowed_groups`: the groups whose jobs it may run; empty: all.
+
+        The contract (AgentService.UpdateAgent): Changes what an admin may say of an agent: `tags`,
+        `labels`, `allowed_groups`. Holds at once: what waits may go to it now or no longer, what it
+        has it keeps. Runs that exist keep their targets.
+        """
+        given = {"tags": tags, "labels": labels, "allowed_groups": allowed_groups}
+        request = pb.UpdateAgentRequest(
+            agent_id=agent,
+            agent=Agent(
+                tags=tags or (),
+                labels=labels or {},
+                allowed_groups=allowed_groups or (),
+                etag=etag,
+            ),
+            # Never empty, which would mean all of them.
+            update_mask=FieldMask(
+                paths=["etag", *(name for name, value in given.items() if value is not None)]
+            ),
+        )
+        return await self._caller.unary(self._stub.UpdateAgent, request, timeout_secs=timeout_secs)
+
     async def delete(
         self, agent: str, *, timeout_secs: float | None = None
     ) -> pb.DeleteAgentResponse:
@@ -85,11 +121,16 @@ class Agents:
         ttl_secs: int = 3600,
         tags: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        allowed_groups: Sequence[str] = (),
         timeout_secs: float | None = None,
     ) -> pb.CreateJoinTokenResponse:
         """A token with which agents enrol; it is in this reply and nowhere else."""
         request = pb.CreateJoinTokenRequest(
-            uses=uses, ttl_secs=ttl_secs, tags=tags, labels=labels or {}
+            uses=uses,
+            ttl_secs=ttl_secs,
+            tags=tags,
+            labels=labels or {},
+            allowed_groups=allowed_groups,
         )
         return await self._caller.unary(
             self._stub.CreateJoinToken, request, timeout_secs=timeout_secs, idempotent=False

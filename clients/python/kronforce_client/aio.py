@@ -10,6 +10,7 @@ from kronforce_client.calls import DEFAULT_TIMEOUT_SECS, Caller
 from kronforce_client.discovery import Connection, Wanted, discover
 from kronforce_client.events import Events
 from kronforce_client.executions import Executions
+from kronforce_client.groups import Groups
 from kronforce_client.jobs import Jobs
 from kronforce_client.keys import Keys
 from kronforce_client.runs import Runs
@@ -43,6 +44,7 @@ class AsyncClient:
         self.runs = Runs(self._caller)
         self.executions = Executions(self._caller)
         self.agents = Agents(self._caller)
+        self.groups = Groups(self._caller)
         self.keys = Keys(self._caller)
         self.events = Events(self._caller)
         self.system = System(self._caller)

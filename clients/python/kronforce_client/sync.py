@@ -49,6 +49,7 @@ class Client:
         self.runs = sync_api.Runs(self._portal, self._twin.runs)
         self.executions = sync_api.Executions(self._portal, self._twin.executions)
         self.agents = sync_api.Agents(self._portal, self._twin.agents)
+        self.groups = sync_api.Groups(self._portal, self._twin.groups)
         self.keys = sync_api.Keys(self._portal, self._twin.keys)
         self.events = sync_api.Events(self._portal, self._twin.events)
         self.system = sync_api.System(self._portal, self._twin.system)

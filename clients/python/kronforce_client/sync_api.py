@@ -21,6 +21,7 @@ from kronforce.v1.agent_pb2 import Agent, AgentState
 from kronforce.v1.api_key_pb2 import ApiKey, Role
 from kronforce.v1.event_pb2 import Event, Severity
 from kronforce.v1.execution_pb2 import Execution, ExecutionState, OutputChunk, OutputStream
+from kronforce.v1.group_pb2 import Group
 from kronforce.v1.job_pb2 import Job, JobStatus
 from kronforce.v1.run_pb2 import Run, RunUpdate
 from kronforce_client.agents import Agents as AsyncAgents
@@ -29,6 +30,7 @@ from kronforce_client.events import Events as AsyncEvents
 from kronforce_client.executions import STDOUT
 from kronforce_client.executions import Executions as AsyncExecutions
 from kronforce_client.follow import OnInterruption
+from kronforce_client.groups import Groups as AsyncGroups
 from kronforce_client.handle import RunHandle as AsyncRunHandle
 from kronforce_client.jobs import Definition
 from kronforce_client.jobs import Jobs as AsyncJobs
@@ -545,6 +547,66 @@ class Executions:
         return self._portal.call(self._twin.diff(first, second, stream=stream))
 
 
+class Groups:
+    """`kf.groups`. Groups go by their names."""
+
+    def __init__(self, portal: Portal, twin: AsyncGroups) -> None:
+        self._portal = portal
+        self._twin = twin
+
+    def page(self, *, timeout_secs: float | None = None) -> job_service_pb2.ListGroupsResponse:
+        """The groups that the key may see, by name; there is one page of them."""
+        return self._portal.call(self._twin.page(timeout_secs=timeout_secs))
+
+    def list(self) -> Iteration[Group]:
+        """Every group that the key may see, by name."""
+        return Iteration(self._portal, self._twin.list())
+
+    def create(self, name: str, *, timeout_secs: float | None = None) -> Group:
+        """Make an empty group.
+
+        The contract (JobService.CreateGroup): Makes an empty group. A key that is limited to groups
+        may only make one of those (NOT_ALLOWED).
+        """
+        return self._portal.call(self._twin.create(name, timeout_secs=timeout_secs))
+
+    def rename(self, old_name: str, new_name: str, *, timeout_secs: float | None = None) -> Group:
+        """Rename a group; its jobs, its history and whatever lists it go with it.
+
+        The contract (JobService.RenameGroup): Renames a group; its jobs go with it, and whatever
+        lists it (keys, agents, join tokens, variables) lists its new name from then on. Its runs
+        and events follow within moments; until they have, the old name stays taken (NAME_TAKEN),
+        the group cannot be renamed or deleted again (IN_USE), and keys of the group see both names'
+        runs. Streams of such keys end with UNAVAILABLE: open them again. `Default` keeps its name
+        (IN_USE). A key that is limited to groups needs both names among them (NOT_ALLOWED).
+        """
+        return self._portal.call(self._twin.rename(old_name, new_name, timeout_secs=timeout_secs))
+
+    def delete(
+        self, name: str, *, timeout_secs: float | None = None
+    ) -> job_service_pb2.DeleteGroupResponse:
+        """Delete a group; its jobs move to `Default`.
+
+        The contract (JobService.DeleteGroup): Deletes a group; its jobs move to `Default`, its runs
+        and events keep the name, and so does whatever lists it. `Default` itself cannot be deleted
+        (IN_USE). A key that is limited to groups may delete only where it may see `Default` too
+        (NOT_ALLOWED).
+        """
+        return self._portal.call(self._twin.delete(name, timeout_secs=timeout_secs))
+
+    def assign(
+        self, group: str, jobs: Sequence[str], *, timeout_secs: float | None = None
+    ) -> job_service_pb2.AssignGroupResponse:
+        """Move up to 1,000 jobs (ids or exact names) to a group: all of them, or none.
+
+        The contract (JobService.AssignGroup): Moves jobs to a group, all of them or, when one
+        cannot be, none: each must be there (JOB_NOT_FOUND), and what it names must be for that
+        group too (NOT_ALLOWED). Their etags change, their versions do not. Runs keep the group in
+        which they were triggered, also those that wait.
+        """
+        return self._portal.call(self._twin.assign(group, jobs, timeout_secs=timeout_secs))
+
+
 class Agents:
     """`kf.agents`. Every `agent` takes an id or an exact name."""
 
@@ -587,6 +649,35 @@ class Agents:
             self._twin.drain(agent, draining=draining, timeout_secs=timeout_secs)
         )
 
+    def set(
+        self,
+        agent: str,
+        *,
+        tags: Sequence[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        allowed_groups: Sequence[str] | None = None,
+        etag: str = "",
+        timeout_secs: float | None = None,
+    ) -> Agent:
+        """Say anew what an agent is for; what is None stays, what is empty is taken away.
+
+        `allowed_groups`: the groups whose jobs it may run; empty: all.
+
+        The contract (AgentService.UpdateAgent): Changes what an admin may say of an agent: `tags`,
+        `labels`, `allowed_groups`. Holds at once: what waits may go to it now or no longer, what it
+        has it keeps. Runs that exist keep their targets.
+        """
+        return self._portal.call(
+            self._twin.set(
+                agent,
+                tags=tags,
+                labels=labels,
+                allowed_groups=allowed_groups,
+                etag=etag,
+                timeout_secs=timeout_secs,
+            )
+        )
+
     def delete(
         self, agent: str, *, timeout_secs: float | None = None
     ) -> agent_service_pb2.DeleteAgentResponse:
@@ -605,12 +696,18 @@ class Agents:
         ttl_secs: int = 3600,
         tags: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        allowed_groups: Sequence[str] = (),
         timeout_secs: float | None = None,
     ) -> agent_service_pb2.CreateJoinTokenResponse:
         """A token with which agents enrol; it is in this reply and nowhere else."""
         return self._portal.call(
             self._twin.create_join_token(
-                uses=uses, ttl_secs=ttl_secs, tags=tags, labels=labels, timeout_secs=timeout_secs
+                uses=uses,
+                ttl_secs=ttl_secs,
+                tags=tags,
+                labels=labels,
+                allowed_groups=allowed_groups,
+                timeout_secs=timeout_secs,
             )
         )
 

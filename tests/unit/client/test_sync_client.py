@@ -15,6 +15,7 @@ from kronforce_client.agents import Agents
 from kronforce_client.aio import AsyncClient
 from kronforce_client.events import Events
 from kronforce_client.executions import Executions
+from kronforce_client.groups import Groups
 from kronforce_client.handle import RunHandle
 from kronforce_client.jobs import Jobs
 from kronforce_client.keys import Keys
@@ -28,6 +29,7 @@ TWINS = {
     "runs": Runs,
     "executions": Executions,
     "agents": Agents,
+    "groups": Groups,
     "keys": Keys,
     "events": Events,
     "system": System,
