@@ -30,7 +30,6 @@ from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.job_servicer import JobServicer
 from kronforce.api.key_servicer import KeyServicer
-from kronforce.api.reasons import Reasons
 from kronforce.api.server import Server
 from kronforce.api.services import Endpoint, Service, endpoints_of
 from kronforce.api.system_servicer import About, SystemServicer
@@ -263,17 +262,15 @@ def _engine_servicers(
         cancelling=engine.cancelling,
         trust_operators=config.trust_operators,
     )
-    reasons = Reasons(
-        dispatcher=engine.dispatcher,
-        directory=engine.directory,
-        table=engine.table,
-        sessions=engine.sessions,
-    )
     return {
         "Agent": AgentServicer(store=store, agents=agents, sessions=engine.sessions),
         "Event": EventServicer(store=store, clock=clock),
         "Execution": ExecutionServicer(
-            store=store, watching=engine.views, cancelling=engine.cancelling, reasons=reasons
+            store=store,
+            watching=engine.views,
+            cancelling=engine.cancelling,
+            reasons=engine.reasons,
+            explaining=engine.explaining,
         ),
         "Job": JobServicer(
             store=store,

@@ -12,13 +12,14 @@ from kronforce.api import references
 from kronforce.api.call import Call
 from kronforce.api.closing import closing
 from kronforce.api.convert.execution import add_heads, execution_message
+from kronforce.api.convert.explanation import explanation_message
 from kronforce.api.convert.instants import instant_us
 from kronforce.api.convert.run import add_parts, run_message
 from kronforce.api.output_head import read_heads
 from kronforce.api.paging import Shape, next_token, read_page
-from kronforce.api.ports import Cancelling, Watching
-from kronforce.api.reasons import Reasons
+from kronforce.api.ports import Cancelling, Explaining, Watching
 from kronforce.core.access import Scope
+from kronforce.engine.reasons import Reasons
 from kronforce.errors import InvalidArgument
 from kronforce.store import executions, output, runs
 from kronforce.store.database import Tx
@@ -29,7 +30,7 @@ from kronforce.store.store import Store
 from kronforce.v1 import execution_service_pb2 as pb
 from kronforce.v1 import execution_service_pb2_grpc
 from kronforce.v1.execution_pb2 import Execution, ExecutionState
-from kronforce.v1.run_pb2 import Run, RunUpdates
+from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdates
 
 REASON_MAX = 1_000
 
@@ -42,12 +43,14 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
     """Thin: the engine cancels and follows, store functions read, `convert` renders."""
 
     def __init__(
-        self, *, store: Store, watching: Watching, cancelling: Cancelling, reasons: Reasons
-    ) -> None:
+        self, *, store: Store, watching: Watching, cancelling: Cancelling, reasons: Reasons,
+        explaining: Explaining,
+    ) -> None:  # fmt: skip
         self._store = store
         self._watching = watching
         self._cancelling = cancelling
         self._reasons = reasons
+        self._explaining = explaining
 
     async def GetRun(self, request: pb.GetRunRequest, call: Call) -> Run:
         return await self._run(call.scope, request.run_id)
@@ -112,6 +115,10 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         async with closing(self._watching.read_output(call.scope, request)) as frames:
             async for frame in frames:
                 yield frame
+
+    async def ExplainRun(self, request: pb.ExplainRunRequest, call: Call) -> RunExplanation:
+        await self._store.read(references.run, call.scope, request.run_id)
+        return explanation_message(await self._explaining.explain(call.scope, request.run_id))
 
     async def _run(self, scope: Scope, run_id: str) -> Run:
         found = await self._store.read(_run, scope, run_id)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from kronforce.api.call import Principal
 from kronforce.core.access import Scope
+from kronforce.engine.explaining import Explained
 from kronforce.store.jobs import JobRow
 from kronforce.v1.agent_service_pb2 import (
     ConnectRequest,
@@ -85,6 +86,12 @@ class Cancelling(Protocol):
     async def cancel_execution(
         self, scope: Scope, execution_id: str, author: Principal, reason: str, /
     ) -> Any: ...
+
+
+class Explaining(Protocol):
+    """Who says why: `engine.explaining.Explaining`."""
+
+    async def explain(self, scope: Scope, run_id: str, /) -> Explained: ...
 
 
 class Sessions(Protocol):

@@ -24,12 +24,14 @@ from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
 from kronforce.engine.directory import Directory
 from kronforce.engine.dispatcher import Dispatcher
+from kronforce.engine.explaining import Explaining
 from kronforce.engine.groups import Groups
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.output_streams import OutputStreams
+from kronforce.engine.reasons import Reasons
 from kronforce.engine.reports import Reports
 from kronforce.engine.rerunning import Rerunning
 from kronforce.engine.rescuer import Rescuer
@@ -131,6 +133,15 @@ class Engine:
             store=store, clock=clock, snapshots=self.snapshots, table=self.table,
             directory=self.directory, dispatcher=self.dispatcher, sessions=self.sessions,
             tasks=self.tasks,
+        )  # fmt: skip
+        self.reasons = Reasons(
+            dispatcher=self.dispatcher, directory=self.directory, table=self.table,
+            sessions=self.sessions,
+        )  # fmt: skip
+        self.explaining = Explaining(
+            store=store, clock=clock, table=self.table, directory=self.directory,
+            dispatcher=self.dispatcher, snapshots=self.snapshots, sessions=self.sessions,
+            reasons=self.reasons,
         )  # fmt: skip
         self.views = Views(store=store, clock=clock, table=self.table, hub=self.hub)
         self._rescuer = Rescuer(

@@ -123,14 +123,17 @@ class Retention:
         """Output first: a crash in between leaves a run without output, not the other way."""
         executions = await self._store.read(stored.executions_of, run_keys)
         streamed = list(await self._store.read_output(output_store.progress_of, executions))
-        while streamed and await self._store.write_output(
-            output_store.delete_output, streamed, stored.OUTPUT_BATCH
-        ):
-            await self._pause(LEAST_PAUSE_SECS)
+        if streamed:
+            await self._delete_output(streamed)
         gone, took = await self._store.write(_timed, self._clock, stored.delete_runs, run_keys)
         self._adapt(len(run_keys), took)
         await self._pause(took)
         return gone
+
+    async def _delete_output(self, execution_keys: list[int]) -> None:
+        args = execution_keys, stored.OUTPUT_BATCH
+        while await self._store.write_output(output_store.delete_output, *args):
+            await self._pause(LEAST_PAUSE_SECS)
 
     def _adapt(self, deleted: int, took: float) -> None:
         if took > SLOW_SECS:

@@ -321,6 +321,11 @@ class Sessions:
         away = self.away.get(agent_key)
         return False, 0 if away is None else len(away.held)
 
+    def away_secs(self, agent_key: int) -> float | None:
+        """For how long an agent that holds something has been away; None: it has not."""
+        away = self.away.get(agent_key)
+        return None if away is None else self._clock.monotonic() - away.since
+
     # Lease and loss.
 
     def _lost_stream(self, session: Session) -> None:

@@ -95,6 +95,13 @@ def executions_by_ids(tx: Tx, scope: Scope, ids: Iterable[bytes]) -> dict[bytes,
     return {row.id: _execution(row) for row in tx.conn.execute(query)}
 
 
+def executions_by_keys(tx: Tx, scope: Scope, keys: Iterable[int]) -> list[ExecutionRow]:
+    """The executions of these keys, by target and attempt."""
+    query = _visible(scope).where(executions.c.key.in_(list(keys)))
+    order = (executions.c.target_index, executions.c.attempt_number)
+    return [_execution(row) for row in tx.conn.execute(query.order_by(*order))]
+
+
 def executions_of_run(
     tx: Tx, scope: Scope, run_key: int, limit: int = OF_RUN_LIMIT
 ) -> list[ExecutionRow]:

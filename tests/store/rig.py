@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from kronforce.clock import SystemClock, to_us
+from kronforce.clock import ManualClock, SystemClock, to_us
 from kronforce.core.access import Role, Scope
 from kronforce.core.ids import IdSource, from_text
 from kronforce.core.job_settings import effective
@@ -146,6 +146,19 @@ class Rig:
         )
         self.engine.directory.put(row)
         return row
+
+
+class ManualRig(Rig):
+    """Time stands still unless the test moves it."""
+
+    def __init__(self, url: str, folder, clock=None) -> None:
+        super().__init__(url, folder, clock or ManualClock())
+
+    async def until(self, condition):
+        async with asyncio.timeout(WAIT_SECS):
+            while not (found := await condition()):  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0)
+            return found
 
 
 class FakeAgent:

@@ -1,41 +1,14 @@
 """`run_timeout_secs`: however a run spends its time, it ends when that is over."""
 
-import asyncio
-
 import pytest
 
-from kronforce.clock import ManualClock
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.session import CUT_OFF_SECS
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import job_pb2
-from tests.store.rig import WAIT_SECS, FakeAgent, Rig, item
+from tests.store.rig import FakeAgent, ManualRig, item
 
 LIMIT = 5
-
-
-class ManualRig(Rig):
-    """Time stands still unless the test moves it."""
-
-    def __init__(self, url, folder, clock=None):
-        super().__init__(url, folder, clock or ManualClock())
-
-    async def until(self, condition):
-        async with asyncio.timeout(WAIT_SECS):
-            while not (found := await condition()):  # noqa: ASYNC110 - no event tells of it
-                await asyncio.sleep(0)
-            return found
-
-    async def states(self, run_id):
-        return [State(attempt.state) for attempt in await self.attempts(run_id)]
-
-    async def started(self, run_id):
-        """Wait until the run's start is known here; its deadline then counts."""
-        await self.until(lambda: self._has_deadline(run_id))
-
-    async def _has_deadline(self, run_id):
-        row = await self.row(run_id)
-        return row.deadline_at is not None and len(self.engine.run_timeouts) > 0
 
 
 @pytest.fixture
@@ -44,6 +17,15 @@ async def rig(store_url, tmp_path):
     await rig.start()
     yield rig
     await rig.stop()
+
+
+async def states(rig, run_id):
+    return [State(attempt.state) for attempt in await rig.attempts(run_id)]
+
+
+async def _has_deadline(rig, run_id):
+    row = await rig.row(run_id)
+    return row.deadline_at is not None and len(rig.engine.run_timeouts) > 0
 
 
 async def agent(rig, name="a1", **fields):
@@ -58,7 +40,7 @@ async def running(rig, a, **fields):
     run = await rig.run()
     first = await a.assignment()
     a.accept(first)
-    await rig.started(run.run_id)
+    await rig.until(lambda: _has_deadline(rig, run.run_id))
     return run.run_id, first
 
 
@@ -113,7 +95,7 @@ async def test_a_retry_that_waits_ends_with_its_run(rig):
 
     rig.clock.advance(LIMIT + 1)
     assert (await rig.ended(run_id)).state == State.TIMED_OUT
-    assert await rig.states(run_id) == [State.FAILED, State.TIMED_OUT]
+    assert await states(rig, run_id) == [State.FAILED, State.TIMED_OUT]
     await a.leave()
 
 
@@ -137,14 +119,14 @@ async def test_targets_that_still_wait_end_too_and_those_that_have_ended_stay(ri
     two.finish(second, State.CANCELLED)
     row = await rig.ended(run_id)
     assert (row.state, row.state_reason) == (State.TIMED_OUT, Reason.RUN_TIMEOUT)
-    assert await rig.states(run_id) == [State.SUCCEEDED, State.TIMED_OUT, State.TIMED_OUT]
+    assert await states(rig, run_id) == [State.SUCCEEDED, State.TIMED_OUT, State.TIMED_OUT]
     assert full.name == "a3"
     await one.leave()
     await two.leave()
 
 
 async def _in_states(rig, run_id, *wanted):
-    return await rig.states(run_id) == list(wanted)
+    return await states(rig, run_id) == list(wanted)
 
 
 async def test_the_deadline_survives_a_restart_of_the_engine(rig, store_url, tmp_path):
@@ -178,7 +160,7 @@ async def test_a_deadline_that_went_by_while_nobody_looked_ends_the_run(rig, sto
     other = ManualRig(store_url, tmp_path, rig.clock)
     await other.start()
     assert (await other.ended(run_id)).state_reason == Reason.RUN_TIMEOUT
-    assert await other.states(run_id) == [State.FAILED, State.TIMED_OUT]
+    assert await states(other, run_id) == [State.FAILED, State.TIMED_OUT]
     await other.stop()
 
 

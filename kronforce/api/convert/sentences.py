@@ -7,8 +7,7 @@ what would let it go.
 
 from __future__ import annotations
 
-import signal
-
+from kronforce.core.exit_hints import exit_sentence, signal_name
 from kronforce.core.lifecycle import Reason, State
 
 _WAITING: dict[str, str] = {
@@ -43,37 +42,13 @@ _ENDED: dict[str, str] = {
 }
 _BY_STATE: dict[int, dict[str, str]] = {State.PENDING: _WAITING, State.RUNNING: _RUNNING}
 
-# What shells and kernels mean by them.
-_EXIT_CODES = {126: "found, but not executable", 127: "command not found"}
-_SIGNAL_EXIT = 128
-
 
 def sentence(
     state: int, reason: str, *, exit_code: int | None = None, signal_number: int = 0
 ) -> str:
     """The line for an execution or a run; empty where the state says it all."""
     if signal_number:
-        return f"killed by {_signal_name(signal_number)}"
+        return f"killed by {signal_name(signal_number)}"
     if exit_code:
         return exit_sentence(exit_code)
     return _BY_STATE.get(state, _ENDED).get(reason, "")
-
-
-def exit_sentence(exit_code: int) -> str:
-    """`exit 137: killed (out of memory?)`"""
-    if exit_code in _EXIT_CODES:
-        return f"exit {exit_code}: {_EXIT_CODES[exit_code]}"
-    number = exit_code - _SIGNAL_EXIT
-    if number in _SIGNALS:
-        return f"exit {exit_code}: killed by {_signal_name(number)}"
-    return f"exit {exit_code}"
-
-
-def _signal_name(number: int) -> str:
-    name = signal.Signals(number).name if number in _SIGNALS else f"signal {number}"
-    return f"{name} (out of memory?)" if number == signal.SIGKILL else name
-
-
-_SIGNALS = frozenset(int(number) for number in signal.valid_signals()) & frozenset(
-    int(number) for number in signal.Signals
-)

@@ -24,7 +24,6 @@ from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.job_servicer import JobServicer
 from kronforce.api.local import LocalTransport
-from kronforce.api.reasons import Reasons
 from kronforce.api.services import Service, endpoints_of
 from kronforce.api.status import CallFailed
 from kronforce.api.throttle import Throttle
@@ -123,12 +122,8 @@ class Rig:
                 store=store,
                 watching=engine.views,
                 cancelling=engine.cancelling,
-                reasons=Reasons(
-                    dispatcher=engine.dispatcher,
-                    directory=engine.directory,
-                    table=engine.table,
-                    sessions=engine.sessions,
-                ),
+                reasons=engine.reasons,
+                explaining=engine.explaining,
             ),
             "EventService": EventServicer(store=store, clock=clock),
             "AgentService": AgentServicer(store=store, agents=agents, sessions=engine.sessions),

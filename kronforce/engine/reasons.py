@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kronforce.api.ports import Sessions
 from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import can_serve, is_candidate
 from kronforce.engine.directory import Directory, view_of
 from kronforce.engine.dispatcher import Dispatcher, Need
 from kronforce.engine.live import LiveTable
+from kronforce.engine.sessions import Sessions
 from kronforce.store.agents import AgentRow
 from kronforce.store.executions import ExecutionRow
 from kronforce.store.tables import Phase
@@ -65,9 +65,14 @@ class Reasons:
         return reason
 
     def _of_running(self, row: ExecutionRow) -> str:
+        live = self._table.by_key.get(row.key)
+        if live is not None and live.finishing:
+            return Reason.STORING_OUTPUT
         if row.agent_key is not None and not self._sessions.live(row.agent_key)[0]:
             return Reason.AGENT_UNREACHABLE
-        return Reason.CANCELLING if row.cancel_requested_at is not None else row.state_reason
+        if row.cancel_requested_at is not None or (live is not None and live.cancel_reason):
+            return Reason.CANCELLING
+        return row.state_reason
 
 
 def nobody_reason(need: Need, enrolled: Iterable[AgentRow]) -> Reason:

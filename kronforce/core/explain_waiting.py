@@ -1,0 +1,124 @@
+"""Why an execution waits or what it is doing: the sentence for each reason of an open state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from kronforce.core.explain_facts import FITTING, Facts, Verdict
+from kronforce.core.explain_words import coarse, count, is_one, names, on_agent, span, who
+from kronforce.core.lifecycle import Reason
+
+Say = Callable[[Facts], str]
+
+_LACKS = {
+    Verdict.TAG: "without the tag",
+    Verdict.TASK_TYPE: "unable to run this kind of task",
+    Verdict.UNTRUSTED: "closed to process tasks of this author",
+    Verdict.NOT_ALLOWED: "closed to this group",
+}
+
+
+def _waiting(f: Facts) -> str:
+    return f"Waiting {coarse(f.now - f.since)}"
+
+
+def _whom(f: Facts) -> str:
+    return who(f.target, f.target_name)
+
+
+def _crowd(f: Facts) -> str:
+    """`2 agents, 8 of 8 slots busy`, of those that fit and are here."""
+    here = [a for a in f.agents if a.verdict in (Verdict.NEXT, Verdict.BUSY)]
+    busy, slots = sum(a.busy for a in here), sum(a.slots for a in here)
+    crowd = f"{busy} of {slots} slots busy"
+    return crowd if is_one(f.target) else f"{count(len(here), 'agent')}, {crowd}"
+
+
+def _slot(f: Facts) -> str:
+    ahead = f"; {f.ahead:,} ahead" if f.ahead else ""
+    return f"{_waiting(f)} for a slot on {_whom(f)} ({_crowd(f)}{ahead})."
+
+
+def _queue(f: Facts) -> str:
+    if not f.ahead:
+        return f"{_waiting(f)} in the queue for {_whom(f)}: its turn comes now ({_crowd(f)})."
+    return f"{_waiting(f)} in the queue for {_whom(f)} ({_crowd(f)}; {f.ahead:,} ahead)."
+
+
+def _labels(f: Facts) -> str:
+    task = f.settings.task_type
+    lacking = Counter(a.verdict for a in f.agents if a.verdict not in FITTING)
+    found = "; ".join(f"{number} {_LACKS[word]}" for word, number in sorted(lacking.items()))
+    seen = f" ({found})" if found else ""
+    return f"{_waiting(f)}: no enrolled agent fits {_whom(f)} with task type {task}{seen}."
+
+
+def _offline(f: Facts) -> str:
+    away = tuple(a.name for a in f.agents if a.verdict in (Verdict.OFFLINE, Verdict.DRAINING))
+    fit = f" ({names(away)})" if away and not f.target_name else ""
+    verb = "is" if is_one(f.target) else "are"
+    subject = _whom(f) if is_one(f.target) else f"the agents that fit{fit}"
+    return f"{_waiting(f)}: {subject} {verb} offline or draining{_gives_up(f)}."
+
+
+def _gives_up(f: Facts) -> str:
+    return "" if f.until is None else f"; gives up in {coarse(f.until - f.now)}"
+
+
+def _assigned(f: Facts) -> str:
+    return f"Sent to {f.agent or 'its agent'} {span(f.now - f.since)} ago, not yet accepted."
+
+
+def _concurrency(f: Facts) -> str:
+    limit = count(f.settings.max_concurrent, "run")
+    holders = f", held by {names(f.held_by)}" if f.held_by else ""
+    return f"{_waiting(f)}: job {f.job_name} has {limit} at a time (max_concurrent){holders}."
+
+
+def _retry_wait(f: Facts) -> str:
+    of = f" of {f.allowed}" if f.allowed >= f.attempt else ""
+    due = "" if f.until is None else f", in {coarse(f.until - f.now)}"
+    before = f"; attempt {f.attempt - 1} {f.before}" if f.before else ""
+    return f"Waiting for attempt {f.attempt}{of}{due}{before}."
+
+
+def _running(f: Facts) -> str:
+    number = f" attempt {f.attempt} of {f.allowed}" if f.allowed > 1 else ""
+    return f"Running{number} for {span(f.now - f.since)}{on_agent(f)}."
+
+
+def _unreachable(f: Facts) -> str:
+    away = "" if f.away_since is None else f" for {span(f.now - f.away_since)}"
+    lost = "" if f.until is None else f"; counted as lost in {span(max(0, f.until - f.now))}"
+    agent = f.agent or "its agent"
+    return f"Started {span(f.now - f.since)} ago on {agent}, which is out of reach{away}{lost}."
+
+
+def _cancelling(f: Facts) -> str:
+    why = f", asked for by {f.by}" if f.by else ""
+    if f.overdue:
+        why = ", since its run took too long"
+    grace = f"{f.settings.kill_grace_secs} s"
+    return f"Being ended{on_agent(f)}{why}: TERM was sent, KILL follows after {grace}."
+
+
+def _storing(f: Facts) -> str:
+    return f"Has ended{on_agent(f)}; the last of its output is being stored."
+
+
+OF_PENDING: dict[str, Say] = {
+    Reason.QUEUE: _queue,
+    Reason.SLOT: _slot,
+    Reason.LABELS: _labels,
+    Reason.OFFLINE: _offline,
+    Reason.ASSIGNED: _assigned,
+    Reason.CONCURRENCY: _concurrency,
+    Reason.RETRY_WAIT: _retry_wait,
+}
+OF_RUNNING: dict[str, Say] = {
+    Reason.NONE: _running,
+    Reason.AGENT_UNREACHABLE: _unreachable,
+    Reason.CANCELLING: _cancelling,
+    Reason.STORING_OUTPUT: _storing,
+}
