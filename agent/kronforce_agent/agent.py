@@ -276,13 +276,15 @@ class Agent:
             log.warning("enrolling again did not help: %s", error)
 
     def _identity(self, credential: Credential) -> Identity:
-        reattach = self._processes is not None
+        features = [pb.AGENT_FEATURE_REDACTION]
+        if self._processes is not None:
+            features.append(pb.AGENT_FEATURE_REATTACH)
         return Identity(
             agent_id=credential.agent_id,
             metadata=credential.metadata,
             slots=self._config.slots,
             task_types=tuple(self._runners),
-            features=(pb.AGENT_FEATURE_REATTACH,) if reattach else (),
+            features=tuple(features),
             facts=self._facts,
         )
 

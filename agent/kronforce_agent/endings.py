@@ -15,7 +15,7 @@ from kronforce_agent.held import FINISHED, FINISHING, Held
 from kronforce_agent.journal import Journal
 from kronforce_agent.launcher.client import LauncherClient
 from kronforce_agent.outbox import Outbox
-from kronforce_agent.outcome import Outcome
+from kronforce_agent.outcome import Outcome, masked
 from kronforce_agent.output import Chunk, OutputRouter
 from kronforce_agent.table import Table
 
@@ -58,6 +58,8 @@ class Endings:
         self, held: Held, outcome: Outcome, chunks: Sequence[Chunk], ends: Ends | None = None
     ) -> None:
         """Put its result into the journal's next commit."""
+        if held.secrets is not None:
+            outcome = masked(outcome, held.secrets)
         stdout, stderr = ends or _ends(held, chunks)
         held.report = outcomes.report(
             *held.key,

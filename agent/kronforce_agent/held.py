@@ -13,6 +13,7 @@ from kronforce.v1 import agent_service_pb2 as pb
 from kronforce_agent.inagent import InAgentRun
 from kronforce_agent.output import OutputBuffer
 from kronforce_agent.records import Key
+from kronforce_agent.secrets import Secrets
 
 RECEIVED, ACCEPTED, RUNNING, FINISHING, FINISHED = range(5)
 
@@ -28,6 +29,8 @@ class Held:
     """Until it is started; never journalled."""
     started_micros: int = 0
     timeout_secs: float = 0
+    secrets: Secrets | None = None
+    """What must be masked of it; in memory only."""
     report: bytes = b""
     """The AgentMessage with its result."""
     inline: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable
 
 from kronforce.v1 import execution_pb2 as ex
@@ -17,7 +18,9 @@ from kronforce_agent.clock import Clock
 from kronforce_agent.outcome import INLINE_LIMIT_BYTES, Outcome
 from kronforce_agent.output import Chunk, OutputBuffer, OutputRouter
 from kronforce_agent.records import Key
+from kronforce_agent.secrets import Secrets
 from kronforce_agent.tasks.kinds import CannotStart, Context, InAgentTask
+from kronforce_redaction import Masker
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +28,12 @@ log = logging.getLogger(__name__)
 class InAgentRun:
     """One run; `start` it in the supervisor's task group."""
 
-    def __init__(self, key: Key, router: OutputRouter, clock: Clock) -> None:
+    def __init__(
+        self, key: Key, router: OutputRouter, clock: Clock, secrets: Secrets | None = None
+    ) -> None:
         self._key = key
+        self._secrets = secrets
+        self._maskers: dict[ex.OutputStream.ValueType, Masker] = {}
         self._router = router
         self._clock = clock
         self._room = asyncio.Event()
@@ -53,13 +60,25 @@ class InAgentRun:
     ) -> None:
         """Run it to its end and to the end of its output, then call `finished` once."""
         result = await self._outcome(runner, task, timeout_secs)
+        for stream, masker in self._maskers.items():
+            await self._pass_on(stream, masker.flush())
         chunks = self._router.take_inline(self.buffer, self._sequence)
         if chunks is None:
             await self._until_stored()
         finished(result, chunks)
 
     async def write(self, stream: ex.OutputStream.ValueType, data: bytes) -> None:
-        """Pass a block on; waits while there is no credit. A block may overdraw it once."""
+        """Pass a block on, masked; waits while there is no credit. It may overdraw it once."""
+        if self._secrets is not None:
+            masker = self._maskers.get(stream)
+            if masker is None:
+                masker = self._maskers[stream] = Masker(self._secrets.masks)
+            data = masker.feed(data)
+        await self._pass_on(stream, data)
+
+    async def _pass_on(self, stream: ex.OutputStream.ValueType, data: bytes) -> None:
+        if not data:
+            return
         buffer = self.buffer
         while buffer.source_credit <= 0:
             self._room.clear()
@@ -109,7 +128,9 @@ class InAgentRun:
             return task.result()
         if isinstance(error, CannotStart):
             return outcome.start_failed(str(error))
-        log.error("task %s broke", self.buffer.key[0], exc_info=error)
+        trace = "".join(traceback.format_exception(error))
+        shown = trace if self._secrets is None else self._secrets.mask(trace)
+        log.error("task %s broke: %s", self.buffer.key[0], shown)
         return Outcome(
             state=ex.EXECUTION_STATE_FAILED, reason="task_error", message=f"task broke: {error!r}"
         )

@@ -20,6 +20,7 @@ from kronforce_agent.launcher import protocol
 from kronforce_agent.launcher.client import LauncherClient
 from kronforce_agent.output import RELEASED, Chunk, OutputBuffer, OutputRouter
 from kronforce_agent.records import Key
+from kronforce_agent.secrets import SecretSets
 from kronforce_agent.table import Table
 from kronforce_agent.tasks import REGISTRY
 from kronforce_agent.tasks.kinds import CannotStart, Host, ProcessTask
@@ -40,6 +41,7 @@ class Launched:
         clock: Clock,
         host: Host,
         launcher: Callable[[], LauncherClient | None],
+        secrets: SecretSets,
     ) -> None:
         self._table = table
         self._journal = journal
@@ -48,6 +50,7 @@ class Launched:
         self._clock = clock
         self._host = host
         self._launcher = launcher
+        self._secrets = secrets
 
     def spawn(self, held: Held, runner: ProcessTask) -> None:
         """Give it to the launcher; without one it stays until one is back."""
@@ -60,6 +63,8 @@ class Launched:
         except CannotStart as error:
             self._endings.finish(held, outcomes.start_failed(str(error)))
             return
+        if held.secrets is not None:
+            spawn = dataclasses.replace(spawn, mask_set=self._secrets.tell(launcher, held.secrets))
         credit = self._router.initial_credit
         held.output = self._open_output(held.key)
         held.output.source_credit = credit

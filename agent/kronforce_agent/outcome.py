@@ -15,6 +15,7 @@ from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import execution_pb2 as ex
 from kronforce_agent.clock import timestamp
 from kronforce_agent.launcher import protocol
+from kronforce_agent.secrets import Secrets
 
 INLINE_LIMIT_BYTES = 16 * 1024
 """Output up to here may ride in a result (the contract's figure)."""
@@ -108,6 +109,13 @@ def agent_restarted() -> Outcome:
         reason="agent_restarted",
         message="it ran inside the agent, which was restarted",
     )
+
+
+def masked(outcome: Outcome, secrets: Secrets) -> Outcome:
+    """The same without what must not be seen: texts of errors quote what they are about."""
+    outputs = secrets.mask_struct(outcome.outputs) if outcome.outputs is not None else None
+    message = secrets.mask(outcome.message) if outcome.message else ""
+    return replace(outcome, message=message, outputs=outputs)
 
 
 def report(

@@ -30,6 +30,7 @@ from kronforce_agent.outbox import Outbox
 from kronforce_agent.outcome import Outcome
 from kronforce_agent.output import Chunk, OutputRouter
 from kronforce_agent.records import Accept, Key
+from kronforce_agent.secrets import SecretSets
 from kronforce_agent.table import Limits, Table
 from kronforce_agent.tasks.kinds import Host, InAgentTask, ProcessTask
 from kronforce_agent.tasks.shell import timeout_secs
@@ -64,6 +65,7 @@ class Supervisor:
         self._runners = runners
         self._tasks: set[asyncio.Task[None]] = set()
         self._intake: list[Held] = []
+        self._secrets = SecretSets()
         self.table = Table(parts.limits)
         self.drains = Drains(parts.outbox)
         self._endings = Endings(
@@ -82,6 +84,7 @@ class Supervisor:
             clock=parts.clock,
             host=parts.host,
             launcher=parts.launcher,
+            secrets=self._secrets,
         )
         self.boot_id = ""
         self.reopen: Callable[[str], None] = lambda _reason: None
@@ -173,6 +176,11 @@ class Supervisor:
             return pb.REJECT_REASON_REVOKED, "a newer fence of this execution is held"
         if assignment.expected_boot_id not in ("", self.boot_id):
             return pb.REJECT_REASON_REVOKED, "the boot id that it expects is gone"
+        if assignment.secrets:
+            try:
+                self._secrets.of(assignment.secrets)
+            except ValueError as error:
+                return pb.REJECT_REASON_UNSUPPORTED, f"what it must mask is too much: {error}"
         if known:
             return None  # it has been taken once: its place is kept
         busy = self.drains.reason or self.table.full()
@@ -186,11 +194,12 @@ class Supervisor:
         held = Held(key=key, arm=arm, assignment=assignment)
         held.is_process = isinstance(runner, ProcessTask)
         held.timeout_secs = timeout_secs(assignment)
+        held.secrets = self._secrets.of(assignment.secrets)
         self._end_older(key)
         self.table.add(held)
         if not recorded:
             self._journal.accept(self._accept(held))
-        if isinstance(runner, InAgentTask):
+        if isinstance(runner, InAgentTask) and held.secrets is None:
             self._run_instant(held, runner)
         self._intake.append(held)
 
@@ -262,7 +271,7 @@ class Supervisor:
     def _start_in_agent(self, held: Held, runner: InAgentTask) -> None:
         assert held.assignment is not None
         task, held.assignment = held.assignment.task, None
-        run = held.run = InAgentRun(held.key, self._router, self._clock)
+        run = held.run = InAgentRun(held.key, self._router, self._clock, held.secrets)
         held.output = run.buffer
 
         def finished(outcome: Outcome, chunks: list[Chunk] | None) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from kronforce_agent.launcher.backlog import Backlog
 from kronforce_agent.launcher.clock import Clock
 from kronforce_agent.launcher.killer import Killer
-from kronforce_agent.launcher.masking import MaskSet
 from kronforce_agent.launcher.pipes import Pipes
 from kronforce_agent.launcher.poller import Poller
 from kronforce_agent.launcher.process import StartedProcess
@@ -31,6 +30,7 @@ from kronforce_agent.launcher.protocol import (
     TaskState,
 )
 from kronforce_agent.launcher.timers import Timer, Timers
+from kronforce_redaction import MaskSet
 
 DRAIN_SECS = 1.0
 """How long the pipes of a finished main process are read before whoever still writes is cut off."""

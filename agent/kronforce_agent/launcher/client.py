@@ -163,9 +163,9 @@ class LauncherClient:
         """The exit is journalled: the launcher may forget it."""
         self.send(protocol.AckExit(execution_id=execution_id, fence=fence))
 
-    def set_masks(self, mask_set: str, patterns: Sequence[bytes]) -> None:
-        """Give a mask set its name; send it before the first Spawn that uses it."""
-        self.send(protocol.SetMasks(mask_set=mask_set, patterns=tuple(patterns)))
+    def set_masks(self, mask_set: str, secrets: Sequence[bytes]) -> None:
+        """Give a set of secrets its name; send it before the first Spawn that uses it."""
+        self.send(protocol.SetMasks(mask_set=mask_set, secrets=tuple(secrets)))
 
     def offline(self, on: bool) -> None:
         """Without a controller (True) output is spooled at once, credit or not."""
@@ -264,6 +264,9 @@ def start_launcher(data_dir: Path, options: LauncherOptions) -> str:
             [
                 sys.executable,
                 "-P",
+                # Commands and values reach a process as they are, whatever the locale.
+                "-X",
+                "utf8",
                 "-m",
                 "kronforce_agent.launcher",
                 *_arguments(data_dir, options),

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from kronforce_agent.failpoints import failpoint
@@ -24,13 +24,13 @@ from kronforce_agent.launcher.family import Family, SubtreeFinder
 from kronforce_agent.launcher.killer import Killer
 from kronforce_agent.launcher.killing import kill_until_quiet
 from kronforce_agent.launcher.link import Link, peer_is_us
-from kronforce_agent.launcher.masking import MaskSet
 from kronforce_agent.launcher.poller import Poller
 from kronforce_agent.launcher.process import SpawnError, Starter
 from kronforce_agent.launcher.sections import MemoryBudget
 from kronforce_agent.launcher.spool import Spool
 from kronforce_agent.launcher.starts import Start, StartsFile
 from kronforce_agent.launcher.timers import Timer, Timers
+from kronforce_redaction import MaskSet
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,6 @@ MAX_FAILURES = 20
 """Turns that may fail one after the other before the launcher gives up, with a traceback."""
 ACCEPT_RETRY_SECS = 1.0
 """When there is no descriptor left for a new connection."""
-MAX_MASK_SETS = 64
-"""Remembered beside those in use; the agent sends a set again when a spawn is refused for it."""
 
 ENDING_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT))
 
@@ -388,9 +386,19 @@ class Launcher:
 
     def _on_set_masks(self, command: protocol.SetMasks) -> None:
         self._masks.pop(command.mask_set, None)
-        self._masks[command.mask_set] = MaskSet(command.patterns)
-        while len(self._masks) > MAX_MASK_SETS:
-            self._masks.pop(next(iter(self._masks)))
+        self._masks[command.mask_set] = MaskSet.of_secrets(command.secrets)
+        if len(self._masks) > protocol.MAX_MASK_SETS:
+            self._forget_masks()
+
+    def _forget_masks(self) -> None:
+        """The oldest first, up to one that a spawn still waits for."""
+        waiting = chain(self._waiting.values(), self._successors.values())
+        needed = {spawn.mask_set for spawn in waiting}
+        while len(self._masks) > protocol.MAX_MASK_SETS:
+            oldest = next(iter(self._masks))
+            if oldest in needed:
+                return
+            del self._masks[oldest]
 
     def _on_offline(self, command: protocol.Offline) -> None:
         self._offline = command.on

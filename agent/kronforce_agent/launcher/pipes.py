@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from kronforce_agent.launcher.masking import Masker, MaskSet
 from kronforce_agent.launcher.poller import Poller
 from kronforce_agent.launcher.protocol import STDERR, STDOUT
+from kronforce_redaction import Masker, MaskSet
 
 READ_BYTES = 64 * 1024
 """A pipe's usual capacity: one read empties it."""

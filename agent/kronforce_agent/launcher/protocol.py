@@ -18,6 +18,9 @@ from typing import Any
 
 VERSION = 1
 
+MAX_MASK_SETS = 64
+"""Kept by a launcher: jobs with secrets of their own on one agent at a time, with room. Each costs
+some 100 KB, up to a few MB where much is masked."""
 MAX_FRAME = 32 * 1024 * 1024
 """One frame: a 4 MB command with its JSON escapes fits, a broken peer's length does not."""
 
@@ -122,10 +125,17 @@ class AckExit:
 
 @dataclass(frozen=True, kw_only=True)
 class SetMasks:
-    """Byte patterns to mask in the output of attempts that name this set. Kept in memory only."""
+    """Secrets to mask in the output of attempts that name this set. Kept in memory only.
+
+    The last MAX_MASK_SETS of them are known, in the order in which they were said last; one that a
+    waiting Spawn names stays until it is started.
+    """
 
     mask_set: str
-    patterns: tuple[bytes, ...]
+    secrets: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"SetMasks({self.mask_set}, {len(self.secrets)} secrets)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -513,8 +523,8 @@ _UNPACKERS: dict[int, Callable[[bytes, int, int], Message]] = {
 
 def _to_json(message: Message) -> dict[str, Any]:
     if isinstance(message, SetMasks):
-        patterns = [base64.b64encode(p).decode() for p in message.patterns]
-        return {"mask_set": message.mask_set, "patterns": patterns}
+        secrets = [base64.b64encode(each).decode() for each in message.secrets]
+        return {"mask_set": message.mask_set, "secrets": secrets}
     if isinstance(message, Inventory):
         return {"tasks": [_task_to_json(task) for task in message.tasks]}
     return vars(message)
@@ -537,7 +547,7 @@ def _spawn_values(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mask_values(values: dict[str, Any]) -> dict[str, Any]:
-    return {**values, "patterns": tuple(base64.b64decode(p) for p in values["patterns"])}
+    return {**values, "secrets": tuple(base64.b64decode(each) for each in values["secrets"])}
 
 
 def _inventory_values(values: dict[str, Any]) -> dict[str, Any]:

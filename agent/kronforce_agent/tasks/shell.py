@@ -27,6 +27,11 @@ def build(execution_id: str, fence: int, assignment: pb.Assignment, host: Host) 
     """The launcher's command. Raises CannotStart where this host cannot have it."""
     shell = assignment.task.shell
     user = _user(assignment.run_as)
+    if shell.working_dir and not shell.working_dir.startswith("/"):
+        raise CannotStart(
+            f"working_dir {shell.working_dir!r} is not absolute on this host; check the value of "
+            "the variable or parameter that it begins with"
+        )
     return protocol.Spawn(
         execution_id=execution_id,
         fence=fence,
@@ -35,6 +40,7 @@ def build(execution_id: str, fence: int, assignment: pb.Assignment, host: Host) 
         env={
             **_inherited(assignment.run_as),
             **shell.env,
+            **_values(assignment),
             **_identity(execution_id, fence, assignment, host),
         },
         run_as=assignment.run_as,
@@ -69,6 +75,11 @@ def environment(own: Mapping[str, str], user: pwd.struct_passwd | None = None) -
 def _inherited(run_as: str) -> dict[str, str]:
     """The same for this process and a user, worked out once: it does not change while it runs."""
     return environment(os.environ, _user(run_as))
+
+
+def _values(assignment: pb.Assignment) -> dict[str, str]:
+    """What the command refers to; beside the environment there is no place where they show."""
+    return {each.name: each.value.decode(errors="surrogateescape") for each in assignment.values}
 
 
 def _identity(

@@ -223,15 +223,15 @@ async def test_many_short_runs_end_without_zombies(rig: Rig) -> None:
 
 
 async def test_secrets_are_masked_before_they_leave_the_launcher(rig: Rig) -> None:
-    rig.client.set_masks("set-1", [b"hunter22", b"aHVudGVyMjI"])
+    rig.client.set_masks("set-1", [b"hunter22"])
     task = rig.spawn(
         "printf 'pass=hun'; sleep 0.05; printf 'ter22;aHVudGVyMjI=;hunt'", mask_set="set-1"
     )
 
     end = await rig.complete(task)
 
-    assert rig.output(task) == b"pass=********;********=;hunt"
-    assert end.stdout_end == 28
+    assert rig.output(task) == b"pass=********;********;hunt"
+    assert end.stdout_end == 27
 
 
 @needs_root

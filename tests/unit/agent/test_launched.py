@@ -15,6 +15,7 @@ from kronforce_agent.launcher.protocol import Exited, Output, TaskState
 from kronforce_agent.outbox import Outbox
 from kronforce_agent.output import OutputRouter
 from kronforce_agent.records import Accept, Key
+from kronforce_agent.secrets import SecretSets
 from kronforce_agent.table import Limits, Table
 from kronforce_agent.tasks.kinds import Host
 
@@ -47,6 +48,7 @@ class Room:
             clock=self.clock,
             host=Host(agent_name="a", work_folder=folder),
             launcher=lambda: None,
+            secrets=SecretSets(),
         )
 
     def recover(self, entry: Entry, *tasks: TaskState, boot_id: str = "boot") -> Held:

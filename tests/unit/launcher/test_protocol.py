@@ -48,7 +48,7 @@ MESSAGES: list[p.Message] = [
     p.Credit(execution_id="e-1", fence=1, amount=65536),
     p.AckOutput(execution_id="e-1", fence=1, seq=7),
     p.AckExit(execution_id="ü", fence=2**64 - 1),
-    p.SetMasks(mask_set="abc", patterns=(b"\x00\xff", b"secret")),
+    p.SetMasks(mask_set="abc", secrets=(b"\x00\xff", b"secret")),
     p.Offline(on=True),
     p.InventoryRequest(),
     p.Shutdown(grace_secs=None),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kronforce_agent.launcher.masking import MASK, MAX_PATTERNS, Masker, MaskSet
+from kronforce_redaction import MASK, MAX_PATTERNS, Masker, MaskSet
 
 
 def masked(patterns: list[bytes], chunks: list[bytes]) -> bytes:
