@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,13 +16,7 @@ TEMPLATE = """\
 # A job: what to run, when, where.   kronforce job apply -f {file}
 # Check it without a server:         kronforce job validate {file}
 name: {name}
-description: Says hello.
-
-task:
-  type: shell                # what it does: a command for `sh -c`
-  command: echo "hello from $(hostname)"
-  # env: {{GREETING: hello}}   # variables on top of the agent's few
-
+{task}
 schedule:
   type: cron                 # or: on_demand, interval, one_shot
   value: "*/10 * * * * *"    # six fields, seconds first: every 10 seconds
@@ -36,11 +30,33 @@ timeout_secs: 30             # then TERM, 10 s grace, KILL
 # max_concurrent: 1          # open runs at a time; default unlimited
 """
 
+SHELL = """\
+description: Says hello.
+
+task:
+  type: shell                # what it does: a command for `sh -c`
+  command: echo "hello from $(hostname)"
+  # env: {GREETING: hello}   # variables on top of the agent's few
+"""
+HTTP = """\
+description: Asks whether the service is there.
+
+task:
+  type: http                 # what it does: a request from the agent; the body is its output
+  url: https://example.com/
+  # method: post             # default get
+  # headers: {Authorization: "Bearer {{TOKEN}}"}
+  # body: '{"hello": "world"}'
+  # expect_status: 200       # default any of 200-299
+"""
+TASKS = {"shell": SHELL, "http": HTTP}
+
 
 def init(
     file: str = "hello.yaml",
     /,
     *,
+    type_: Annotated[Literal["shell", "http"], Parameter(name="--type")] = "shell",
     force: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Write a commented job file; the job is called like it.
@@ -49,6 +65,8 @@ def init(
     ----------
     file
         Where to.
+    type_
+        What kind of task it begins with.
     force
         Overwrite a file that is there.
     """
@@ -59,6 +77,6 @@ def init(
         )
     # Quoted, so that any file name is a name in YAML.
     name = path.stem if path.stem.isidentifier() else json.dumps(path.stem)
-    path.write_text(TEMPLATE.format(file=file, name=name), encoding="utf-8")
+    path.write_text(TEMPLATE.format(file=file, name=name, task=TASKS[type_]), encoding="utf-8")
     print(f"wrote {file}")
     current().say(f"next: kronforce job apply -f {file}")

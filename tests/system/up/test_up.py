@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,43 @@ def test_from_nothing_to_a_job_that_runs_and_back(start: Callable[..., Up]) -> N
     assert "stopped; start again with: kronforce up --seed" in "\n".join(up.lines)
     assert up.gone()
     assert not (up.folder / "endpoint.json").exists()
+
+
+class Health(BaseHTTPRequestHandler):
+    """Says what it was asked, or 503."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200 if self.path == "/ok" else 503)
+        self.end_headers()
+        self.wfile.write(b"got " + body + b"\n")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test's output is for its own words."""
+
+
+def test_an_http_job_runs_out_of_the_box(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start()
+    up.wait_for("agent    local")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://localhost:{server.server_port}"
+        task = {"type": "http", "method": "post", "body": "hello"}
+        for name in ("ok", "busy"):
+            job = tmp_path / f"{name}.json"
+            job.write_text(json.dumps({"name": name, "task": {**task, "url": f"{url}/{name}"}}))
+            assert up.cli("job", "apply", "-f", str(job)).returncode == 0
+        ok = up.cli("job", "run", "ok", "--follow")
+        busy = up.cli("job", "run", "busy", "--follow")
+        server.shutdown()
+    assert (ok.returncode, ok.stdout) == (0, "got hello\n"), ok.stderr
+    assert "HTTP 200 OK, 10 bytes in " in ok.stderr
+    assert (busy.returncode, busy.stdout) == (10, "got hello\n"), busy.stderr
+    assert "HTTP 503 Service Unavailable" in busy.stderr
+    told = json.loads(up.cli("run", "get", "@last", "-o", "json").stdout)
+    assert told["outputs"]["status"] == 503
+    assert told["executions"][0]["exit_code"] == 503
+    assert up.interrupt() == 0
 
 
 def test_ctrl_c_ends_tasks_that_do_not_want_to(start: Callable[..., Up], tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ def test_the_file_that_init_writes_is_valid(cli, home):
     assert cli("job", "init").code == 0
     assert cli("job", "validate", "hello.yaml").out == "hello.yaml: hello is valid\n"
     assert cli("job", "init").code == 6
+    assert cli("job", "init", "ping.yaml", "--type", "http").code == 0
+    assert cli("job", "validate", "ping.yaml").out == "ping.yaml: ping is valid\n"
 
 
 def test_a_list_is_a_table_for_people_and_tabs_for_programs(cli, fake):
