@@ -62,6 +62,7 @@ class Reason(StrEnum):
     SIGNAL = "signal"
     START_FAILED = "start_failed"
     UNSUPPORTED = "unsupported"
+    UNRESOLVED_VARIABLE = "unresolved_variable"
     TIMEOUT = "timeout"
     RUN_TIMEOUT = "run_timeout"
     ASSERTION = "assertion"

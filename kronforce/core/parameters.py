@@ -48,7 +48,7 @@ class Parameters:
 
     def __init__(self, declared: Sequence[Parameter]) -> None:
         self._declared = [(each.name, each.required, _converter(each)) for each in declared]
-        self._names = frozenset(name for name, _, _ in self._declared)
+        self.names = frozenset(name for name, _, _ in self._declared)
         self._defaults = {
             each.name: _CONVERT[each.param_type](each, each.default)
             for each in declared
@@ -84,8 +84,8 @@ class Parameters:
 
     def _unknown(self, given: Struct) -> Iterator[Problem]:
         for name in sorted(given.fields):
-            if name not in self._names:
-                known = ", ".join(sorted(self._names))
+            if name not in self.names:
+                known = ", ".join(sorted(self.names))
                 yield name, f"is no parameter of the job; it takes {known}"
 
 

@@ -137,6 +137,9 @@ class Completion:
         live.finishing = True
         if live.session is not None:
             live.session.drop(live)
+        if live.masks is not None:
+            self._output.release_held(live)
+            result.message = live.masks.text(result.message)
         # Once: each walk over a message's list makes its objects anew. No other streams exist.
         sent = [chunk for chunk in result.output if chunk.stream in _STREAMS]
         ends = _streamed_ends(result, sent)
@@ -165,6 +168,8 @@ class Completion:
                                     data=chunk.data[begun:], sequence=chunk.sequence,
                                     at=chunk.at)  # fmt: skip
             chunks.append(chunk)
+        if live.masks is not None:
+            chunks = [*live.masks.take(chunks), *live.masks.flush()]
         return within_limit(chunks, min(MAX_INLINE, live.run.job.settings.output_cap_bytes))
 
     def _when_stored(
@@ -209,7 +214,7 @@ class Completion:
         now = self._clock.now_us()
         state, reason = _judge(live, result)
         finish = Finish(live, state, reason, now)
-        finish.message = result.message[:MAX_MESSAGE]
+        finish.message = "; ".join(filter(None, (result.message, live.note)))[:MAX_MESSAGE]
         if result.HasField("exit_code"):
             finish.exit_code = result.exit_code
         finish.signal = result.signal

@@ -29,12 +29,14 @@ from kronforce.engine.groups import Groups
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
+from kronforce.engine.masking import Masking
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.output_streams import OutputStreams
 from kronforce.engine.reasons import Reasons
 from kronforce.engine.reports import Reports
 from kronforce.engine.rerunning import Rerunning
 from kronforce.engine.rescuer import Rescuer
+from kronforce.engine.resolving import Resolving
 from kronforce.engine.retention import Retention
 from kronforce.engine.run_timeouts import RunTimeouts
 from kronforce.engine.scheduler import Scheduler
@@ -83,6 +85,7 @@ class Engine:
         self.snapshots = JobSnapshots(store)
         self.keys = KeySource(store)
         self.variables = VariableCache(store, keyring)
+        self.resolving = Resolving(cache=self.variables, clock=clock)
         self.capacity = Capacity(
             folder=limits.data_dir, disk_reserve=limits.disk_reserve,
             max_pending=limits.max_pending, pending=lambda: self._waiting,
@@ -92,11 +95,12 @@ class Engine:
         self.triggering = Triggering(
             store=store, clock=clock, ids=new_id, keys=self.keys, table=self.table,
             snapshots=self.snapshots, directory=self.directory, dispatcher=self.dispatcher,
-            hub=self.hub, capacity=self.capacity,
+            hub=self.hub, capacity=self.capacity, resolving=self.resolving,
         )  # fmt: skip
         self.output = OutputIntake(
-            store=store, clock=clock, table=self.table, hub=self.hub, capacity=self.capacity
-        )
+            store=store, clock=clock, table=self.table, hub=self.hub, capacity=self.capacity,
+            timers=self.timers,
+        )  # fmt: skip
         self.completion = Completion(
             store=store, clock=clock, ids=new_id, keys=self.keys, table=self.table, hub=self.hub,
             output=self.output, timers=self.timers,
@@ -114,7 +118,8 @@ class Engine:
         self.sessions = Sessions(
             store=store, clock=clock, table=self.table, directory=self.directory,
             dispatcher=self.dispatcher, completion=self.completion, hub=self.hub,
-            loader=self.loader, reports=reports, output_streams=streams, tasks=self.tasks,
+            loader=self.loader, reports=reports, output_streams=streams,
+            resolving=self.resolving, masking=Masking(), tasks=self.tasks,
             controller=controller, version=version,
         )  # fmt: skip
         self.cancelling = Cancelling(
@@ -132,7 +137,7 @@ class Engine:
         self.groups = Groups(
             store=store, clock=clock, snapshots=self.snapshots, table=self.table,
             directory=self.directory, dispatcher=self.dispatcher, sessions=self.sessions,
-            tasks=self.tasks,
+            variables=self.variables, tasks=self.tasks,
         )  # fmt: skip
         self.reasons = Reasons(
             dispatcher=self.dispatcher, directory=self.directory, table=self.table,

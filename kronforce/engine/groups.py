@@ -24,6 +24,7 @@ from kronforce.engine.live import LiveTable
 from kronforce.engine.sessions import Sessions
 from kronforce.engine.snapshots import JobSnapshots
 from kronforce.engine.tasks import Tasks
+from kronforce.engine.variable_cache import VariableCache
 from kronforce.errors import GroupNotFound, InUse, InvalidArgument, JobNotFound, NotAllowed
 from kronforce.store import agents, events, groups, jobs
 from kronforce.store.audit import Actor
@@ -46,7 +47,8 @@ class Groups:
 
     def __init__(
         self, *, store: Store, clock: Clock, snapshots: JobSnapshots, table: LiveTable,
-        directory: Directory, dispatcher: Dispatcher, sessions: Sessions, tasks: Tasks,
+        directory: Directory, dispatcher: Dispatcher, sessions: Sessions, variables: VariableCache,
+        tasks: Tasks,
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
@@ -55,6 +57,7 @@ class Groups:
         self._directory = directory
         self._dispatcher = dispatcher
         self._sessions = sessions
+        self._variables = variables
         self._tasks = tasks
 
     async def create(self, scope: Scope, author: Actor, name: str) -> GroupRow:
@@ -113,6 +116,7 @@ class Groups:
         self._table.rename_group(old_name, new_name)
         self._snapshots.forget_group(old_name)
         self._dispatcher.rename_group(old_name, new_name)
+        self._variables.rename_group(old_name, new_name)
         for row in await self._store.read(agents.all_agents):
             known = self._directory.rows.get(row.key)
             if known is not None and known.allowed_groups != row.allowed_groups:
@@ -181,7 +185,7 @@ def _assign(
     for row in rows.values():
         spec = Job.FromString(row.spec)
         spec.group = name
-        check_references(tx, scope, spec)
+        check_references(tx, scope, spec, trusted=row.trusted)
     if not rows:
         _check_reach(scope, name)
         return []

@@ -22,6 +22,7 @@ from kronforce.core.job_settings import effective
 from kronforce.core.job_timing import NEVER_RAN, LastEnd, Timing, plan_timing, settle
 from kronforce.core.lifecycle import TERMINAL
 from kronforce.core.schedules.window import JobStatus
+from kronforce.engine import job_variables
 from kronforce.engine.audit_states import job_resource, job_state
 from kronforce.engine.auditing import record
 from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound, NotAllowed
@@ -101,7 +102,7 @@ def create_job(
         if made is not None:
             return _require(tx, change.scope, ids.to_text(made)), True
     spec = normalise_job(job)
-    check_references(tx, change.scope, spec)
+    check_references(tx, change.scope, spec, trusted=change.trusted)
     paused = job.status == JOB_STATUS_PAUSED
     timing = _plan(spec, change.now, last=LastEnd(open=triggered), paused=paused)
     row = jobs.insert_job(
@@ -116,6 +117,7 @@ def create_job(
         now=change.now,
         **_columns(timing),
     )
+    job_variables.note(tx, row.key, spec)
     _tell(tx, change, "job.created", row, f"{row.name} was created")
     _record(tx, change, "job.created", None, row)
     return row, False
@@ -134,7 +136,7 @@ def update_job(
         return row, False
     if problems := validate_job(spec, from_us(change.now)):
         raise InvalidArgument.of(*problems)
-    check_references(tx, change.scope, spec)
+    check_references(tx, change.scope, spec, trusted=change.trusted)
     timing = _retimed(tx, row, before, spec, change.now, paused=paused)
     changed = jobs.update_job(
         tx,
@@ -149,6 +151,7 @@ def update_job(
         now=change.now,
         **timing,
     )
+    job_variables.note(tx, row.key, spec)
     _tell(tx, change, "job.updated", changed, f"{changed.name} is version {changed.version} now")
     _record(tx, change, "job.updated", row, changed)
     return changed, True
@@ -197,6 +200,7 @@ def delete_job(tx: Tx, change: Change, *, ref: str, etag: str) -> JobRow:
     """Delete the job; what waits of it is cancelled by whoever called, after the commit."""
     row = _require(tx, change.scope, ref)
     check_etag(row, etag)
+    job_variables.forget(tx, row.key)
     deleted = jobs.mark_deleted(tx, row.key, change.now, expected_revision=row.revision)
     _tell(tx, change, "job.deleted", deleted, f"{row.name} was deleted")
     _record(tx, change, "job.deleted", row, None)
@@ -234,8 +238,11 @@ def _require(tx: Tx, scope: Scope, ref: str) -> JobRow:
     return row
 
 
-def check_references(tx: Tx, scope: Scope, spec: Job) -> None:
-    """Whether whoever saves this may use everything that it names, in the group that it names."""
+def check_references(tx: Tx, scope: Scope, spec: Job, *, trusted: bool) -> None:
+    """Whether whoever saves this may use everything that it names, in the group that it names.
+
+    `trusted`: the version's author may use secrets that no group may.
+    """
     group = effective(spec).group
     if not scope.allows_group(group):
         mine = ", ".join(sorted(scope.groups or ()))
@@ -244,6 +251,7 @@ def check_references(tx: Tx, scope: Scope, spec: Job) -> None:
         )
     if spec.target.WhichOneof("kind") == "agent":
         _check_agent(tx, scope, spec)
+    job_variables.check(tx, scope, spec, group, trusted=trusted)
 
 
 def _check_agent(tx: Tx, scope: Scope, spec: Job) -> None:

@@ -72,7 +72,7 @@ class LiveExecution:
     __slots__ = (
         "agent_id", "agent_key", "agent_name", "assigned_at", "attempt_number", "bound_agent_key",
         "cancel_reason", "dones", "ended", "fence", "finish", "finishing", "id", "id_text", "key",
-        "losses",
+        "losses", "masks", "note",
         "output", "phase", "queue_deadline_at", "queued", "retry_of", "revoked", "route", "run",
         "session", "start", "start_cut", "started_at", "target_index",
     )  # fmt: skip
@@ -119,6 +119,10 @@ class LiveExecution:
         # Called when its end is stored: who reported it is told then, however often it reported.
         self.dones: list[Callable[[], None]] = []
         self.ended = False
+        # What there is to say of its task, for whoever reads how it ended.
+        self.note = ""
+        # Masks its output, where its agent does not: engine/masking.Masks.
+        self.masks: Any = None
         # Its streamed output, once there is any: engine/output.OutputState.
         self.output: Any = None
         run.executions[key] = self

@@ -17,6 +17,8 @@ from itertools import chain, islice
 from kronforce.clock import Clock
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.live import LiveExecution, LiveTable
+from kronforce.engine.masking import HOLD_SECS
+from kronforce.engine.timers import Timers
 from kronforce.engine.watching import Hub
 from kronforce.errors import ProtocolViolation
 from kronforce.failpoints import failpoint
@@ -109,12 +111,13 @@ class OutputIntake:
     """Takes output in. `progress` tells the agent's output stream what to send it."""
 
     def __init__(self, *, store: Store, clock: Clock, table: LiveTable, hub: Hub,
-                 capacity: Capacity):  # fmt: skip
+                 capacity: Capacity, timers: Timers):  # fmt: skip
         self._store = store
         self._clock = clock
         self._table = table
         self._hub = hub
         self._capacity = capacity
+        self._timers = timers
         self._talking = 0
         self._held_back: list[LiveExecution] = []
 
@@ -133,15 +136,34 @@ class OutputIntake:
         state = self.state_of(live)
         state.reply = reply
         fresh = list(_filled(state, message.chunks))
+        if live.masks is not None:
+            fresh = live.masks.take(fresh)
+            self._release_soon(live)
+        self._take(live, state, fresh)
+        if state.bytes_pending > MAX_PENDING:
+            raise ProtocolViolation(
+                f"{state.bytes_pending} bytes of {message.execution_id} came without credit",
+            )
+
+    def _take(self, live: LiveExecution, state: OutputState, fresh: list[OutputChunk]) -> None:
+        """Show and store what is new."""
         if fresh:
             state.pending += fresh
             state.bytes_pending += _size(fresh)
             self._hub.output(live, fresh)
         self._flush(live, state)
-        if state.bytes_pending > MAX_PENDING:
-            raise ProtocolViolation(
-                f"{state.bytes_pending} bytes of {message.execution_id} came without credit",
-            )
+
+    def _release_soon(self, live: LiveExecution) -> None:
+        """An end that may begin a secret waits for the rest; not long, its agent needs credit."""
+        if live.masks.holds and not live.masks.timed:
+            live.masks.timed = True
+            self._timers.after(HOLD_SECS, lambda: self.release_held(live))
+
+    def release_held(self, live: LiveExecution) -> None:
+        """Nothing more comes for now: what its masks hold back goes on."""
+        live.masks.timed = False
+        if not live.ended and live.masks.holds:
+            self._take(live, self.state_of(live), live.masks.flush())
 
     def state_of(self, live: LiveExecution) -> OutputState:
         """The execution's state, made when its first output comes, or resumed before."""

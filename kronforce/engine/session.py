@@ -13,6 +13,7 @@ from typing import Protocol
 
 from kronforce.core.targets import AgentView
 from kronforce.engine.live import LiveExecution
+from kronforce.engine.resolving import Resolved
 from kronforce.errors import PermissionDenied
 from kronforce.v1 import agent_service_pb2 as pb
 
@@ -38,13 +39,13 @@ class Session:
     __slots__ = (
         "_queue", "agent_draining", "agent_id", "agent_key",
         "agent_name", "asked", "boot_id", "busy", "closed", "draining", "epoch", "free", "held",
-        "last_heard", "last_used", "mismatches", "session_id", "slots", "stale_reports", "view",
-        "wake",
+        "last_heard", "last_used", "mismatches", "redacts", "session_id", "slots",
+        "stale_reports", "view", "wake",
     )  # fmt: skip
 
     def __init__(self, *, agent_key: int, agent_id: bytes, agent_name: str, epoch: int,
                  session_id: str, boot_id: str, slots: int, draining: bool, view: AgentView,
-                 now: float):  # fmt: skip
+                 now: float, redacts: bool = False):  # fmt: skip
         self.agent_key = agent_key
         self.agent_id = agent_id
         self.agent_name = agent_name
@@ -59,6 +60,8 @@ class Session:
         # It said that it has less room than we thought, a moment ago.
         self.busy = False
         self.view = view
+        # Whether it masks secrets in output itself.
+        self.redacts = redacts
         self.held: dict[str, LiveExecution] = {}
         self.last_heard = now
         self.last_used = 0
@@ -110,8 +113,8 @@ class Session:
         self._queue.append(message)
         self.wake.set()
 
-    def assign(self, live: LiveExecution) -> None:
-        """Queue the assignment of an execution that it holds."""
+    def assign(self, live: LiveExecution, resolved: Resolved | None = None) -> None:
+        """Queue the assignment of an execution that it holds, with what its job names put in."""
         run = live.run
         message = pb.ControllerMessage()
         message.CopyFrom(run.job.assignment)
@@ -128,6 +131,11 @@ class Session:
             a.nominal_at.FromMicroseconds(run.nominal_at)
         if run.job.run_timeout_us:
             a.timeout.seconds = min(a.timeout.seconds or MAX_TIMEOUT_SECS, _secs_left(live))
+        if resolved is not None:
+            a.task.CopyFrom(resolved.task)
+            for name, value in resolved.values:
+                a.values.add(name=name, value=value)
+            a.secrets.extend(resolved.secrets)
         self.send(message)
 
     def acknowledge(

@@ -18,16 +18,18 @@ from dataclasses import dataclass, replace
 
 from kronforce.clock import Clock
 from kronforce.core.ids import to_text
-from kronforce.core.lifecycle import Reason
+from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.completion import Completion
 from kronforce.engine.directory import Directory, view_of
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
+from kronforce.engine.masking import Masking
 from kronforce.engine.output import INITIAL_CREDIT
 from kronforce.engine.output_streams import OutputStreams
 from kronforce.engine.reconcile import Step, reconcile
 from kronforce.engine.reports import Reports
+from kronforce.engine.resolving import Resolving
 from kronforce.engine.session import AgentPrincipal, Session, agent_of
 from kronforce.engine.tasks import Tasks
 from kronforce.engine.watching import Hub
@@ -79,8 +81,8 @@ class Sessions:
     def __init__(
         self, *, store: Store, clock: Clock, table: LiveTable, directory: Directory,
         dispatcher: Dispatcher, completion: Completion, hub: Hub, loader: Loader,
-        reports: Reports, output_streams: OutputStreams, tasks: Tasks, controller: str,
-        version: str,
+        reports: Reports, output_streams: OutputStreams, resolving: Resolving, masking: Masking,
+        tasks: Tasks, controller: str, version: str,
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
@@ -90,6 +92,8 @@ class Sessions:
         self._completion = completion
         self._hub = hub
         self._loader = loader
+        self._resolving = resolving
+        self._masking = masking
         self._tasks = tasks
         self._controller = controller
         self._version = version
@@ -200,6 +204,7 @@ class Sessions:
             session_id=secrets.token_hex(16), boot_id=hello.boot_id, slots=hello.slots,
             draining=current.draining, now=self._clock.monotonic(),
             view=replace(view_of(current), task_types=frozenset(hello.task_types)),
+            redacts=pb.AGENT_FEATURE_REDACTION in hello.features,
         )  # fmt: skip
         session.send(self._welcome(session))
         self._adopt(session, lives, hello.inventory)
@@ -229,7 +234,14 @@ class Sessions:
                     session.free -= 1
                 if live.output is not None:
                     live.output.restart_credit()
+                self._mask_again(session, live)
             self._take_step(session, step, live, item)
+
+    def _mask_again(self, session: Session, live: LiveExecution) -> None:
+        """After a restart of the controller: by the values as they are now."""
+        job = live.run.job
+        if job.template is not None and not session.redacts and live.masks is None:
+            self._masking.watch(live, session, self._resolving.secrets_of(job))
 
     def _take_step(
         self, session: Session, step: Step, live: LiveExecution | None,
@@ -249,7 +261,7 @@ class Sessions:
             self._completion.lost(live, Reason.AGENT_RESTARTED)
         elif step is Step.SEND_AGAIN:
             live.assigned_at = self._clock.monotonic()
-            session.assign(live)
+            self._send_assignment(session, live, again=True)
         else:
             session.acknowledge(live.id_text, live.fence, pb.ACKNOWLEDGE_KIND_HELD)
             if step is Step.RUNNING:
@@ -267,9 +279,31 @@ class Sessions:
             return
         session.hold(live)
         live.assigned_at, live.revoked = self._clock.monotonic(), False
-        session.assign(live)
+        self._send_assignment(session, live)
         if live.cancel_reason:
             self.send_cancel(live)
+
+    def _send_assignment(
+        self, session: Session, live: LiveExecution, *, again: bool = False
+    ) -> None:
+        """Send the task with everything put in, or end what must not go without a value."""
+        if live.run.job.template is None:
+            session.assign(live)
+            return
+        resolved = self._resolving.resolve(live)
+        live.note = resolved.note
+        if not resolved.refused:
+            self._masking.watch(live, session, resolved.secrets)
+            session.assign(live, resolved)
+            return
+        if again:
+            # The agent has accepted it once, and would wait for it.
+            message = pb.ControllerMessage(execution_id=live.id_text, fence=live.fence)
+            message.revoke.reason = "it is not to be started any more"
+            session.send(message)
+        session.drop(live)
+        reason = Reason.START_FAILED if resolved.too_large else Reason.UNRESOLVED_VARIABLE
+        self._completion.never_started(live, State.FAILED, reason, resolved.refused)
 
     def _hold_away(self, session: Session, live: LiveExecution) -> None:
         """Written for a session that has ended: the agent's next inventory decides."""

@@ -29,6 +29,7 @@ from kronforce.engine.directory import Directory
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
+from kronforce.engine.resolving import Resolving
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots, one_agent
 from kronforce.engine.watching import Hub
 from kronforce.errors import (
@@ -115,7 +116,7 @@ class Triggering:
     def __init__(
         self, *, store: Store, clock: Clock, ids: IdSource, keys: KeySource, table: LiveTable,
         snapshots: JobSnapshots, directory: Directory, dispatcher: Dispatcher, hub: Hub,
-        capacity: Capacity,
+        capacity: Capacity, resolving: Resolving,
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
@@ -127,6 +128,7 @@ class Triggering:
         self._dispatcher = dispatcher
         self._hub = hub
         self._capacity = capacity
+        self._resolving = resolving
         # Called with a new run that must replace the job's older ones.
         self.replace_older: Callable[[CreateRun], None] = _nothing
         # Called with every run that was made or skipped, after its commit.
@@ -365,6 +367,8 @@ class Triggering:
                 found.append("no such agent is enrolled: the target was skipped")
             elif not self._dispatcher.routes[target.route].sessions:
                 found.append(_nobody(run.job))
+        if run.job.template is not None:
+            found += self._resolving.unresolved(run.job)
         return tuple(sorted(set(found)))
 
 

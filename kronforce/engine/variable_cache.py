@@ -9,6 +9,7 @@ another controller.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from kronforce.engine.variable_changes import place_of
 from kronforce.security.envelope import Keyring
@@ -38,6 +39,13 @@ class VariableCache:
         if not row.secret:
             return row.value
         return self._keyring.open(place_of(row.id), row.value)
+
+    def rename_group(self, old_name: str, new_name: str) -> None:
+        """A group is called otherwise now; what the store says follows with the next look."""
+        for name, row in self._by_name.items():
+            if old_name in row.allowed_groups:
+                groups = tuple(new_name if g == old_name else g for g in row.allowed_groups)
+                self._by_name[name] = replace(row, allowed_groups=groups)
 
     async def poll(self) -> None:
         """Take over what others have changed, if they have."""

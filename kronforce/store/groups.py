@@ -20,6 +20,7 @@ from kronforce.core.access import Scope
 from kronforce.core.names import DEFAULT_GROUP
 from kronforce.errors import AlreadyExists, InUse
 from kronforce.store import counters, dialect
+from kronforce.store import variables as variable_store
 from kronforce.store.database import Tx
 from kronforce.store.tables import (
     agents,
@@ -89,6 +90,8 @@ def rename_group(tx: Tx, group: GroupRow, new_name: str, now: int) -> None:
 
     Raises AlreadyExists if the name is taken, InUse while an earlier rename is not through.
     """
+    # First, because it locks what it counts: the variables that list the group.
+    revision = variable_store.raise_revision(tx)
     _check_settled(tx, group.name)
     other = sa.select(groups.c.key).where(groups.c.name == new_name)
     if tx.conn.scalar(other) is not None:
@@ -98,6 +101,7 @@ def rename_group(tx: Tx, group: GroupRow, new_name: str, now: int) -> None:
     _move_all(tx, group.name, new_name, now)
     for table in _LISTS:
         _rename_in_lists(tx, table, group.name, new_name)
+    variable_store.group_renamed(tx, new_name, revision)
     tx.conn.execute(
         sa.insert(group_renames).values(old_name=group.name, new_name=new_name, started_at=now)
     )

@@ -21,7 +21,7 @@ from kronforce.store.database import Tx
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
 from kronforce.store.tables import job_variables, jobs, variables
-from kronforce.store.visibility import in_scope
+from kronforce.store.visibility import in_scope, usable_in
 
 REVISION = "variable_revision"
 
@@ -77,13 +77,13 @@ def find_variable(tx: Tx, scope: Scope, ref: str) -> VariableRow | None:
     """The one of this id or exact name, if the scope may see it."""
     raw = ids.from_text(ref)
     named = variables.c.name == ref if raw is None else variables.c.id == raw
-    row = tx.conn.execute(sa.select(variables).where(named, _visible(scope))).one_or_none()
+    row = tx.conn.execute(sa.select(variables).where(named, _visible(tx, scope))).one_or_none()
     return None if row is None else _variable(row)
 
 
 def find_variables(tx: Tx, scope: Scope, names: Sequence[str]) -> dict[str, VariableRow]:
     """Those of these names that the scope may see, by name."""
-    query = sa.select(variables).where(variables.c.name.in_(sorted(names)), _visible(scope))
+    query = sa.select(variables).where(variables.c.name.in_(sorted(names)), _visible(tx, scope))
     return {row.name: _variable(row) for row in tx.conn.execute(query)}
 
 
@@ -91,7 +91,7 @@ def list_variables(
     tx: Tx, scope: Scope, *, search: str | None = None, page: PageRequest
 ) -> Page[VariableRow]:
     """Those that the scope may see, by name; `search` is any part of it, in any case."""
-    query = sa.select(variables).where(_visible(scope))
+    query = sa.select(variables).where(_visible(tx, scope))
     if search:
         found = sa.func.lower(variables.c.name).contains(search.lower(), autoescape=True)
         query = query.where(found)
@@ -193,6 +193,13 @@ def changes_since(tx: Tx, seen: int) -> Changes:
     return Changes(revision=now, rows=found, keys=keys)
 
 
+def group_renamed(tx: Tx, name: str, revision: int) -> None:
+    """Copies in memory take over those that list a group by its new name."""
+    listed = sa.func.replace(variables.c.allowed_groups, json.dumps(name, ensure_ascii=False), "")
+    update = sa.update(variables).where(listed != variables.c.allowed_groups)
+    tx.conn.execute(update.values(revision=revision))
+
+
 # Expiry.
 
 
@@ -260,20 +267,15 @@ def jobs_naming(tx: Tx, scope: Scope, name: str, limit: int) -> list[str | None]
     return list(tx.conn.scalars(query))
 
 
-def _visible(scope: Scope) -> sa.ColumnElement[bool]:
+def _visible(tx: Tx, scope: Scope) -> sa.ColumnElement[bool]:
     """A key that is limited to groups sees what its groups' jobs may use."""
     if scope.agent_id is not None:
         return sa.false()
+    usable = usable_in(tx, variables.c.allowed_groups, scope)
     if scope.groups is None:
-        return sa.true()
-    everybodys = ~variables.c.secret & (variables.c.allowed_groups == "[]")
-    theirs = [
-        # LIKE takes no notice of case on SQLite; replace does, on both.
-        sa.func.replace(variables.c.allowed_groups, json.dumps(group, ensure_ascii=False), "")
-        != variables.c.allowed_groups
-        for group in sorted(scope.groups)
-    ]
-    return sa.or_(everybodys, *theirs)
+        return usable
+    admins_alone = variables.c.secret & (variables.c.allowed_groups == "[]")
+    return usable & ~admins_alone
 
 
 def _one(tx: Tx, key: int) -> VariableRow:

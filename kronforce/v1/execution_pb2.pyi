@@ -43,8 +43,9 @@ class _ExecutionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Execut
     """Terminal: exit code 0."""
     EXECUTION_STATE_FAILED: _ExecutionState.ValueType  # 5
     """Terminal: `exit_code`, `signal`, `start_failed` (no such program, folder
-    or user), `unsupported` (its agent cannot or may not run it), or another
-    word of the agent's.
+    or user), `unsupported` (its agent cannot or may not run it),
+    `unresolved_variable` (never sent: a placeholder has no value and the job
+    says `strict_variables`), or another word of the agent's.
     """
     EXECUTION_STATE_TIMED_OUT: _ExecutionState.ValueType  # 6
     """Terminal: it outlived `timeout_secs` (`timeout`), or its run outlived
@@ -111,8 +112,9 @@ EXECUTION_STATE_SUCCEEDED: ExecutionState.ValueType  # 4
 """Terminal: exit code 0."""
 EXECUTION_STATE_FAILED: ExecutionState.ValueType  # 5
 """Terminal: `exit_code`, `signal`, `start_failed` (no such program, folder
-or user), `unsupported` (its agent cannot or may not run it), or another
-word of the agent's.
+or user), `unsupported` (its agent cannot or may not run it),
+`unresolved_variable` (never sent: a placeholder has no value and the job
+says `strict_variables`), or another word of the agent's.
 """
 EXECUTION_STATE_TIMED_OUT: ExecutionState.ValueType  # 6
 """Terminal: it outlived `timeout_secs` (`timeout`), or its run outlived

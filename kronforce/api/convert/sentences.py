@@ -27,6 +27,7 @@ _RUNNING: dict[str, str] = {
 _ENDED: dict[str, str] = {
     Reason.START_FAILED: "could not be started",
     Reason.UNSUPPORTED: "its agent does not know this kind of task",
+    Reason.UNRESOLVED_VARIABLE: "names a variable that has no value (strict_variables)",
     Reason.TIMEOUT: "ran longer than timeout_secs",
     Reason.RUN_TIMEOUT: "the run took longer than run_timeout_secs",
     Reason.REPLACED: "replaced by a newer run",
