@@ -1,5 +1,6 @@
 """What runs get for the variables and parameters that their job names, on both stores."""
 
+import itertools
 import random
 
 import pytest
@@ -198,7 +199,7 @@ async def test_what_the_saver_may_not_see_looks_like_what_does_not_exist(rig):
 
 async def test_an_admins_secret_leaves_the_job_when_somebody_else_saves_it(rig, agent):
     await make(rig, "ADMINS", "hunter22", secret=True)
-    row, _ = await save(
+    _row, _ = await save(
         rig, ADMIN, trusted=True, task=Task(noop={"message": "{{ADMINS}}"}), target={"any": {}}
     )
     change = Change(scope=OPERATOR, author=Someone(), trusted=False, now=rig.clock.now_us())
@@ -330,7 +331,7 @@ async def test_output_of_an_agent_without_redaction_is_masked_at_every_cut(rig, 
         sent = await agent.assignment(nth)
         agent.accept(sent)
         cuts = [0, *sorted(rng.sample(range(1, len(text)), 3)), len(text)]
-        for sequence, (start, end) in enumerate(zip(cuts, cuts[1:], strict=False), 1):
+        for sequence, (start, end) in enumerate(itertools.pairwise(cuts), 1):
             message = pb.ExecutionOutput(execution_id=sent.execution_id, fence=sent.fence)
             message.chunks.append(chunk(text[start:end], start, sequence))
             rig.engine.output.receive(agent.row.key, message, lambda _: None)
