@@ -234,6 +234,23 @@ async def test_secrets_are_masked_before_they_leave_the_launcher(rig: Rig) -> No
     assert end.stdout_end == 27
 
 
+async def test_a_burst_with_more_secrets_than_are_kept_is_masked_all_the_same(rig: Rig) -> None:
+    """What a waiting spawn names stays; what nobody needs goes, the oldest first."""
+    tasks = []
+    for number in range(protocol.MAX_MASK_SETS + 6):
+        rig.client.set_masks(f"set-{number}", [b"secret-%04d" % number])
+        tasks.append(rig.spawn(f"printf secret-%04d {number}", mask_set=f"set-{number}"))
+    for task in tasks:
+        await rig.complete(task)
+    rig.client.set_masks("one more", [b"secret-more"])
+    late = rig.spawn("true", mask_set="set-0")
+
+    failed = await rig.refused(late)
+
+    assert {rig.output(task) for task in tasks} == {b"********"}
+    assert failed.reason == protocol.UNKNOWN_MASKS
+
+
 @needs_root
 async def test_run_as_changes_user_and_groups(rig: Rig) -> None:
     nobody = pwd.getpwnam("nobody")
