@@ -16,6 +16,7 @@ from kronforce.api.convert.run import run_message
 from kronforce.api.in_order import in_order
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.api.ports import History, Rerunning, Triggering, Watching
+from kronforce.api.preview import preview_question, preview_saved, preview_unsaved
 from kronforce.api.status import to_status
 from kronforce.api.text_limits import check_text
 from kronforce.clock import Clock
@@ -182,6 +183,15 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             next_page_token=next_token(request, page),
         )
 
+    async def PreviewSchedule(
+        self, request: pb.PreviewScheduleRequest, call: Call
+    ) -> pb.PreviewScheduleResponse:
+        question = preview_question(request, self._clock.now())
+        if request.HasField("job"):
+            return preview_unsaved(request.job, question)
+        row = await self._store.read(references.job, call.scope, request.job_id)
+        return preview_saved(row, question)
+
     async def ListGroups(self, request: pb.ListGroupsRequest, call: Call) -> pb.ListGroupsResponse:
         rows = await self._store.read(stored_groups.list_groups, call.scope)
         return pb.ListGroupsResponse(groups=[group_message(row) for row in rows])
@@ -253,7 +263,8 @@ def _fires(
 ) -> tuple[JobRow, Page[FireRow]]:
     row = references.job(tx, scope, request.job_id)
     since = instant_us(request.since) if request.HasField("since") else None
-    return row, fires.list_fires(tx, row.key, since=since, page=page)
+    until = instant_us(request.until) if request.HasField("until") else None
+    return row, fires.list_fires(tx, row.key, since=since, until=until, page=page)
 
 
 def _run(tx: Tx, scope: Scope, run_id: str) -> tuple[runs.RunRow, dict[int, int]]:

@@ -50,6 +50,8 @@ _NAMES_OF = {
     ("job", "run"): "jobs",
     ("job", "pause"): "jobs",
     ("job", "resume"): "jobs",
+    ("job", "next"): "jobs",
+    ("job", "fires"): "jobs",
     ("run", "get"): "runs",
     ("run", "logs"): "runs",
     ("run", "watch"): "runs",

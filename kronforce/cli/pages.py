@@ -21,6 +21,8 @@ EXAMPLES = {
   kronforce job apply -f jobs/              every file of a folder, diff first
   kronforce job run backup --param day=2026-11-20 --follow
   kronforce job pause backup --until 2026-12-01T06:00:00+01:00
+  kronforce job next backup                 the next ten times, gaps and pauses among them
+  kronforce job fires backup --at "2026-11-15 02:30"
   kronforce job list -o json
 """,
     "run": """\

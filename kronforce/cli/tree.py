@@ -15,6 +15,8 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "run": ("kronforce.cli.job_run:run", "fire a job; --follow streams its output"),
             "pause": ("kronforce.cli.job:pause", "hold a job's schedule"),
             "resume": ("kronforce.cli.job:resume", "let a held schedule fire again"),
+            "next": ("kronforce.cli.job_times:next_fires", "when it fires next, saved or not"),
+            "fires": ("kronforce.cli.job_times:fires", "what became of each instant; --since 7d"),
             "init": ("kronforce.cli.job_init:init", "write a commented hello.yaml"),
             "validate": ("kronforce.cli.job_apply:validate", "check job files without a server"),
         },

@@ -197,7 +197,8 @@ def _next_of(job: Job, expression: str, now: datetime | None) -> str:
     if found is None:
         return ""
     local = found.astimezone(zone)
-    return f"   next: {local:%a} {local.isoformat(sep=' ')}"
+    east = local.isoformat()[19:]
+    return f"   next: {local:%a %Y-%m-%d %H:%M:%S} {east}"
 
 
 def _zone_problem(name: str) -> str | None:

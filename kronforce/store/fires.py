@@ -65,12 +65,19 @@ class Skip(NamedTuple):
 
 
 def list_fires(
-    tx: Tx, job_key: int, *, since: int | None = None, page: PageRequest
+    tx: Tx,
+    job_key: int,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    page: PageRequest,
 ) -> Page[FireRow]:
-    """A job's ledger, newest first; `since` leaves out what ended before it."""
+    """A job's ledger, newest first, without what ended before `since` or began after `until`."""
     query = sa.select(fires).where(fires.c.job_key == job_key)
     if since is not None:
         query = query.where(fires.c.until >= since)
+    if until is not None:
+        query = query.where(fires.c.nominal_at <= until)
     return fetch_page(
         tx,
         query,

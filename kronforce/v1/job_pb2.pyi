@@ -1292,15 +1292,19 @@ class Fire(_message.Message):
     """Whether it was caught up after downtime."""
     skipped_reason: _builtins.str
     """Why no run was made: `overlap` (the one before had not started, or the
-    policy is forbid), `queue_full`, `paused`, `window`, `dst_gap`, `downtime`
-    (nobody was there to fire it, and the misfire policy does not make up for
-    it), `deadline` (later than `starting_deadline_secs`). Empty: one was.
+    policy is forbid), `queue_full`, `paused`, `window` (before `starts_at`;
+    noted when that comes), `dst_gap` (the clocks went forward over it),
+    `downtime` (nobody was there to fire it, and the misfire policy does not
+    make up for it), `deadline` (later than `starting_deadline_secs`), `edited`
+    (the job was changed before it could be fired). Empty: one was.
     """
     count: _builtins.int
-    """Instants in that range; 1 for a fire."""
+    """Instants in that range, of `dst_gap` times of day; 1 for a fire."""
     @_builtins.property
     def nominal_at(self) -> _timestamp_pb2.Timestamp:
-        """The instant that the schedule named."""
+        """The instant that the schedule named. Of `dst_gap`, where there is none: the
+        last microsecond before the clocks go forward.
+        """
 
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
@@ -1340,14 +1344,17 @@ class PreviewedFire(_message.Message):
     SKIPPED_REASON_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     local_time: _builtins.str
-    """`nominal_at` in the schedule's zone, RFC 3339 with its offset."""
+    """`nominal_at` in the schedule's zone, RFC 3339 with its offset. Of
+    `dst_gap`: the first time of day that does not exist, with the offset
+    before the clocks go forward.
+    """
     utc_offset_secs: _builtins.int
     """That zone's offset then, seconds east of UTC."""
     zone_abbreviation: _builtins.str
     """That zone's name then, for example `CEST`."""
     skipped_reason: _builtins.str
-    """Why it would be skipped: `dst_gap`, `window`, `paused`. Empty: it would
-    fire.
+    """Why it would be skipped: `dst_gap`, `paused`. Empty: it would fire, unless
+    the run before has not started by then.
     """
     note: _builtins.str
     """What a person should know, for example that 02:30 does not exist that day."""

@@ -516,6 +516,7 @@ class ListFiresRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Id or exact name."""
     page_size: _builtins.int
@@ -524,7 +525,13 @@ class ListFiresRequest(_message.Message):
     """From the page before. Empty: the first."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """Only nominal instants from this one on."""
+        """Only what is at this instant or later; a range that reaches into it counts."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Only what begins at this instant or earlier: with the same `since`, what
+        happened then.
+        """
 
     def __init__(
         self,
@@ -533,10 +540,11 @@ class ListFiresRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -771,12 +779,15 @@ class PreviewScheduleRequest(_message.Message):
     def job(self) -> _job_pb2.Job:
         """A definition, of which `schedule`, `timezone`, `dst_gap`, `dst_fold`,
         `jitter_secs`, `starts_at` and `expires_at` count, and `name` for the
-        jitter; the rest may be missing.
+        jitter; `status` too, as what is paused is skipped. The rest may be
+        missing.
         """
 
     @_builtins.property
     def after(self) -> _timestamp_pb2.Timestamp:
-        """Only instants after this one. Default: now."""
+        """Only instants after this one. Default: now. For an interval it means
+        nothing: its next run is all that can be known.
+        """
 
     def __init__(
         self,
@@ -811,7 +822,9 @@ class PreviewScheduleResponse(_message.Message):
     """
     @_builtins.property
     def fires(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.PreviewedFire]:
-        """Oldest first; skipped ones among them."""
+        """Oldest first; skipped ones among them. What the window leaves out is not
+        listed.
+        """
 
     def __init__(
         self,

@@ -174,6 +174,9 @@ class FakeController(
         self.requests: dict[str, str] = {}
         self.calls: list[str] = []
         self.refusals: list[tuple[str, Refused]] = []
+        self.previews: list[job_pb2.PreviewedFire] = []
+        self.fires: list[job_pb2.Fire] = []
+        self.asked: list[object] = []
         self.role = api_key_pb2.Role.ROLE_ADMIN
         self.open_streams = 0
         self.stream_tasks: set[asyncio.Task] = set()
@@ -375,6 +378,21 @@ class FakeController(
         job.status = job_pb2.JobStatus.JOB_STATUS_UNSCHEDULED
         job.ClearField("paused_until")
         return job
+
+    async def PreviewSchedule(self, request, context):
+        self.asked.append(request)
+        zone = request.job.timezone if request.HasField("job") else ""
+        if request.job_id:
+            zone = self._job(request.job_id).timezone
+        return job_service_pb2.PreviewScheduleResponse(
+            fires=self.previews[: request.count], timezone=zone or "UTC", note="as told"
+        )
+
+    async def ListFires(self, request, context):
+        self.asked.append(request)
+        self._job(request.job_id)
+        rows, token = _page(self.fires, request)
+        return job_service_pb2.ListFiresResponse(fires=rows, next_page_token=token)
 
     async def TriggerJob(self, request, context):
         run, replayed = self._trigger(request)

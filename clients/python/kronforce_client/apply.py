@@ -31,6 +31,8 @@ DEFAULTS: Mapping[str, Any] = {
     "schedule": {"type": "on_demand"},
     "target": {"type": "local"},
     "timezone": "UTC",
+    "dst_gap": "shift",
+    "dst_fold": "first",
     "misfire_policy": "run_once",
     "misfire_limit": 100,
     "offline_timeout_secs": 3600,

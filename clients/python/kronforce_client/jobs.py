@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 from kronforce.v1 import job_service_pb2 as pb
 from kronforce.v1.execution_service_pb2 import WatchRunsRequest
 from kronforce.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from kronforce.v1.job_pb2 import Job, JobStatus
+from kronforce.v1.job_pb2 import Fire, Job, JobStatus
 from kronforce.v1.job_service_pb2_grpc import JobServiceStub
 from kronforce.v1.run_pb2 import RunUpdates
 from kronforce_client import dialect
@@ -182,6 +182,58 @@ class Jobs:
         """
         request = pb.ResumeJobRequest(job_id=job)
         return await self._caller.unary(self._stub.ResumeJob, request, timeout_secs=timeout_secs)
+
+    async def preview(
+        self,
+        job: str | Definition,
+        *,
+        count: int = 10,
+        after: datetime | None = None,
+        timeout_secs: float | None = None,
+    ) -> pb.PreviewScheduleResponse:
+        """When a schedule fires next: of a saved job by name or id, or of a definition.
+
+        A definition need not be whole: `{"schedule": {…}, "timezone": …}` is enough.
+        """
+        request = pb.PreviewScheduleRequest(count=count, after=timestamp(after))
+        if isinstance(job, str):
+            request.job_id = job
+        else:
+            request.job.CopyFrom(as_job(job))
+        return await self._caller.unary(
+            self._stub.PreviewSchedule, request, timeout_secs=timeout_secs
+        )
+
+    async def fires_page(
+        self,
+        job: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> pb.ListFiresResponse:
+        """One page of a job's ledger, newest first: fires, and ranges of skipped instants."""
+        request = pb.ListFiresRequest(
+            job_id=job,
+            since=timestamp(since),
+            until=timestamp(until),
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return await self._caller.unary(self._stub.ListFires, request, timeout_secs=timeout_secs)
+
+    def fires(
+        self, job: str, *, since: datetime | None = None, until: datetime | None = None
+    ) -> Stream[Fire]:
+        """All of a job's ledger, newest first; with the same `since` and `until`, what was then."""
+
+        async def fetch(token: str) -> tuple[Sequence[Fire], str]:
+            page = await self.fires_page(job, since=since, until=until, page_token=token)
+            return page.fires, page.next_page_token
+
+        return Stream(pages(fetch))
 
     async def trigger(
         self,

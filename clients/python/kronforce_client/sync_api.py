@@ -22,7 +22,7 @@ from kronforce.v1.api_key_pb2 import ApiKey, Role
 from kronforce.v1.event_pb2 import Event, Severity
 from kronforce.v1.execution_pb2 import Execution, ExecutionState, OutputChunk, OutputStream
 from kronforce.v1.group_pb2 import Group
-from kronforce.v1.job_pb2 import Job, JobStatus
+from kronforce.v1.job_pb2 import Fire, Job, JobStatus
 from kronforce.v1.run_pb2 import Run, RunUpdate
 from kronforce_client.agents import Agents as AsyncAgents
 from kronforce_client.apply import Applied, Planned
@@ -219,6 +219,50 @@ class Jobs:
         for a job that is not paused.
         """
         return self._portal.call(self._twin.resume(job, timeout_secs=timeout_secs))
+
+    def preview(
+        self,
+        job: str | Definition,
+        *,
+        count: int = 10,
+        after: datetime | None = None,
+        timeout_secs: float | None = None,
+    ) -> job_service_pb2.PreviewScheduleResponse:
+        """When a schedule fires next: of a saved job by name or id, or of a definition.
+
+        A definition need not be whole: `{"schedule": {…}, "timezone": …}` is enough.
+        """
+        return self._portal.call(
+            self._twin.preview(job, count=count, after=after, timeout_secs=timeout_secs)
+        )
+
+    def fires_page(
+        self,
+        job: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> job_service_pb2.ListFiresResponse:
+        """One page of a job's ledger, newest first: fires, and ranges of skipped instants."""
+        return self._portal.call(
+            self._twin.fires_page(
+                job,
+                since=since,
+                until=until,
+                page_size=page_size,
+                page_token=page_token,
+                timeout_secs=timeout_secs,
+            )
+        )
+
+    def fires(
+        self, job: str, *, since: datetime | None = None, until: datetime | None = None
+    ) -> Iteration[Fire]:
+        """All of a job's ledger, newest first; with the same `since` and `until`, what was then."""
+        return Iteration(self._portal, self._twin.fires(job, since=since, until=until))
 
     def trigger(
         self,

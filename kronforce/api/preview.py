@@ -1,0 +1,90 @@
+"""PreviewSchedule: of a saved job or of a definition, by the code that fires both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kronforce.api.convert.instants import instant_us
+from kronforce.api.convert.preview import preview_message
+from kronforce.clock import from_us
+from kronforce.core.job_preview import preview
+from kronforce.core.job_rules import validate_timing
+from kronforce.core.job_settings import TIMEZONE, effective
+from kronforce.core.schedules.interval import Interval
+from kronforce.core.schedules.window import JobStatus
+from kronforce.errors import InvalidArgument
+from kronforce.store.jobs import JobRow
+from kronforce.v1.job_pb2 import Job
+from kronforce.v1.job_service_pb2 import PreviewScheduleRequest, PreviewScheduleResponse
+
+DEFAULT_COUNT = 10
+# Each costs some ten microseconds, on the loop.
+MAX_COUNT = 1_000
+
+# Beyond it no fire can be stored, and local time may leave the calendar.
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """How many instants after which."""
+
+    now: datetime
+    after: datetime
+    count: int
+
+
+def preview_question(request: PreviewScheduleRequest, now: datetime) -> Question:
+    """What is asked; raises InvalidArgument."""
+    if bool(request.job_id) == request.HasField("job"):
+        raise InvalidArgument.of(
+            ("job_id", "name a saved job here, or give a definition in job: exactly one of them")
+        )
+    if not 0 <= request.count <= MAX_COUNT:
+        raise InvalidArgument.of(("count", f"{request.count} is not 1 to {MAX_COUNT:,}"))
+    after = now
+    if request.HasField("after"):
+        after = from_us(instant_us(request.after))
+        if not _EARLIEST <= after <= _LATEST:
+            raise InvalidArgument.of(("after", "is not an instant from 1970 to 9990"))
+    return Question(now=now, after=after, count=request.count or DEFAULT_COUNT)
+
+
+def preview_saved(row: JobRow, question: Question) -> PreviewScheduleResponse:
+    """When a job of the store fires next, as it is held now."""
+    next_ = None if row.next_fire_at is None else from_us(row.next_fire_at)
+    until = None if row.paused_until is None else from_us(row.paused_until)
+    job = Job.FromString(row.spec)
+    return _answer(job, row.status, until, next_, question)
+
+
+def preview_unsaved(job: Job, question: Question) -> PreviewScheduleResponse:
+    """When it would fire if it were saved now; raises InvalidArgument."""
+    if problems := validate_timing(job, question.now):
+        raise InvalidArgument.of(*((f"job.{field}", text) for field, text in problems))
+    starts = max(question.now, effective(job).starts_at or question.now)
+    return _answer(job, job.status, None, starts, question)
+
+
+def _answer(
+    job: Job,
+    status: int,
+    paused_until: datetime | None,
+    next_: datetime | None,
+    question: Question,
+) -> PreviewScheduleResponse:
+    settings = effective(job)
+    over = paused_until is not None and paused_until <= question.now
+    gate = settings.gate(
+        status=JobStatus.SCHEDULED if over else status,
+        paused_until=None if over else paused_until,
+    )
+    found = preview(
+        settings,
+        gate=gate,
+        after=question.after,
+        count=question.count,
+        planned=next_ if isinstance(settings.schedule, Interval) else None,
+    )
+    return preview_message(found, job.timezone or TIMEZONE)
