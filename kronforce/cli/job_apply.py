@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -68,17 +68,28 @@ def validate(*files: str, file: Files | None = None) -> int:
     return 0
 
 
+def read_timing(path: str) -> list[JobFile]:
+    """The jobs of a file whose schedules are right; the rest of them may be unfinished."""
+    from kronforce.core.job_rules import validate_timing
+
+    return _all_right(read_jobs([path]), validate_timing)
+
+
 def _checked(paths: Sequence[str]) -> list[JobFile]:
     """The jobs of the files, after every rule that needs no server. Raises CommandError."""
     from kronforce.core.job_rules import validate_job
 
     if not paths:
         raise CommandError("which files?", "kronforce job apply -f jobs/", code=Exit.USAGE)
-    read = read_jobs(paths)
+    return _all_right(read_jobs(paths), validate_job)
+
+
+def _all_right(read: list[JobFile], check: Callable[..., list[tuple[str, str]]]) -> list[JobFile]:
+    now = current().clock.now()
     problems = [
         _placed(each, field, description)
         for each in read
-        for field, description in validate_job(each.job, current().clock.now())
+        for field, description in check(each.job, now)
     ]
     if problems:
         raise CommandError(*problems)

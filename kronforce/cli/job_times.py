@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from cyclopts import Parameter
@@ -19,9 +19,6 @@ from kronforce.cli.show import Column, is_data, short, show_list, show_row
 from kronforce.cli.times import as_datetime, coarse, duration, relative
 from kronforce.v1.job_pb2 import Fire, Job, PreviewedFire
 from kronforce.v1.job_service_pb2 import PreviewScheduleResponse
-
-if TYPE_CHECKING:
-    from kronforce.cli.job_files import JobFile
 
 SKIPPED = {
     "overlap": "the run before had not started",
@@ -60,7 +57,9 @@ def next_fires(
     if (name is None) == (file is None):
         raise UsageError("which job?", "kronforce job next NAME, or -f FILE for one to be")
     if file is not None:
-        for each in _read(session, file):
+        from kronforce.cli.job_apply import read_timing  # noqa: PLC0415 - reads YAML
+
+        for each in read_timing(file):
             _preview(session, each.job, each.job.timezone, count, after)
     elif name is not None:
         with session.client() as client, naming_similar(client, job=name):
@@ -113,22 +112,6 @@ def fires(
         session.say(f"there are more: --limit {limit * 10} shows them")
     elif not rows and not is_data(session):
         session.say(_why_nothing(job, begin, end, now))
-
-
-def _read(session: Session, file: str) -> list[JobFile]:
-    """The file's jobs, of which what concerns their timing is right. Raises CommandError."""
-    from kronforce.cli.job_files import read_jobs  # noqa: PLC0415 - reads YAML
-    from kronforce.core.job_rules import validate_timing  # noqa: PLC0415 - knows every zone
-
-    read = read_jobs([file])
-    problems = [
-        f"{each.document.place_of_text(field)}  {field}  {description}"
-        for each in read
-        for field, description in validate_timing(each.job, session.clock.now())
-    ]
-    if problems:
-        raise CommandError(*problems)
-    return read
 
 
 def _preview(session: Session, job: Job | str, zone: str, count: int, after: str | None) -> None:
