@@ -41,7 +41,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 IDLE_SECS = 3_600.0
 """Longest silence of a peer that is there: a caller who waits longer says so."""
 RESPONSE_BYTES = 64 << 20
-LOCATION_SHOWN = 200
+DETAIL_MAX = 200
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -230,12 +230,12 @@ def _redirected(url: Url, location: str) -> Url:
     try:
         return join_url(url, location)
     except BadRequest as error:
-        raise BadResponse(f"{url.brief} redirects to an address that is none: {error}") from None
+        raise BadResponse(f"{url.site} redirects to an address that is none: {error}") from None
 
 
 def _too_many(request: Request, target: Url, redirects: int) -> str:
     return (
-        f"redirect {redirects} leads on to {target.brief[:LOCATION_SHOWN]}, and max_redirects is "
+        f"redirect {redirects} leads on to {target.site}, and max_redirects is "
         f"{request.max_redirects}; does it lead in a circle, or to a login page?"
     )
 
@@ -261,7 +261,7 @@ def _translated(url: Url, idle_secs: float) -> Iterator[None]:
     try:
         yield
     except httpcore2.TimeoutException:
-        raise TimedOut(f"{url.brief} said nothing for {idle_secs:g} s") from None
+        raise TimedOut(f"{url.site} said nothing for {idle_secs:g} s") from None
     except httpcore2.LocalProtocolError as error:
         raise BadRequest(f"the request cannot be sent: {error}") from None
     except httpcore2.RemoteProtocolError as error:
@@ -269,16 +269,18 @@ def _translated(url: Url, idle_secs: float) -> Iterator[None]:
     except (httpcore2.NetworkError, OSError) as error:
         if tls_error(error) is not None:
             raise TlsFailed(f"{url.host.name}: {tls_reason(error)}") from None
-        raise CannotConnect(f"the connection to {url.brief} broke before the end") from None
+        raise CannotConnect(f"the connection to {url.site} broke before the end") from None
 
 
 def _no_http(url: Url, error: Exception) -> str:
     text = str(error)
     if "peer closed connection" in text:
-        return f"{url.brief} closed the connection before the end of its body"
+        return f"{url.site} closed the connection before the end of its body"
     if "disconnected" in text:
-        return f"{url.brief} closed the connection without an answer"
-    return f"what {url.brief} sent is no HTTP/1.1 ({text[:LOCATION_SHOWN]})"
+        return f"{url.site} closed the connection without an answer"
+    # Whole or not at all: half a secret, sent back in a broken line, would not be masked.
+    detail = f" ({text})" if len(text) <= DETAIL_MAX else ""
+    return f"what {url.site} sent is no HTTP/1.1{detail}"
 
 
 def _text(raw: bytes) -> str:

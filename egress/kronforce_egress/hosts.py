@@ -58,8 +58,8 @@ def parse_host(text: str) -> Host:
 
 
 def shown(text: str) -> str:
-    """Text of somebody else's, short and in one line."""
-    return repr(text[:SHOWN_MAX] + "…" * (len(text) > SHOWN_MAX))
+    """Text of somebody else's in one line, whole or not at all: half a secret is not masked."""
+    return repr(text) if len(text) <= SHOWN_MAX else f"a text of {len(text):,} characters"
 
 
 def _is_label(label: str) -> bool:

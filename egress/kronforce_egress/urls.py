@@ -50,10 +50,9 @@ class Url:
         return f"{self.scheme}://{self.authority}{self.target}"
 
     @property
-    def brief(self) -> str:
-        """For messages and logs: a query may hold what must not be seen."""
-        path, question, _ = self.target.partition("?")
-        return f"{self.scheme}://{self.authority}{path}{'?…' if question else ''}"
+    def site(self) -> str:
+        """For messages and logs: tokens stand in queries, and in paths, too."""
+        return f"{self.scheme}://{self.authority}"
 
 
 def parse_url(text: str) -> Url:
@@ -92,7 +91,7 @@ def _cleaned(text: str) -> str:
 
 def _not_ours(text: str, scheme: str) -> str:
     if not scheme or text[len(scheme) + 1 :].isdigit():
-        return f"{shown(text.partition('?')[0])} does not begin with http:// or https://"
+        return "it does not begin with http:// or https://"
     return f"{scheme}: is not spoken here; http: and https: are"
 
 
@@ -114,7 +113,7 @@ def _host_and_port(authority: str, scheme: str) -> tuple[str, int]:
     if ":" in host and not host.startswith("["):
         raise BadRequest(f"{shown(authority)} is no host; put an IPv6 address into [brackets]")
     if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65_535:
-        raise BadRequest(f"its port {shown(port)} is no number from 1 to 65535")
+        raise BadRequest("its port is no number from 1 to 65535")
     return host, int(port)
 
 

@@ -457,7 +457,7 @@ class HttpTask(_message.Message):
     `tls_failed`, `bad_response`, `no_response` (nothing came for an hour, or for
     `timeout_secs` if that is longer), `too_many_redirects`, `response_too_large`,
     `egress_refused`, or `start_failed` where the request cannot be made as it
-    stands. Its outputs are `status`, `bytes`, `url` (without its query) and
+    stands. Its outputs are `status`, `bytes`, `url` (where it ended) and
     `headers` (names in lower case, 16 KiB at most, without cookies).
     """
 

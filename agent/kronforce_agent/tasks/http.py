@@ -1,8 +1,9 @@
 """`http`: one request, made here. The body goes to standard output as it comes.
 
 What may be connected to is the egress package's business, under its policy for agents. The status
-is the exit code. Credentials live in headers, queries and bodies: none of them is in a message, on
-standard error or in the outputs.
+is the exit code. Credentials live in addresses, headers and bodies: messages name the site alone,
+and whoever runs this masks the job's secrets in what is written, said and put out. Nothing is cut
+short on the way there, because half a secret is not found.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ OUTPUT_HEADERS_BYTES = 16 << 10
 """Of a response's headers in the outputs, which travel in one frame with the result."""
 HIDDEN_HEADERS = frozenset({"set-cookie", "set-cookie2", "www-authenticate", "proxy-authenticate"})
 """Sessions and challenges: what a later reader of the outputs should not get."""
-PHRASE_SHOWN = 60
+PHRASE_MAX = 60
+"""A longer one is left out: half of it might be half a secret, which is not masked."""
 
 
 async def run(task: job_pb2.Task, context: Context) -> Outcome:
@@ -94,7 +96,7 @@ class _Exchange:
             return self._ended(response)
 
     async def _redirected(self, hop: Hop) -> None:
-        await self._say(f"{hop.status} {hop.source.brief} → {hop.target.brief}")
+        await self._say(f"{hop.status} {hop.source} → {hop.target}")
 
     async def _say(self, line: str) -> None:
         await self._context.output.write(ex.OUTPUT_STREAM_STDERR, f"{line}\n".encode())
@@ -113,7 +115,7 @@ class _Exchange:
         return Outcome(
             state=ex.EXECUTION_STATE_FAILED,
             reason="http_status",
-            message=f"{_status(response)} of {response.url.brief}; expected {expected}",
+            message=f"{_status(response)} of {response.url.site}; expected {expected}",
             exit_code=status,
             outputs=self.outputs(),
         )
@@ -127,7 +129,7 @@ class _Exchange:
             {
                 "status": self._response.status,
                 "bytes": self._received,
-                "url": self._response.url.brief,
+                "url": str(self._response.url),
                 "headers": _shown_headers(self._response.headers),
             }
         )
@@ -141,7 +143,7 @@ def _request(http: job_pb2.HttpTask, context: Context) -> Request:
 
     method = http.method.upper() or "GET"
     if method not in METHODS:
-        raise CannotStart(f"task.method {method[:20]!r} is none of {', '.join(METHODS)}")
+        raise CannotStart(f"task.method is none of {', '.join(METHODS)}")
     return Request(
         url=parse_url(http.url),
         method=method,
@@ -188,8 +190,8 @@ def _user_agent() -> str:
 
 
 def _status(response: Response) -> str:
-    phrase = response.phrase.strip()[:PHRASE_SHOWN]
-    return f"HTTP {response.status} {phrase}".rstrip()
+    phrase = response.phrase.strip()
+    return f"HTTP {response.status} {phrase if len(phrase) <= PHRASE_MAX else ''}".rstrip()
 
 
 def _duration(secs: float) -> str:

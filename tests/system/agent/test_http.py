@@ -50,11 +50,11 @@ async def test_a_response_is_output_status_and_outputs(
     output = controller.output_of(key).streams
     assert bytes(output[1]) == b"hello\n"
     said = output[2].decode().splitlines()
-    assert said[0] == f"302 {server.url('/')} → {server.url('/there?…')}"
+    assert said[0] == f"302 {server.url('/')} → {server.url('/there?token=secret')}"
     assert said[1].startswith("HTTP 200 OK, 6 bytes in ")
     outputs = MessageToDict(result.outputs)
     assert (outputs["status"], outputs["bytes"]) == (200, 6)
-    assert outputs["url"] == server.url("/there?…")
+    assert outputs["url"] == server.url("/there?token=secret")
     assert outputs["headers"] == {"content-length": "6", "x-kind": "greeting"}
 
 
@@ -106,7 +106,10 @@ async def test_the_status_is_the_exit_code_and_what_was_expected_decides(
     if state == ex.EXECUTION_STATE_FAILED:
         assert result.state_reason == "http_status"
         wanted = expect or "a status from 200 to 299"
-        assert result.message == f"HTTP {status} Whatever of {server.url()}; expected {wanted}"
+        assert (
+            result.message
+            == f"HTTP {status} Whatever of http://127.0.0.1:{server.port}; expected {wanted}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -279,3 +282,30 @@ async def test_hundreds_at_a_time_are_all_answered(
     assert {result.exit_code for result in results} == {200}
     said = [bytes(controller.output_of(key).streams[1]) for key in keys]
     assert said == [f"/?{n}".encode() for n in range(300)]
+
+
+async def test_secrets_that_a_server_sends_back_are_masked_wherever_they_come_out(
+    controller: FakeController, start_agent: StartAgent, server: HttpServer
+) -> None:
+    secret = "s3cret-t0ken"
+
+    async def echo(received: Received, _r: object, writer: asyncio.StreamWriter) -> None:
+        told = received.headers["authorization"]
+        writer.write(f"HTTP/1.1 403 not {told}\r\nX-Echo: {told}\r\n\r\n{told[:12]}".encode())
+        await writer.drain()
+        writer.write(told[12:].encode())
+
+    server.answers |= {"/": redirect(f"/in?token={secret}"), "/in": echo}
+    async with start_agent(*IN_AGENT):
+        session = await controller.session()
+        task = http(server.url(), headers={"Authorization": f"Bearer {secret}"})
+        (key,) = session.assign(task, secrets=[secret.encode()])
+        result = await session.expect("result", key)
+    assert secret.encode() not in result.SerializeToString()
+    assert result.message.startswith("HTTP 403 not Bearer ******** of ")
+    outputs = MessageToDict(result.outputs)
+    assert outputs["headers"]["x-echo"] == "Bearer ********"
+    assert outputs["url"].endswith("/in?token=********")
+    output = controller.output_of(key).streams
+    assert bytes(output[1]) == b"Bearer ********"
+    assert b"/in?token=********\n" in output[2]

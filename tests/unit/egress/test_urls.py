@@ -129,8 +129,8 @@ def test_escapes_that_are_there_stay_as_they_are() -> None:
     assert parse_url("http://h.example/%41%zz%2F?%3f").target == "/%41%zz%2F?%3f"
 
 
-def test_a_messages_form_has_no_query() -> None:
-    assert parse_url("http://h.example/a?token=secret").brief == "http://h.example/a?…"
+def test_a_messages_form_has_neither_path_nor_query() -> None:
+    assert parse_url("http://h.example:81/T0KEN?token=secret").site == "http://h.example:81"
 
 
 @pytest.mark.parametrize(
