@@ -18,16 +18,19 @@ from typing import Any
 _EXACT_INTEGER = 2.0**53
 
 
+# Made once: json.dumps makes one anew for each call that says how it wants it.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
+
 def canonical_json(value: Any) -> bytes:
     """The canonical UTF-8 form of plain data; bytes become base64 text.
 
     Raises TypeError for anything that is not plain, ValueError for NaN and infinities.
     """
     plain = _normalise(value)
-    text = json.dumps(
-        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(plain).encode("utf-8", "surrogatepass")
 
 
 def canonical_hash(value: Any) -> bytes:

@@ -364,19 +364,26 @@ class Completion:
         return following
 
     def _tell(self, finish: Finish) -> None:
-        run = finish.live.run
-        status = RunStatus(state_reason=finish.reason, message=finish.message,
-                           execution_state=finish.state)  # type: ignore[arg-type]  # fmt: skip
-        if finish.exit_code is not None:
-            status.exit_code = finish.exit_code
         if finish.run_finished:
-            run.state = finish.run_state
-            status.finished_at.FromMicroseconds(finish.finished_at)
-            if finish.outputs is not None:
-                status.outputs.ParseFromString(finish.outputs)
-        elif finish.next_attempt is not None and finish.next_attempt.due_at is not None:
-            status.next_attempt_at.FromMicroseconds(finish.next_attempt.due_at)
-        self._hub.ended(finish.live, status)
+            finish.live.run.state = finish.run_state
+        self._hub.ended(finish.live, lambda status: _describe_end(status, finish))
+
+
+def _describe_end(status: RunStatus, finish: Finish) -> None:
+    """What watchers are told of an end."""
+    status.execution_state = finish.state  # type: ignore[assignment]  # the number
+    if finish.reason:
+        status.state_reason = finish.reason
+    if finish.message:
+        status.message = finish.message
+    if finish.exit_code is not None:
+        status.exit_code = finish.exit_code
+    if finish.run_finished:
+        status.finished_at.FromMicroseconds(finish.finished_at)
+        if finish.outputs is not None:
+            status.outputs.ParseFromString(finish.outputs)
+    elif finish.next_attempt is not None and finish.next_attempt.due_at is not None:
+        status.next_attempt_at.FromMicroseconds(finish.next_attempt.due_at)
 
 
 def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:

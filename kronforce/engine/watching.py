@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from kronforce.core.lifecycle import Reason
 from kronforce.engine.live import LiveExecution, LiveRun
@@ -312,9 +312,14 @@ class Hub:
     def _watchers(self, run: LiveRun) -> list[Watcher]:
         if not self._topics:
             return []
-        found: list[Watcher] = []
-        for topic in topics_of(run):
-            found += self._topics.get(topic, ())
+        # As topics_of, without making the set: every change of every run comes by here.
+        at = self._topics.get
+        found = [
+            *at(("run", run.id_text), ()),
+            *at(("job", run.job.key), ()),
+            *at(("group", run.group), ()),
+            *at(("mine", (run.principal_key, run.client_id)), ()),
+        ]
         if self._limited:
             found = [watcher for watcher in found if watcher.may_see(run)]
         return found if len(found) < 2 else list(dict.fromkeys(found))
@@ -334,18 +339,15 @@ class Hub:
             for watcher in watchers:
                 watcher.changed(change)
 
-    def ended(self, live: LiveExecution, status: RunStatus) -> None:
-        """An execution ended; `status` is filled in by completion, its run's end included."""
+    def ended(self, live: LiveExecution, describe: Callable[[RunStatus], None]) -> None:
+        """An execution ended; `describe` says how, its run's end included."""
         watchers = self._watchers(live.run)
         if not watchers:
             return
         update = present_state(live.run)
         update.cursor = self._next_cursor(live.run)
-        update.state.MergeFrom(status)
         _describe(update.state, live)
-        update.state.execution_state = status.execution_state
-        if status.HasField("finished_at"):
-            update.state.state = live.run.state  # type: ignore[assignment]  # the number
+        describe(update.state)
         for watcher in watchers:
             watcher.state(update)
 
