@@ -21,7 +21,9 @@ from kronforce_egress.policy import Policy
 from kronforce_egress.resolver import ADDRESSES_MAX, Resolver
 
 CONNECT_SECS = 15.0
-"""For one address: three SYN retries of Linux. The next address gets as much."""
+"""For the last address of a name: three SYN retries of Linux."""
+NEXT_SECS = 4.0
+"""For one that has another behind it, as where IPv6 leads nowhere: two retries."""
 TLS_SECS = 30.0
 """For the handshake; slow servers ask others about a client's certificate meanwhile."""
 # A peer that vanished without a word is noticed within about two minutes, whatever is waited for.
@@ -57,11 +59,14 @@ class Dialer(httpcore2.AsyncNetworkBackend):
         addresses = await self._checked(host)
         failures: list[str] = []
         for address in addresses:
+            secs = CONNECT_SECS if address is addresses[-1] else NEXT_SECS
             try:
                 stream = await self._plain.connect_tcp(
-                    str(address), port, timeout=CONNECT_SECS, socket_options=KEEPALIVE
+                    str(address), port, timeout=secs, socket_options=KEEPALIVE
                 )
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+            except httpcore2.ConnectTimeout:
+                failures.append(f"{_shown(host, address)} port {port}: no answer within {secs:g} s")
+            except httpcore2.ConnectError as error:
                 failures.append(f"{_shown(host, address)} port {port}: {_why(error)}")
             else:
                 return _Stream(stream)
@@ -140,8 +145,6 @@ def _shown(host: str, address: Address) -> str:
 
 def _why(error: Exception) -> str:
     """The system's own word (`connection refused`), from the innermost error that has one."""
-    if isinstance(error, httpcore2.ConnectTimeout):
-        return f"no answer within {CONNECT_SECS:g} s"
     number = _system_error(error)
     text = os.strerror(number) if number else "the connection failed"
     return text[:1].lower() + text[1:]

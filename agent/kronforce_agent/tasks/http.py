@@ -28,11 +28,13 @@ from kronforce_egress.headers import (
     header_problem,
     headers_size,
 )
+from kronforce_egress.message import IDLE_SECS, Hop, Request, Response
 from kronforce_egress.policy import AGENT
+from kronforce_egress.trust import Trust
 from kronforce_egress.urls import parse_url
 
 if TYPE_CHECKING:
-    from kronforce_egress.client import EgressClient, Hop, Request, Response
+    from kronforce_egress.client import EgressClient
 
 MAX_REDIRECTS = 10
 MAX_RESPONSE_BYTES = 64 << 20
@@ -47,8 +49,9 @@ PHRASE_MAX = 60
 
 async def run(task: job_pb2.Task, context: Context) -> Outcome:
     """Make the request. Raises CannotStart where it cannot be made as it stands."""
+    loaded = _client.cache_info().currsize
     # Loading the client takes 60 ms once, which is too long for the loop.
-    client = await asyncio.to_thread(_client)
+    client = _client() if loaded else await asyncio.to_thread(_client)
     return await perform(client, task.http, context)
 
 
@@ -138,9 +141,6 @@ class _Exchange:
 
 def _request(http: job_pb2.HttpTask, context: Context) -> Request:
     """From the task, its placeholders filled in: so everything is checked again."""
-    from kronforce_egress.client import IDLE_SECS, Request  # noqa: PLC0415 - as above
-    from kronforce_egress.trust import Trust  # noqa: PLC0415
-
     method = http.method.upper() or "GET"
     if method not in METHODS:
         raise CannotStart(f"task.method is none of {', '.join(METHODS)}")

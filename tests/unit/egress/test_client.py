@@ -8,9 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kronforce_egress import client as client_module
 from kronforce_egress.addresses import Address
-from kronforce_egress.client import EgressClient, Hop, Request
+from kronforce_egress.client import EgressClient
 from kronforce_egress.errors import (
     BadRequest,
     BadResponse,
@@ -22,6 +21,7 @@ from kronforce_egress.errors import (
     TimedOut,
     TooManyRedirects,
 )
+from kronforce_egress.message import RESPONSE_BYTES, Hop, Request
 from kronforce_egress.policy import AGENT, CONTROLLER
 from kronforce_egress.urls import parse_url
 from tests.fakes.http_server import HttpServer, Received, redirect, reply
@@ -296,7 +296,7 @@ async def test_what_is_not_taken_is_not_read() -> None:
             assert written <= before + 65_536
         await server.closed.acquire()
 
-    assert written < client_module.RESPONSE_BYTES
+    assert written < RESPONSE_BYTES
 
 
 async def test_leaving_early_closes_the_connection() -> None:

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 import pytest
 
 from kronforce_egress import resolver as resolver_module
-from kronforce_egress.client import EgressClient, Request
+from kronforce_egress.client import EgressClient
 from kronforce_egress.errors import NameNotResolved
+from kronforce_egress.message import Request
 from kronforce_egress.policy import AGENT
 from kronforce_egress.resolver import THREADS_MAX, SystemResolver
 from kronforce_egress.urls import parse_url
