@@ -1,7 +1,7 @@
 """The client: a request goes out under a policy, redirects are followed by rule, a body comes in.
 
-There is no pool, no cookie jar, no cache, no proxy from the environment, no `.netrc`, and bodies are
-not decoded. A body is read only as fast as the caller takes it.
+There is no pool, no cookie jar, no cache, no proxy from the environment, no `.netrc`, and bodies
+are not decoded. A body is read only as fast as the caller takes it.
 """
 
 from __future__ import annotations
