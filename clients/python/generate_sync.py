@@ -20,6 +20,7 @@ CLASSES = {
     "groups": "Groups",
     "agents": "Agents",
     "keys": "Keys",
+    "variables": "Variables",
     "events": "Events",
     "system": "System",
 }

@@ -64,6 +64,9 @@ _NAMES_OF = {
     ("group", "delete"): "groups",
     ("group", "assign"): "groups",
     ("key", "revoke"): "keys",
+    ("variable", "get"): "variables",
+    ("variable", "set"): "variables",
+    ("variable", "delete"): "variables",
 }
 
 
@@ -127,6 +130,8 @@ def _fetch(client: Client, kind: str) -> list[str]:
         return [agent.name for agent in client.agents.page(page_size=_MOST).agents]
     if kind == "groups":
         return [group.name for group in client.groups.page().groups]
+    if kind == "variables":
+        return [each.name for each in client.variables.page(page_size=_MOST).variables]
     if kind == "keys":
         return [key.name for key in client.keys.page(page_size=_MOST).keys]
     runs = client.runs.page(page_size=20).runs

@@ -43,6 +43,12 @@ EXAMPLES = {
   kronforce agent drain web-3
   kronforce agent drain web-3 --off
 """,
+    "variable": """\
+  kronforce variable set REGION eu-west-1
+  kronforce variable set DB_PASSWORD --secret --group Deploy < password.txt
+  kronforce variable set DB_PASSWORD --expires-in-days 90
+  kronforce variable list
+""",
     "key": """\
   kronforce key create ci --role operator --group Deploy
   kronforce key revoke ci --yes

@@ -54,6 +54,16 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "run": ("kronforce.cli.agent_process:run", "be an agent on this host"),
         },
     ),
+    "variable": (
+        "Values and secrets that tasks name.",
+        {
+            "list": ("kronforce.cli.variable:list_variables", "all variables; secrets masked"),
+            "get": ("kronforce.cli.variable:get", "one variable"),
+            "set": ("kronforce.cli.variable:set_variable", "make or change one; --secret"),
+            "delete": ("kronforce.cli.variable:delete", "delete one that no job names"),
+            "rotate": ("kronforce.cli.variable:rotate", "a new key for all secrets"),
+        },
+    ),
     "key": (
         "API keys.",
         {

@@ -43,7 +43,10 @@ from kronforce.v1 import (
     run_pb2,
     system_service_pb2,
     system_service_pb2_grpc,
+    variable_pb2,
+    variable_service_pb2_grpc,
 )
+from tests.fakes.variables import FakeVariables
 
 KEY = "kf_" + "a" * 43
 STATES = execution_pb2.ExecutionState
@@ -167,6 +170,7 @@ class FakeController(
         self.chunks: dict[str, list[execution_pb2.OutputChunk]] = {}
         self.stories: dict[str, Story] = {}
         self.agents: dict[str, agent_pb2.Agent] = {}
+        self.variables: dict[str, variable_pb2.Variable] = {}
         # Those that were made by themselves; others are there while a job is in them.
         self.groups: set[str] = set()
         self.keys: dict[str, api_key_pb2.ApiKey] = {}
@@ -203,6 +207,9 @@ class FakeController(
         key_service_pb2_grpc.add_KeyServiceServicer_to_server(self, self.server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(self, self.server)
         system_service_pb2_grpc.add_SystemServiceServicer_to_server(self, self.server)
+        variable_service_pb2_grpc.add_VariableServiceServicer_to_server(
+            FakeVariables(self.variables, Refused), self.server
+        )
         self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
         self.address = f"127.0.0.1:{self.port}"
         await self.server.start()
@@ -671,6 +678,10 @@ class FakeController(
         return agent
 
     # Groups
+
+    async def RotateSecretKey(self, request, context):
+        secrets = sum(each.secret for each in self.variables.values())
+        return system_service_pb2.RotateSecretKeyResponse(key_id=_uuid(), rewritten=secrets)
 
     async def ListGroups(self, request, context):
         names = sorted({"Default", *self.groups, *(job.group for job in self.jobs.values())})

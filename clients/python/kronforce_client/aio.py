@@ -15,6 +15,7 @@ from kronforce_client.jobs import Jobs
 from kronforce_client.keys import Keys
 from kronforce_client.runs import Runs
 from kronforce_client.system import System
+from kronforce_client.variables import Variables
 
 
 class AsyncClient:
@@ -46,6 +47,7 @@ class AsyncClient:
         self.agents = Agents(self._caller)
         self.groups = Groups(self._caller)
         self.keys = Keys(self._caller)
+        self.variables = Variables(self._caller)
         self.events = Events(self._caller)
         self.system = System(self._caller)
 

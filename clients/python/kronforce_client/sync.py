@@ -51,6 +51,7 @@ class Client:
         self.agents = sync_api.Agents(self._portal, self._twin.agents)
         self.groups = sync_api.Groups(self._portal, self._twin.groups)
         self.keys = sync_api.Keys(self._portal, self._twin.keys)
+        self.variables = sync_api.Variables(self._portal, self._twin.variables)
         self.events = sync_api.Events(self._portal, self._twin.events)
         self.system = sync_api.System(self._portal, self._twin.system)
 

@@ -16,6 +16,7 @@ from kronforce.v1 import (
     job_service_pb2,
     key_service_pb2,
     system_service_pb2,
+    variable_service_pb2,
 )
 from kronforce.v1.agent_pb2 import Agent, AgentState
 from kronforce.v1.api_key_pb2 import ApiKey, Role
@@ -24,6 +25,7 @@ from kronforce.v1.execution_pb2 import Execution, ExecutionState, OutputChunk, O
 from kronforce.v1.group_pb2 import Group
 from kronforce.v1.job_pb2 import Fire, Job, JobStatus
 from kronforce.v1.run_pb2 import Run, RunUpdate
+from kronforce.v1.variable_pb2 import Variable
 from kronforce_client.agents import Agents as AsyncAgents
 from kronforce_client.apply import Applied, Planned
 from kronforce_client.events import Events as AsyncEvents
@@ -39,6 +41,7 @@ from kronforce_client.lines import OutputLine
 from kronforce_client.portal import Iteration, Portal
 from kronforce_client.runs import Runs as AsyncRuns
 from kronforce_client.system import System as AsyncSystem
+from kronforce_client.variables import Variables as AsyncVariables
 
 
 class RunHandle:
@@ -815,6 +818,128 @@ class Keys:
         return self._portal.call(self._twin.whoami(timeout_secs=timeout_secs))
 
 
+class Variables:
+    """`kf.variables`. Every `variable` takes an id or an exact name."""
+
+    def __init__(self, portal: Portal, twin: AsyncVariables) -> None:
+        self._portal = portal
+        self._twin = twin
+
+    def get(self, variable: str, *, timeout_secs: float | None = None) -> Variable:
+        """One variable; never a secret's value."""
+        return self._portal.call(self._twin.get(variable, timeout_secs=timeout_secs))
+
+    def page(
+        self,
+        *,
+        search: str = "",
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> variable_service_pb2.ListVariablesResponse:
+        """One page of variables, by name; `search` is any part of a name, in any case."""
+        return self._portal.call(
+            self._twin.page(
+                search=search, page_size=page_size, page_token=page_token, timeout_secs=timeout_secs
+            )
+        )
+
+    def list(self, *, search: str = "") -> Iteration[Variable]:
+        """Every variable that the key may see, by name, fetched page by page."""
+        return Iteration(self._portal, self._twin.list(search=search))
+
+    def create(
+        self,
+        name: str,
+        value: str,
+        *,
+        secret: bool = False,
+        description: str = "",
+        allowed_groups: Sequence[str] = (),
+        expires_at: datetime | None = None,
+        expires_in_days: int | None = None,
+        timeout_secs: float | None = None,
+    ) -> Variable:
+        """Make a variable, or with `secret` one that is never shown again.
+
+        The contract (VariableService.CreateVariable): Makes a variable. A name that is taken is
+        NAME_TAKEN.
+        """
+        return self._portal.call(
+            self._twin.create(
+                name,
+                value,
+                secret=secret,
+                description=description,
+                allowed_groups=allowed_groups,
+                expires_at=expires_at,
+                expires_in_days=expires_in_days,
+                timeout_secs=timeout_secs,
+            )
+        )
+
+    def update(
+        self,
+        variable: str,
+        change: Variable,
+        fields: Sequence[str] = (),
+        *,
+        timeout_secs: float | None = None,
+    ) -> Variable:
+        """Change these fields; without any, all that can be. With `change.etag` only that one.
+
+        The contract (VariableService.UpdateVariable): Changes the fields that `update_mask` names;
+        without a mask all of them. Attempts that are assigned afterwards get the new value.
+        """
+        return self._portal.call(
+            self._twin.update(variable, change, fields, timeout_secs=timeout_secs)
+        )
+
+    def set(
+        self,
+        name: str,
+        value: str | None = None,
+        *,
+        secret: bool | None = None,
+        description: str | None = None,
+        allowed_groups: Sequence[str] | None = None,
+        expires_at: datetime | None = None,
+        expires_in_days: int | None = None,
+        timeout_secs: float | None = None,
+    ) -> Variable:
+        """Make it so, whether it exists or not; what is None stays as it is.
+
+        A value may be left out only where there is one.
+
+        The contract (VariableService.CreateVariable): Makes a variable. A name that is taken is
+        NAME_TAKEN.
+        """
+        return self._portal.call(
+            self._twin.set(
+                name,
+                value,
+                secret=secret,
+                description=description,
+                allowed_groups=allowed_groups,
+                expires_at=expires_at,
+                expires_in_days=expires_in_days,
+                timeout_secs=timeout_secs,
+            )
+        )
+
+    def delete(
+        self, variable: str, *, force: bool = False, timeout_secs: float | None = None
+    ) -> None:
+        """Delete it; `force` also where jobs name it.
+
+        The contract (VariableService.DeleteVariable): Deletes a variable. With jobs that name it,
+        IN_USE and their names, unless `force` says so.
+        """
+        return self._portal.call(
+            self._twin.delete(variable, force=force, timeout_secs=timeout_secs)
+        )
+
+
 class Events:
     """`kf.events`. `kind` is an exact kind, `ns.*`, or a prefix with `*`."""
 
@@ -890,3 +1015,14 @@ class System:
     def status(self, *, timeout_secs: float | None = None) -> system_service_pb2.GetStatusResponse:
         """Agents, what waits longest, disk."""
         return self._portal.call(self._twin.status(timeout_secs=timeout_secs))
+
+    def rotate_secret_key(
+        self, *, timeout_secs: float | None = None
+    ) -> system_service_pb2.RotateSecretKeyResponse:
+        """Write every secret anew under a new key; returns when that is done.
+
+        The contract (SystemService.RotateSecretKey): Makes a new key for what the store keeps
+        encrypted and writes every secret anew under it, while everything goes on. The key before it
+        is destroyed when nothing needs it any more.
+        """
+        return self._portal.call(self._twin.rotate_secret_key(timeout_secs=timeout_secs))

@@ -28,3 +28,19 @@ class System:
         """Agents, what waits longest, disk."""
         request = pb.GetStatusRequest()
         return await self._caller.unary(self._stub.GetStatus, request, timeout_secs=timeout_secs)
+
+    async def rotate_secret_key(
+        self, *, timeout_secs: float | None = None
+    ) -> pb.RotateSecretKeyResponse:
+        """Write every secret anew under a new key; returns when that is done.
+
+        The contract (SystemService.RotateSecretKey): Makes a new key for what the store keeps
+        encrypted and writes every secret anew under it, while everything goes on. The key before it
+        is destroyed when nothing needs it any more.
+        """
+        return await self._caller.unary(
+            self._stub.RotateSecretKey,
+            pb.RotateSecretKeyRequest(),
+            timeout_secs=timeout_secs,
+            idempotent=False,
+        )

@@ -22,6 +22,7 @@ from kronforce_client.keys import Keys
 from kronforce_client.portal import Portal
 from kronforce_client.runs import Runs
 from kronforce_client.system import System
+from kronforce_client.variables import Variables
 from tests.fakes.api_server import KEY, STDOUT, FakeController, Story
 
 TWINS = {
@@ -30,6 +31,7 @@ TWINS = {
     "executions": Executions,
     "agents": Agents,
     "groups": Groups,
+    "variables": Variables,
     "keys": Keys,
     "events": Events,
     "system": System,
