@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kronforce.cli.explain import explain
 from kronforce.cli.missing import naming_similar
+from kronforce.cli.run_explain import tell_steps
+from kronforce.cli.run_facts import run_facts
 from kronforce.cli.run_names import find_run, run_id
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
@@ -11,7 +12,7 @@ from kronforce.cli.show import Column, facts, is_data, short, show_list, show_ro
 from kronforce.cli.times import absolute, between, relative
 from kronforce.v1.execution_pb2 import ExecutionState
 from kronforce.v1.run_pb2 import Run, Trigger
-from kronforce_client import Client, ClientError
+from kronforce_client import Client
 from kronforce_client.handle import state_word
 
 
@@ -94,23 +95,13 @@ def show_run(session: Session, client: Client, run: Run) -> None:
     if is_data(session):
         show_row(session, run, name=lambda row: str(row.id))
         return
-    allowed = _attempts_allowed(client, run)
-    told = explain(run, now=session.clock.now(), utc=session.settings.utc, attempts_allowed=allowed)
+    told = client.runs.explain(run.id)
     print(told.sentence)
-    facts(session, told.facts)
+    facts(session, run_facts(run, now=session.clock.now(), utc=session.settings.utc))
     lines = client.runs.last_lines(run) if run.HasField("finished_at") else []
     if lines and state_word(run.state) != "succeeded":
         print("last lines:", *(f"  {line}" for line in lines), sep="\n")
-    session.say(f"next: {told.next_step}")
-
-
-def _attempts_allowed(client: Client, run: Run) -> int:
-    """How many attempts the job has; 0 when that version is not the job's any more."""
-    try:
-        job = client.jobs.get(run.job_id)
-    except ClientError:
-        return 0
-    return job.retry_max + 1 if job.version == run.job_version else 0
+    tell_steps(session, told)
 
 
 def _columns(session: Session) -> list[Column]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kronforce.cli.settings import UsageError
+
+# Longer than anything is kept.
+_LONGEST_SECS = 100 * 365 * 86_400
+_AGO = re.compile(r"(\d{1,9})\s*([smhd])")
+_SECS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -58,3 +65,12 @@ def duration(seconds: float) -> str:
 def between(start: Timestamp, end: Timestamp) -> str:
     """The duration from one instant to another."""
     return duration((as_datetime(end) - as_datetime(start)).total_seconds())
+
+
+def since_text(text: str, now: datetime) -> datetime:
+    """The instant that `90s`, `30m`, `1h` or `2d` ago was. Raises UsageError."""
+    found = _AGO.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f'"{text}" is no span of time', "for example 30m, 1h or 2d")
+    secs = int(found[1]) * _SECS[found[2]]
+    return now - timedelta(seconds=min(secs, _LONGEST_SECS))

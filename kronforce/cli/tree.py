@@ -17,6 +17,10 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "resume": ("kronforce.cli.job:resume", "let a held schedule fire again"),
             "next": ("kronforce.cli.job_times:next_fires", "when it fires next, saved or not"),
             "fires": ("kronforce.cli.job_times:fires", "what became of each instant; --since 7d"),
+            "clear-history": (
+                "kronforce.cli.job_history:clear_history",
+                "delete its ended runs but the newest",
+            ),
             "init": ("kronforce.cli.job_init:init", "write a commented hello.yaml"),
             "validate": ("kronforce.cli.job_apply:validate", "check job files without a server"),
         },
@@ -25,11 +29,13 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
         "Firings of jobs.",
         {
             "get": ("kronforce.cli.run:get", "what became of a run, explained"),
+            "explain": ("kronforce.cli.run_explain:explain", "why it waits, or ended as it did"),
             "list": ("kronforce.cli.run:list_runs", "runs, newest first"),
             "watch": ("kronforce.cli.run_watch:watch", "follow runs as they change"),
             "logs": ("kronforce.cli.run_logs:logs", "what a run wrote: follow, search, save"),
             "diff": ("kronforce.cli.run_diff:diff", "how the output of two runs differs"),
             "cancel": ("kronforce.cli.run:cancel", "end a run"),
+            "rerun": ("kronforce.cli.run_rerun:rerun", "run again what a run ran, or what failed"),
         },
     ),
     "group": (

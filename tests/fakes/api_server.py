@@ -417,6 +417,29 @@ class FakeController(
                 reply.results.add(error=error.status())
         return reply
 
+    async def RerunRun(self, request, context):
+        old = self._run(request.run_id)
+        if request.failed_targets_only and old.state == STATES.EXECUTION_STATE_SUCCEEDED:
+            raise Refused(
+                grpc.StatusCode.FAILED_PRECONDITION, "NOTHING_TO_RERUN", "no target has failed"
+            )
+        trigger = job_service_pb2.TriggerJobRequest(
+            job_id=old.job_id, request_id=request.request_id
+        )
+        trigger.params.CopyFrom(request.params if request.HasField("params") else old.params)
+        run, replayed = self._trigger(trigger)
+        run.rerun_of = old.id
+        return job_service_pb2.TriggerJobResponse(run=run, replayed=replayed)
+
+    async def ClearHistory(self, request, context):
+        job = self._job(request.job_id)
+        ended = [run.id for run in self.runs.values()
+                 if run.job_id == job.id and run.HasField("finished_at")]  # fmt: skip
+        for run_id in ended[:-1][:2]:
+            del self.runs[run_id]
+        gone, left = min(2, len(ended) - 1), len(ended) - 3
+        return job_service_pb2.ClearHistoryResponse(deleted_runs=max(0, gone), more=left > 0)
+
     async def RunJob(self, request, context):
         run, _ = self._trigger(request.trigger)
         watch = execution_service_pb2.WatchRunsRequest(
@@ -512,6 +535,12 @@ class FakeController(
             found = [run for run in found if run.id.endswith(request.id_suffix)]
         if request.state:
             found = [run for run in found if run.state == request.state]
+        if request.HasField("since"):
+            found = [
+                run
+                for run in found
+                if run.created_at.ToNanoseconds() >= request.since.ToNanoseconds()
+            ]
         rows, token = _page(found, request)
         return execution_service_pb2.ListRunsResponse(
             runs=rows, next_page_token=token, total=len(found), total_exact=True
@@ -526,6 +555,25 @@ class FakeController(
         self._finish(run, STATES.EXECUTION_STATE_CANCELLED, "cancelled by admin", None)
         self.changed()
         return run
+
+    async def ExplainRun(self, request, context):
+        run = self._run(request.run_id)
+        word = STATES.Name(run.state).removeprefix("EXECUTION_STATE_").capitalize()
+        explained = run_pb2.RunExplanation(
+            run_id=run.id,
+            job_name=run.job_name,
+            state=run.state,
+            sentence=f"{word} on local: {run.message or 'nothing to tell'}.",
+            next_steps=[f"kronforce run logs {run.id}", f"again: kronforce run rerun {run.id}"],
+        )
+        explained.executions.add(
+            execution_id=run.executions[0].id,
+            state=run.state,
+            attempt_number=1,
+            sentence="The only one.",
+            agents=[run_pb2.AgentVerdict(agent_name="web-1", verdict="busy", slots=4)],
+        )
+        return explained
 
     async def GetExecution(self, request, context):
         return self._execution(request.execution_id)[1]

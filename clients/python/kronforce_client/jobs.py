@@ -235,6 +235,22 @@ class Jobs:
 
         return Stream(pages(fetch))
 
+
+    async def clear_history(
+        self, job: str, *, timeout_secs: float | None = None
+    ) -> pb.ClearHistoryResponse:
+        """Delete a job's runs that have ended but the newest; `more` says that some are left.
+
+        The contract (JobService.ClearHistory): Deletes the runs of a job that have ended, with
+        their executions and output, oldest first, in short steps, at most 100,000 in one call; its
+        newest run stays, and so do runs that have not ended. What one call has deleted is gone also
+        if the caller leaves.
+        """
+        request = pb.ClearHistoryRequest(job_id=job)
+        return await self._caller.unary(
+            self._stub.ClearHistory, request, timeout_secs=timeout_secs, idempotent=False
+        )
+
     async def trigger(
         self,
         job: str,

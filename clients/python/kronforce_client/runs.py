@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.struct_pb2 import Struct
 
 from kronforce.v1 import execution_service_pb2 as pb
 from kronforce.v1.execution_pb2 import ExecutionState, OutputChunk
 from kronforce.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from kronforce.v1.run_pb2 import Run, RunUpdate, RunUpdates
+from kronforce.v1.job_service_pb2 import RerunRunRequest, TriggerJobResponse
+from kronforce.v1.job_service_pb2_grpc import JobServiceStub
+from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdate, RunUpdates
+from kronforce_client import dialect
 from kronforce_client.calls import Caller, within
 from kronforce_client.errors import NotFound
 from kronforce_client.follow import Bookmark, OnInterruption, frames, run_updates
@@ -21,6 +27,7 @@ from kronforce_client.streams import Stream
 
 if TYPE_CHECKING:
     from kronforce.v1.execution_service_pb2_grpc import ExecutionServiceAsyncStub
+    from kronforce.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 
 class Runs:
@@ -29,6 +36,7 @@ class Runs:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._stub: ExecutionServiceAsyncStub = ExecutionServiceStub(caller.channel)
+        self._jobs: JobServiceAsyncStub = JobServiceStub(caller.channel)
 
     async def get(self, run: str, *, timeout_secs: float | None = None) -> Run:
         """A run with its targets and executions."""
@@ -108,6 +116,45 @@ class Runs:
         return await self._caller.unary(
             self._stub.CancelRun, request, timeout_secs=timeout_secs, idempotent=False
         )
+
+    async def explain(self, run: str, *, timeout_secs: float | None = None) -> RunExplanation:
+        """Why a run is not running, or why it ended as it did, and what to do next.
+
+        The contract (ExecutionService.ExplainRun): Says why a run is not running, or why it ended
+        as it did. Names only what the key may see.
+        """
+        request = pb.ExplainRunRequest(run_id=run)
+        return await self._caller.unary(self._stub.ExplainRun, request, timeout_secs=timeout_secs)
+
+    async def rerun(
+        self,
+        run: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        failed_targets_only: bool = False,
+        force: bool = False,
+        client_id: str = "",
+        request_id: str | None = None,
+        timeout_secs: float | None = None,
+    ) -> TriggerJobResponse:
+        """Run a run again, with its own params or others in place of them.
+
+        The contract (JobService.RerunRun): Runs again what a run ran: the same job, as it is
+        defined now, with the same or other params, on its targets as they are chosen now, or only
+        on those that did not succeed. The run may still be open; the new one is admitted like any
+        other, with trigger `retry`. Refused: NOTHING_TO_RERUN where `failed_targets_only` finds
+        none, JOB_NOT_FOUND where the job is gone, and all that TriggerJob refuses. Repeated with
+        its `request_id` it answers with the run that it made.
+        """
+        request = RerunRunRequest(
+            run_id=run,
+            params=None if params is None else dialect.parse(Struct, dict(params)),
+            failed_targets_only=failed_targets_only,
+            force=force,
+            client_id=client_id,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return await self._caller.unary(self._jobs.RerunRun, request, timeout_secs=timeout_secs)
 
     async def wait(self, run: str, *, timeout_secs: float | None = None) -> Run:
         """The run once it has ended, however it ended. Raises TimedOut."""
