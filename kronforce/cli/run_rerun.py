@@ -127,7 +127,11 @@ def _failed_since(client: Client, since: datetime, job: str) -> Sequence[Run]:
                 "name a --job, or a shorter --since",
             )
     again = {run.rerun_of for run in client.runs.list(job=job, since=since)}
-    return sorted((run for run in found if run.id not in again), key=lambda run: run.id)
+    return sorted((run for run in found if run.id not in again), key=_when)
+
+
+def _when(run: Run) -> int:
+    return run.created_at.ToNanoseconds()
 
 
 def _list(session: Session, found: Sequence[Run]) -> None:

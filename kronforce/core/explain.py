@@ -123,6 +123,7 @@ def _after_the_end(
 
 
 _HINTS: dict[str, str] = {
+    Reason.UNRESOLVED_VARIABLE: "give it a value: kronforce variable list",
     Reason.TIMEOUT: "if it needs longer: raise timeout_secs of job {job}",
     Reason.RUN_TIMEOUT: "if it needs longer: raise run_timeout_secs of job {job}",
     Reason.OVERLAP: "to have runs wait instead: concurrency_policy queue of job {job}",

@@ -65,6 +65,10 @@ def _unsupported(f: Facts) -> str:
     return f.message or f"the agent does not know task type {f.settings.task_type}"
 
 
+def _unresolved(f: Facts) -> str:
+    return f.message or "it names a variable that has no value (strict_variables)"
+
+
 def _timeout(f: Facts) -> str:
     return f"it ran longer than timeout_secs ({f.settings.timeout_secs:,} s)"
 
@@ -128,6 +132,7 @@ OF_ENDED: dict[str, Say] = {
     Reason.SIGNAL: _signal,
     Reason.START_FAILED: _start_failed,
     Reason.UNSUPPORTED: _unsupported,
+    Reason.UNRESOLVED_VARIABLE: _unresolved,
     Reason.TIMEOUT: _timeout,
     Reason.RUN_TIMEOUT: _run_timeout,
     Reason.CANCELLED: _cancelled,

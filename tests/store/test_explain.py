@@ -210,6 +210,16 @@ async def _unsupported(scene):
     return run.run_id
 
 
+@case(State.FAILED, Reason.UNRESOLVED_VARIABLE, "on web-1 before it started: ", "{{{{NOPE}}}}")
+async def _unresolved(scene):
+    await scene.agent()
+    shell = job_pb2.Task(shell=job_pb2.ShellTask(command="echo {{NOPE}}"))
+    await scene.rig.job(task=shell, strict_variables=True)
+    run = await scene.rig.run()
+    await scene.rig.ended(run.run_id)
+    return run.run_id
+
+
 @case(State.TIMED_OUT, Reason.TIMEOUT, "it ran longer than timeout_secs (9 s)")
 async def _timeout(scene):
     return await scene.ended_as(State.TIMED_OUT, state_reason="timeout")

@@ -235,7 +235,6 @@ class Jobs:
 
         return Stream(pages(fetch))
 
-
     async def clear_history(
         self, job: str, *, timeout_secs: float | None = None
     ) -> pb.ClearHistoryResponse:
