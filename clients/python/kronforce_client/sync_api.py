@@ -24,7 +24,8 @@ from kronforce.v1.event_pb2 import Event, Severity
 from kronforce.v1.execution_pb2 import Execution, ExecutionState, OutputChunk, OutputStream
 from kronforce.v1.group_pb2 import Group
 from kronforce.v1.job_pb2 import Fire, Job, JobStatus
-from kronforce.v1.run_pb2 import Run, RunUpdate
+from kronforce.v1.job_service_pb2 import TriggerJobResponse
+from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdate
 from kronforce.v1.variable_pb2 import Variable
 from kronforce_client.agents import Agents as AsyncAgents
 from kronforce_client.apply import Applied, Planned
@@ -267,6 +268,18 @@ class Jobs:
         """All of a job's ledger, newest first; with the same `since` and `until`, what was then."""
         return Iteration(self._portal, self._twin.fires(job, since=since, until=until))
 
+    def clear_history(
+        self, job: str, *, timeout_secs: float | None = None
+    ) -> job_service_pb2.ClearHistoryResponse:
+        """Delete a job's runs that have ended but the newest; `more` says that some are left.
+
+        The contract (JobService.ClearHistory): Deletes the runs of a job that have ended, with
+        their executions and output, oldest first, in short steps, at most 100,000 in one call; its
+        newest run stays, and so do runs that have not ended. What one call has deleted is gone also
+        if the caller leaves.
+        """
+        return self._portal.call(self._twin.clear_history(job, timeout_secs=timeout_secs))
+
     def trigger(
         self,
         job: str,
@@ -405,6 +418,46 @@ class Runs:
         Repeating it is harmless; a run that has ended is refused with ALREADY_TERMINAL.
         """
         return self._portal.call(self._twin.cancel(run, reason=reason, timeout_secs=timeout_secs))
+
+    def explain(self, run: str, *, timeout_secs: float | None = None) -> RunExplanation:
+        """Why a run is not running, or why it ended as it did, and what to do next.
+
+        The contract (ExecutionService.ExplainRun): Says why a run is not running, or why it ended
+        as it did. Names only what the key may see.
+        """
+        return self._portal.call(self._twin.explain(run, timeout_secs=timeout_secs))
+
+    def rerun(
+        self,
+        run: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        failed_targets_only: bool = False,
+        force: bool = False,
+        client_id: str = "",
+        request_id: str | None = None,
+        timeout_secs: float | None = None,
+    ) -> TriggerJobResponse:
+        """Run a run again, with its own params or others in place of them.
+
+        The contract (JobService.RerunRun): Runs again what a run ran: the same job, as it is
+        defined now, with the same or other params, on its targets as they are chosen now, or only
+        on those that did not succeed. The run may still be open; the new one is admitted like any
+        other, with trigger `retry`. Refused: NOTHING_TO_RERUN where `failed_targets_only` finds
+        none, JOB_NOT_FOUND where the job is gone, and all that TriggerJob refuses. Repeated with
+        its `request_id` it answers with the run that it made.
+        """
+        return self._portal.call(
+            self._twin.rerun(
+                run,
+                params=params,
+                failed_targets_only=failed_targets_only,
+                force=force,
+                client_id=client_id,
+                request_id=request_id,
+                timeout_secs=timeout_secs,
+            )
+        )
 
     def wait(self, run: str, *, timeout_secs: float | None = None) -> Run:
         """The run once it has ended, however it ended. Raises TimedOut."""
