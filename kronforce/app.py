@@ -20,9 +20,10 @@ from pathlib import Path
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
-from kronforce import __version__, data_dir, first_start, master_key
+from kronforce import __version__, audit_key, data_dir, first_start, master_key
 from kronforce.api.access import MissingRule
 from kronforce.api.agent_servicer import AgentServicer
+from kronforce.api.audit_servicer import AuditServicer
 from kronforce.api.chain import Chain
 from kronforce.api.event_servicer import EventServicer
 from kronforce.api.execution_servicer import ExecutionServicer
@@ -30,6 +31,7 @@ from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.job_servicer import JobServicer
 from kronforce.api.key_servicer import KeyServicer
+from kronforce.api.refusals import recorder
 from kronforce.api.server import Server
 from kronforce.api.services import Endpoint, Service, endpoints_of
 from kronforce.api.system_servicer import About, SystemServicer
@@ -40,6 +42,7 @@ from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.controller_lock import LockKeeper
 from kronforce.core.ids import IdSource
 from kronforce.engine.agents import Agents
+from kronforce.engine.audit_log import AuditLog
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
 from kronforce.engine.variables import Variables
@@ -53,6 +56,7 @@ from kronforce.telemetry import logs
 from kronforce.telemetry.calls import CallCounts
 from kronforce.v1 import (
     agent_service_pb2,
+    audit_service_pb2,
     event_service_pb2,
     execution_service_pb2,
     job_service_pb2,
@@ -130,7 +134,7 @@ async def controller(
         lock = LockKeeper(database, clock, on_lost=_stop_this_process)
         stack.callback(lock.release)
         _bring_up_to_date(database, lock)
-        store = Store(database, clock)
+        store = Store(database, clock, audit_key=audit_key.audit_key(config))
         await store.start()
         stack.push_async_callback(store.stop)
         await first_start.ensure_admin_key(config, store=store, clock=clock, new_id=new_id)
@@ -164,12 +168,14 @@ async def controller(
         _run_in_background(stack, keeper.run(), "keys")
         _run_in_background(stack, lock.run(), "lock")
 
+        audit_log = AuditLog(store=store, clock=clock)
         services = {
             **_engine_servicers(config, engine, agents, store, clock, new_id, keeper.recheck),
             "Key": KeyServicer(store=store, clock=clock, new_id=new_id, revoked=keeper.recheck),
             "System": SystemServicer(
                 store=store, about=_about(config, store, clock), variables=variables
             ),
+            "Audit": AuditServicer(store=store, audit_log=audit_log),
             "Variable": VariableServicer(store=store, clock=clock, variables=variables),
         }
         chain = Chain(
@@ -177,6 +183,7 @@ async def controller(
             in_flight=in_flight,
             counts=CallCounts(),
             clock=clock,
+            refused=recorder(audit_log),
             log_calls=config.log_level == "debug",
         )
         server = Server(
@@ -195,6 +202,7 @@ async def controller(
 
 _FILES = {
     "Agent": agent_service_pb2,
+    "Audit": audit_service_pb2,
     "Event": event_service_pb2,
     "Execution": execution_service_pb2,
     "Job": job_service_pb2,
@@ -212,6 +220,7 @@ def _engine(
         disk_reserve=config.disk_reserve,
         max_pending=config.max_pending,
         retention=timedelta(days=config.retention_days),
+        audit_retention=timedelta(days=config.audit_retention_days),
     )
     return Engine(
         store=store,

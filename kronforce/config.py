@@ -55,6 +55,8 @@ class Config:
     max_pending: int = 1_000_000
     # Finished runs, their output and events are kept this long.
     retention_days: int = 7
+    # Entries of the audit log are kept this long.
+    audit_retention_days: int = 90
     # Whether operators' process tasks may run as the controller's user.
     trust_operators: bool = False
 
@@ -217,6 +219,7 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "disk_reserve": _size,
     "max_pending": _count(1),
     "retention_days": _count(1),
+    "audit_retention_days": _count(1),
     "trust_operators": _boolean,
 }
 

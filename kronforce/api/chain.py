@@ -23,6 +23,7 @@ from kronforce.api.access import Method
 from kronforce.api.call import LOCAL_PEER, Call
 from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight
+from kronforce.api.refusals import Refused, nobody
 from kronforce.api.status import unexpected
 from kronforce.api.text_limits import check_text
 from kronforce.clock import Clock
@@ -60,6 +61,7 @@ class Chain:
         counts: CallCounts,
         clock: Clock,
         surface: int = options_pb2.SURFACE_GRPC,
+        refused: Refused = nobody,
         log_calls: bool = False,
     ) -> None:
         self._identity = identity
@@ -67,6 +69,8 @@ class Chain:
         self._counts = counts
         self.monotonic = clock.monotonic
         self._surface = surface
+        # Told of every call that a role was not enough for, before its caller is.
+        self._refused = refused
         self._surface_name = _name_of(surface)
         # A line for each call costs as much as the call; refusals and faults have one anyway.
         self._log_calls = log_calls
@@ -80,6 +84,8 @@ class Chain:
             return await handler(request, call)
         except BaseException as raised:
             error = self._judge(method, call, raised, cancelling)
+            if isinstance(error, PermissionDenied):
+                await self._refused(method, request, call, error)
             if error is raised:
                 raise
             raise error from raised
@@ -103,6 +109,8 @@ class Chain:
                     yield reply
         except BaseException as raised:
             error = self._judge(method, call, raised, cancelling)
+            if isinstance(error, PermissionDenied):
+                await self._refused(method, request, call, error)
             if error is raised:
                 raise
             raise error from raised

@@ -63,6 +63,8 @@ class ServerFlags:
         How many runs may wait.
     retention_days
         How long finished runs are kept.
+    audit_retention_days
+        How long entries of the audit log are kept; 90.
     trust_operators
         Let operators' shell jobs run as this user; otherwise only admins'.
     """
@@ -83,6 +85,7 @@ class ServerFlags:
     disk_reserve: str | None = None
     max_pending: int | None = None
     retention_days: int | None = None
+    audit_retention_days: int | None = None
     trust_operators: Annotated[bool | None, _SWITCH] = None
 
     def given(self) -> dict[str, object]:

@@ -60,6 +60,11 @@ def is_known(permission: str) -> bool:
     return permission == PUBLIC or permission in PERMISSIONS
 
 
+def administers(permission: str) -> bool:
+    """Whether the permission is an admin's alone: refusing it is audited."""
+    return permission in _ADMINISTERS
+
+
 def grants(role: Role, permission: str) -> bool:
     """Whether the role may call a method with this permission."""
     return permission == PUBLIC or permission in GRANTS[role]

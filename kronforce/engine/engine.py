@@ -64,6 +64,7 @@ class Limits:
     disk_reserve: int
     max_pending: int
     retention: timedelta
+    audit_retention: timedelta = timedelta(days=90)
 
 
 class Engine:
@@ -157,7 +158,9 @@ class Engine:
         self._variable_watch = VariableWatch(
             store=store, clock=clock, cache=self.variables, keyring=keyring
         )
-        self.retention = Retention(store=store, clock=clock, keep=limits.retention)
+        self.retention = Retention(
+            store=store, clock=clock, keep=limits.retention, keep_audit=limits.audit_retention
+        )
         self.rerunning = Rerunning(
             store=store, snapshots=self.snapshots, triggering=self.triggering
         )

@@ -11,11 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from kronforce.clock import Clock, to_us
 from kronforce.engine.audit_states import job_resource
 from kronforce.engine.auditing import record
+from kronforce.store import audit_retention
 from kronforce.store import output as output_store
 from kronforce.store import retention as stored
 from kronforce.store.audit import Actor
@@ -49,10 +51,13 @@ Delete = Callable[[Tx, Any], int]
 class Retention:
     """One loop."""
 
-    def __init__(self, *, store: Store, clock: Clock, keep: timedelta) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, keep: timedelta, keep_audit: timedelta
+    ) -> None:
         self._store = store
         self._clock = clock
         self._keep = keep
+        self._keep_audit = keep_audit
         # Runs in the next batch.
         self._size = LEAST
 
@@ -76,7 +81,13 @@ class Retention:
         for delete in (stored.delete_events, stored.delete_requests, stored.delete_skips,
                        stored.delete_jobs):  # fmt: skip
             await self._until_none(delete, cutoff)
+        await self._audit()
         return gone
+
+    async def _audit(self) -> None:
+        now = self._clock.now()
+        cut = partial(audit_retention.cut, signer=self._store.audit.signer, now=to_us(now))
+        await self._until_none(cut, to_us(now - self._keep_audit))
 
     async def clear(self, job: JobRow, author: Actor) -> tuple[int, bool]:
         """Delete a job's ended runs but the newest: how many went, and whether more are left.

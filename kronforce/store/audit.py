@@ -21,6 +21,7 @@ from kronforce.store.tables import audit
 # A row's key is chain_id * 2^40 + its place: one index serves order, lookup and cutting. Room
 # for 8 million lives of controllers and a million million entries in each.
 CHAIN_BITS = 40
+CHAINS_MAX = 1 << (63 - CHAIN_BITS)
 
 
 class Actor(Protocol):

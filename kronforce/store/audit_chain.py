@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from kronforce.failpoints import failpoint
 from kronforce.store import dialect
-from kronforce.store.audit import CHAIN_BITS, NewEntry
+from kronforce.store.audit import CHAIN_BITS, CHAINS_MAX, NewEntry
 from kronforce.store.database import Tx
 from kronforce.store.dialect import Row
 from kronforce.store.hot.commands import CreateRun
@@ -31,6 +31,7 @@ from kronforce.store.tables import audit, audit_book, audit_chains
 # Where the first entry of a chain has no entry before it.
 NO_HASH = bytes(32)
 BOOK = 1
+_BOOK = ("first_chain", "last_chain", "cut", "broken_at")
 
 _INSERT = dialect.insert(
     audit, "key", "at", "actor", "actor_id", "operation", "resource_type", "resource_id",
@@ -71,18 +72,24 @@ class Signer:
         text = b"".join(b"%d:%b" % (len(raw), raw) for raw in map(_raw, parts))
         return hmac.digest(self._key, text, "sha256")
 
-    def first(self, row: Any) -> bytes:
+    def beginning(
+        self, chain_id: int, controller: str, started_at: int, first_seq: int, first_hash: bytes
+    ) -> bytes:
         """Over where a chain begins."""
-        return self.sign("first", row.chain_id, row.controller, row.started_at, row.first_seq,
-                         row.first_hash)  # fmt: skip
+        return self.sign("first", chain_id, controller, started_at, first_seq, first_hash)
+
+    def first(self, row: Any) -> bytes:
+        """The same of a row of `audit_chains`."""
+        return self.beginning(row.chain_id, row.controller, row.started_at, row.first_seq,
+                              bytes(row.first_hash))  # fmt: skip
 
     def last(self, chain_id: int, seq: int, hash_: bytes) -> bytes:
         """Over where it ends."""
         return self.sign("last", chain_id, seq, hash_)
 
-    def book(self, row: Any) -> bytes:
+    def book(self, book: Mapping[str, Any]) -> bytes:
         """Over which chains there are."""
-        return self.sign("book", row.first_chain, row.last_chain, row.cut, row.broken_at)
+        return self.sign("book", *(book[name] for name in _BOOK))
 
 
 def _raw(part: object) -> bytes:
@@ -99,6 +106,15 @@ def entry_hash(before: bytes, key: int, entry: Row, detail: bytes) -> bytes:
         f"{group} {len(peer)} {peer} {len(surface)} {surface} "
     )
     return hashlib.sha256(before + text.encode() + detail).digest()
+
+
+def row_hash(before: bytes, row: Any) -> bytes:
+    """The same for a row of `audit`."""
+    entry = (
+        row.at, row.actor, row.actor_id, row.operation, row.resource_type, row.resource_id,
+        row.resource_name, row.group_name, row.refused, row.peer, row.surface,
+    )  # fmt: skip
+    return entry_hash(before, row.key, entry, bytes(row.detail))
 
 
 class AuditChain:
@@ -187,16 +203,12 @@ class AuditChain:
             "last_hash": NO_HASH,
             "last_mac": self.signer.last(chain_id, 0, NO_HASH),
         }
-        values["first_mac"] = self.signer.first(_Fields(values))
+        started_at = values["started_at"]
+        values["first_mac"] = self.signer.beginning(
+            chain_id, self.controller, started_at, 1, NO_HASH
+        )
         tx.conn.execute(sa.insert(audit_chains).values(values))
         return Head(chain_id=chain_id, seq=0, hash=NO_HASH)
-
-
-class _Fields:
-    """Values by name, as a row shows them."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.__dict__.update(values)
 
 
 def enter(tx: Tx, signer: Signer, now: int) -> int:
@@ -208,23 +220,26 @@ def enter(tx: Tx, signer: Signer, now: int) -> int:
         "cut": 0,
         "broken_at": None,
     }
-    fresh["mac"] = signer.book(_Fields(fresh))
+    fresh["mac"] = signer.book(fresh)
     insert = dialect.insert_into(audit_book, sqlite=tx.sqlite).values(fresh)
     tx.conn.execute(insert.on_conflict_do_nothing())
-    row = tx.conn.execute(sa.select(audit_book).with_for_update()).one()
-    last = tx.conn.scalar(sa.select(sa.func.max(audit_chains.c.chain_id))) or 0
-    chain_id = max(int(row.last_chain), int(last)) + 1
+    book = sa.select(audit_book).where(audit_book.c.key == BOOK)
+    row = tx.conn.execute(book.with_for_update()).one()
+    number = audit_chains.c.chain_id
+    # One that no life can have had is somebody else's: it must not keep this one from writing.
+    last = tx.conn.scalar(sa.select(sa.func.max(number)).where(number < CHAINS_MAX - 1)) or 0
+    entered = int(row.last_chain) if row.last_chain < CHAINS_MAX - 1 else 0
+    chain_id = max(entered, int(last)) + 1
     write_book(tx, signer, row, now, last_chain=chain_id)
     return chain_id
 
 
 def write_book(tx: Tx, signer: Signer, row: Any, now: int, **changed: int) -> None:
     """Change the book and sign it. One that was not signed by us is never made good by that."""
-    values = {"first_chain": row.first_chain, "last_chain": row.last_chain, "cut": row.cut,
-              "broken_at": row.broken_at, **changed}  # fmt: skip
-    if row.broken_at is None and not hmac.compare_digest(row.mac, signer.book(row)):
+    values = {name: getattr(row, name) for name in _BOOK} | changed
+    if row.broken_at is None and not hmac.compare_digest(row.mac, signer.book(row._asdict())):
         values["broken_at"] = now
-    values["mac"] = signer.book(_Fields(values))
+    values["mac"] = signer.book(values)
     tx.conn.execute(sa.update(audit_book).where(audit_book.c.key == row.key).values(values))
 
 

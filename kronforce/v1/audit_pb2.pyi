@@ -52,7 +52,9 @@ class AuditEntry(_message.Message):
     actor_id: _builtins.str
     """That key's id."""
     operation: _builtins.str
-    """What, for example `job.updated`."""
+    """What, for example `job.updated`; `call.refused` where the role was not
+    enough for an admin's method.
+    """
     resource_type: _builtins.str
     """What kind of thing it was done to, for example `job`."""
     resource_id: _builtins.str
@@ -75,11 +77,14 @@ class AuditEntry(_message.Message):
 
     @_builtins.property
     def before(self) -> _struct_pb2.Struct:
-        """How it was before, secrets masked. Unset: it was not."""
+        """How it was before, in the JSON form of its read, secrets masked, long
+        texts cut. Unset: it was not. More than 32 KiB are left out:
+        `{"truncated": true, "bytes", "sha256"}`.
+        """
 
     @_builtins.property
     def after(self) -> _struct_pb2.Struct:
-        """How it is now, secrets masked. Unset: it is not."""
+        """How it is now, in the same form. Unset: it is not."""
 
     @_builtins.property
     def details(self) -> _struct_pb2.Struct:

@@ -116,12 +116,17 @@ class VerifyAuditRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_token: _builtins.str
+    """From the reply before. Empty: from the beginning."""
     def __init__(
         self,
+        *,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,14 +143,17 @@ class VerifyAuditResponse(_message.Message):
     CHAINS_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
     CUT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ok: _builtins.bool
-    """Whether every chain holds."""
+    """Whether everything that this call checked holds."""
     checked: _builtins.int
-    """Entries that were checked."""
+    """Entries that this call checked."""
     chains: _builtins.int
-    """Chains that were checked."""
+    """Chains whose check this call began."""
     cut: _builtins.int
-    """Entries that retention has cut, by the signed checkpoints."""
+    """Entries that retention has cut, by the signed checkpoints of these chains."""
+    next_page_token: _builtins.str
+    """Goes on with the check. Empty: everything was checked."""
     @_builtins.property
     def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditFault]:
         """What is wrong, at most 100, oldest first. Empty: nothing."""
@@ -158,10 +166,11 @@ class VerifyAuditResponse(_message.Message):
         chains: _builtins.int = ...,
         faults: _abc.Iterable[Global___AuditFault] | None = ...,
         cut: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "checked", b"checked", "cut", b"cut", "faults", b"faults", "ok", b"ok"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "checked", b"checked", "cut", b"cut", "faults", b"faults", "next_page_token", b"next_page_token", "ok", b"ok"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,11 +187,13 @@ class AuditFault(_message.Message):
     FAULT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.int
-    """The chain."""
+    """The chain. 0: the signed list of chains."""
     sequence: _builtins.int
-    """The place in it."""
+    """The place in it. 0: the chain as a whole."""
     fault: _builtins.str
-    """`changed`, `missing`, `added`, `checkpoint`."""
+    """`changed`, `missing`, `added`, or `checkpoint`: what is signed was changed,
+    or signed with another key than this controller's `audit.key`.
+    """
     message: _builtins.str
     """One line for people."""
     def __init__(

@@ -61,7 +61,10 @@ class AuditServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAudit(self, request, context):
-        """Walks every chain and says whether any entry was changed, removed or moved.
+        """Walks every chain and says whether any entry was changed, removed or moved
+        since it was written. A call checks at most 100,000 entries; go on with
+        `next_page_token` until it is empty. Entries that come meanwhile, and those
+        that retention cuts meanwhile, disturb nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

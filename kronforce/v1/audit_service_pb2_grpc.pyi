@@ -38,7 +38,11 @@ class AuditServiceStub:
     ListAudit: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditRequest, _audit_service_pb2.ListAuditResponse]
     """Lists audit entries, newest first."""
     VerifyAudit: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditRequest, _audit_service_pb2.VerifyAuditResponse]
-    """Walks every chain and says whether any entry was changed, removed or moved."""
+    """Walks every chain and says whether any entry was changed, removed or moved
+    since it was written. A call checks at most 100,000 entries; go on with
+    `next_page_token` until it is empty. Entries that come meanwhile, and those
+    that retention cuts meanwhile, disturb nothing.
+    """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -50,7 +54,11 @@ class AuditServiceAsyncStub(AuditServiceStub):
     ListAudit: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditRequest, _audit_service_pb2.ListAuditResponse]  # type: ignore[assignment]
     """Lists audit entries, newest first."""
     VerifyAudit: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditRequest, _audit_service_pb2.VerifyAuditResponse]  # type: ignore[assignment]
-    """Walks every chain and says whether any entry was changed, removed or moved."""
+    """Walks every chain and says whether any entry was changed, removed or moved
+    since it was written. A call checks at most 100,000 entries; go on with
+    `next_page_token` until it is empty. Entries that come meanwhile, and those
+    that retention cuts meanwhile, disturb nothing.
+    """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads the audit log and checks it; nothing changes or deletes it but its
@@ -71,6 +79,10 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.VerifyAuditRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.VerifyAuditResponse, _abc.Awaitable[_audit_service_pb2.VerifyAuditResponse]]:
-        """Walks every chain and says whether any entry was changed, removed or moved."""
+        """Walks every chain and says whether any entry was changed, removed or moved
+        since it was written. A call checks at most 100,000 entries; go on with
+        `next_page_token` until it is empty. Entries that come meanwhile, and those
+        that retention cuts meanwhile, disturb nothing.
+        """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -108,8 +108,9 @@ class AccessRule(_message.Message):
     rate_class: Global___RateClass.ValueType
     """The rate class that counts calls. Required."""
     audited: _builtins.bool
-    """Whether a call is written to the audit log, also when it is refused.
-    Default false. This version keeps no audit log yet.
+    """Whether what a call changes is written to the audit log, in the same
+    transaction. Default false. Calls that a key's role refuses are written
+    too where the permission is an admin's.
     """
     @_builtins.property
     def exposure(self) -> _containers.RepeatedScalarFieldContainer[Global___Surface.ValueType]:
