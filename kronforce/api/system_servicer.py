@@ -82,7 +82,7 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
     async def RotateSecretKey(  # type: ignore[override] # servicers take our Call
         self, request: pb.RotateSecretKeyRequest, call: Call
     ) -> pb.RotateSecretKeyResponse:
-        rotated = await self._variables.rotate_key()
+        rotated = await self._variables.rotate_key(call.principal)
         log.info("the key of secrets was rotated", action="secrets_key.rotated",
                  rewritten=rotated.rewritten, by=call.principal.name)  # fmt: skip
         return pb.RotateSecretKeyResponse(

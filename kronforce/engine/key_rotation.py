@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kronforce.core import ids
+from kronforce.engine.auditing import Resource, record
 from kronforce.engine.variable_changes import place_of
 from kronforce.failpoints import failpoint
 from kronforce.security.envelope import Keyring
 from kronforce.store import secret_keys, variables
+from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
 from kronforce.store.store import Store
 
@@ -38,9 +40,11 @@ async def ensure_key(store: Store, keyring: Keyring, *, key_id: bytes, now: int)
     await store.write(_make_first, keyring, key_id, now)
 
 
-async def rotate(store: Store, keyring: Keyring, *, key_id: bytes, now: int) -> Rotated:
+async def rotate(
+    store: Store, keyring: Keyring, *, author: Actor, key_id: bytes, now: int
+) -> Rotated:
     """Make a new key and write everything anew under it."""
-    await store.write(_make_key, keyring, key_id, now)
+    await store.write(_make_key, keyring, author, key_id, now)
     _key_made()
     return Rotated(key_id=key_id, rewritten=await finish(store, keyring))
 
@@ -68,9 +72,11 @@ def _make_first(tx: Tx, keyring: Keyring, key_id: bytes, now: int) -> None:
         _insert_key(tx, keyring, key_id, now)
 
 
-def _make_key(tx: Tx, keyring: Keyring, key_id: bytes, now: int) -> None:
+def _make_key(tx: Tx, keyring: Keyring, author: Actor, key_id: bytes, now: int) -> None:
     variables.raise_revision(tx)
     _insert_key(tx, keyring, key_id, now)
+    made = Resource(type="secret_key", id=ids.to_text(key_id))
+    record(tx, author, now, "secret_key.rotated", made)
 
 
 def _insert_key(tx: Tx, keyring: Keyring, key_id: bytes, now: int) -> None:

@@ -18,6 +18,8 @@ from kronforce.core.variable_rules import (
     VARIABLES_MAX,
     stages_passed,
 )
+from kronforce.engine.audit_states import instant
+from kronforce.engine.auditing import Resource, record
 from kronforce.errors import (
     Aborted,
     AlreadyExists,
@@ -31,6 +33,7 @@ from kronforce.errors import (
 from kronforce.security.envelope import Keyring
 from kronforce.security.secret import MASK
 from kronforce.store import events, secret_keys, variables
+from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
 from kronforce.store.variables import VariableRow
 from kronforce.v1.event_pb2 import SEVERITY_INFO, SEVERITY_WARNING
@@ -46,7 +49,7 @@ class Change:
     """What all changes have in common. `trusted`: an admin, or whoever is trusted as one."""
 
     scope: Scope
-    actor: str
+    author: Actor
     trusted: bool
     now: int
     keyring: Keyring
@@ -91,7 +94,7 @@ def create_variable(
         expires_at=draft.expires_at,
         expiry_told=_told(draft.expires_at, change.now),
         revision=revision,
-        actor=change.actor,
+        actor=change.author.name,
         now=change.now,
     )
     if row is None:
@@ -99,6 +102,7 @@ def create_variable(
             f"a variable named {name!r} exists; change that one, or choose another name", name=name
         )
     _tell(tx, change, "variable.created", row, "was made")
+    _record(tx, change, "variable.created", None, row)
     return row
 
 
@@ -133,10 +137,11 @@ def update_variable(
         expires_at=wanted.expires_at,
         expiry_told=told,
         revision=revision,
-        actor=change.actor,
+        actor=change.author.name,
         now=change.now,
     )
     _tell(tx, change, "variable.updated", changed, "was changed")
+    _record(tx, change, "variable.updated", row, changed)
     return changed
 
 
@@ -149,6 +154,7 @@ def delete_variable(tx: Tx, change: Change, *, ref: str, force: bool) -> Variabl
         _check_unused(tx, change.scope, row)
     variables.delete_variable(tx, row.key)
     _tell(tx, change, "variable.deleted", row, "was deleted")
+    _record(tx, change, "variable.deleted", row, None)
     return row
 
 
@@ -278,11 +284,45 @@ def _tell(tx: Tx, change: Change, kind: str, row: VariableRow, what: str) -> Non
                 severity=SEVERITY_WARNING if warns else SEVERITY_INFO,
                 at=change.now,
                 message=f"{word_of(row)} {row.name} {what}",
-                actor=change.actor,
+                actor=change.author.name,
                 group_name=event_group(row),
             )
         ],
     )
+
+
+def _record(
+    tx: Tx,
+    change: Change,
+    operation: str,
+    before: VariableRow | None,
+    after: VariableRow | None,
+) -> None:
+    row = after or before
+    assert row is not None
+    # A value that becomes a secret was none before; from now on nobody reads it anywhere.
+    hidden = any(each is not None and each.secret for each in (before, after))
+    new_value = before is not None and after is not None and before.value != after.value
+    record(
+        tx,
+        change.author,
+        change.now,
+        operation,
+        Resource(type="variable", id=ids.to_text(row.id), name=row.name, group=event_group(row)),
+        before=None if before is None else _state(before, hidden=hidden),
+        after=None if after is None else _state(after, hidden=hidden),
+        details={"value_changed": True} if new_value else None,
+    )
+
+
+def _state(row: VariableRow, *, hidden: bool) -> dict[str, object]:
+    return {
+        "value": MASK if hidden else row.value.decode(),
+        "secret": row.secret,
+        "description": row.description,
+        "allowed_groups": list(row.allowed_groups),
+        "expires_at": instant(row.expires_at),
+    }
 
 
 def word_of(row: VariableRow) -> str:

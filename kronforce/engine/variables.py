@@ -95,10 +95,14 @@ class Variables:
         await self._store.write(variable_changes.delete_variable, change, ref=ref, force=force)
         await self._cache.refresh()
 
-    async def rotate_key(self) -> Rotated:
+    async def rotate_key(self, author: Author) -> Rotated:
         """A new key for secrets, and every secret written anew under it."""
         rotated = await key_rotation.rotate(
-            self._store, self._keyring, key_id=self._new_id(), now=self._clock.now_us()
+            self._store,
+            self._keyring,
+            author=author,
+            key_id=self._new_id(),
+            now=self._clock.now_us(),
         )
         await self._cache.refresh()
         return rotated
@@ -106,7 +110,7 @@ class Variables:
     def _change(self, scope: Scope, author: Author) -> Change:
         return Change(
             scope=scope,
-            actor=author.name,
+            author=author,
             trusted=self._trust_operators or scope.role is Role.ADMIN,
             now=self._clock.now_us(),
             keyring=self._keyring,

@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from kronforce.core.ids import to_text
 from kronforce.failpoints import failpoint
 from kronforce.store import dialect
 from kronforce.store.audit import CHAIN_BITS, CHAINS_MAX, NewEntry
@@ -254,10 +255,9 @@ def _columns(entry: NewEntry) -> tuple[Row, bytes]:
 def _triggered(run: CreateRun) -> tuple[Row, bytes]:
     """`job.triggered`: the run that a principal's trigger made."""
     who, job = run.actor, run.job
-    raw = run.id.hex()
-    detail = (
-        f'{{"details":{{"run_id":"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"}}}}'
-    )
+    # By hand too: canonical JSON, keys in order.
+    of = f'"rerun_of":"{to_text(run.rerun_of)}",' if run.rerun_of else ""
+    detail = f'{{"details":{{{of}"run_id":"{to_text(run.id)}"}}}}'
     return (
         run.created_at, who.name, who.id, "job.triggered", "job", job.id_text, job.name, job.group,
         False, who.peer, who.surface,

@@ -39,23 +39,27 @@ from kronforce.telemetry.calls import CallCounts
 from kronforce.v1 import (
     agent_service_pb2,
     api_key_pb2,
+    audit_service_pb2,
     event_service_pb2,
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
     options_pb2,
     system_service_pb2,
+    variable_service_pb2,
 )
 
 SERVICES: tuple[ServiceDescriptor, ...] = tuple(
     service
     for file in (
         agent_service_pb2,
+        audit_service_pb2,
         event_service_pb2,
         execution_service_pb2,
         job_service_pb2,
         key_service_pb2,
         system_service_pb2,
+        variable_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
 )

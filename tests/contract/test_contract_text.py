@@ -20,6 +20,7 @@ from kronforce.core.access import is_known
 from kronforce.v1 import (
     agent_service_pb2,
     api_key_pb2,
+    audit_service_pb2,
     error_reason_pb2,
     event_service_pb2,
     execution_service_pb2,
@@ -36,6 +37,7 @@ SERVICE_FILES: list[FileDescriptor] = [
     module.DESCRIPTOR
     for module in (
         agent_service_pb2,
+        audit_service_pb2,
         event_service_pb2,
         execution_service_pb2,
         job_service_pb2,
@@ -74,6 +76,7 @@ DOCUMENTED = """
     GET /api/agent-queue/{id}/next
     POST /api/callbacks/execution-result
     GET /api/events
+    GET /api/audit-log
     GET /api/keys
     POST /api/keys
     DELETE /api/keys/{id}

@@ -18,6 +18,7 @@ from kronforce.store import secret_keys, variables
 from kronforce.store.database import open_database, reading
 from kronforce.store.events import list_events
 from kronforce.store.store import Store
+from tests.store.rig import Someone
 from tests.store.rows import EVERYTHING, FIRST
 
 ADMIN = Scope(principal_id="admin", role=Role.ADMIN)
@@ -47,7 +48,11 @@ class Controller:
     @property
     def change(self):
         return Change(
-            scope=ADMIN, actor="admin", trusted=True, now=self.clock.now_us(), keyring=self.keyring
+            scope=ADMIN,
+            author=Someone(name="admin"),
+            trusted=True,
+            now=self.clock.now_us(),
+            keyring=self.keyring,
         )
 
     async def make(self, name, value="hunter22", *, secret=True, **draft):
@@ -68,7 +73,11 @@ class Controller:
 
     async def rotate(self):
         return await key_rotation.rotate(
-            self.store, self.keyring, key_id=self.new_id(), now=self.clock.now_us()
+            self.store,
+            self.keyring,
+            author=Someone(),
+            key_id=self.new_id(),
+            now=self.clock.now_us(),
         )
 
 

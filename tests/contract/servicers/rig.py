@@ -17,21 +17,26 @@ import pytest
 from google.protobuf.message import Message
 
 from kronforce.api.agent_servicer import AgentServicer
+from kronforce.api.audit_servicer import AuditServicer
 from kronforce.api.chain import Chain
 from kronforce.api.event_servicer import EventServicer
 from kronforce.api.execution_servicer import ExecutionServicer
 from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.job_servicer import JobServicer
+from kronforce.api.key_servicer import KeyServicer
 from kronforce.api.local import LocalTransport
+from kronforce.api.refusals import recorder
 from kronforce.api.services import Service, endpoints_of
 from kronforce.api.status import CallFailed
+from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
 from kronforce.api.variable_servicer import VariableServicer
 from kronforce.clock import ManualClock
 from kronforce.core.ids import IdSource
 from kronforce.engine import key_rotation
 from kronforce.engine.agents import Agents
+from kronforce.engine.audit_log import AuditLog
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
 from kronforce.engine.variables import Variables
@@ -45,9 +50,12 @@ from kronforce.telemetry.calls import CallCounts
 from kronforce.v1 import (
     agent_service_pb2,
     api_key_pb2,
+    audit_service_pb2,
     event_service_pb2,
     execution_service_pb2,
     job_service_pb2,
+    key_service_pb2,
+    system_service_pb2,
     variable_service_pb2,
 )
 
@@ -57,6 +65,9 @@ SERVICES = {
     "EventService": event_service_pb2,
     "AgentService": agent_service_pb2,
     "VariableService": variable_service_pb2,
+    "AuditService": audit_service_pb2,
+    "KeyService": key_service_pb2,
+    "SystemService": system_service_pb2,
 }
 
 
@@ -106,6 +117,16 @@ class Rig:
         identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
         in_flight = InFlight(clock)
         keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
+        variables = Variables(
+            store=store,
+            clock=clock,
+            new_id=new_id,
+            keyring=keyring,
+            cache=engine.variables,
+            trust_operators=False,
+        )
+        audit_log = AuditLog(store=store, clock=clock)
+        about = About(started_at=0, sqlite=True, location="here", data_dir=Path(), disk_reserve=0)
         servicers = {
             "JobService": JobServicer(
                 store=store,
@@ -127,20 +148,20 @@ class Rig:
             ),
             "EventService": EventServicer(store=store, clock=clock),
             "AgentService": AgentServicer(store=store, agents=agents, sessions=engine.sessions),
-            "VariableService": VariableServicer(
-                store=store,
-                clock=clock,
-                variables=Variables(
-                    store=store,
-                    clock=clock,
-                    new_id=new_id,
-                    keyring=keyring,
-                    cache=engine.variables,
-                    trust_operators=False,
-                ),
+            "VariableService": VariableServicer(store=store, clock=clock, variables=variables),
+            "AuditService": AuditServicer(store=store, audit_log=audit_log),
+            "KeyService": KeyServicer(
+                store=store, clock=clock, new_id=new_id, revoked=keeper.recheck
             ),
+            "SystemService": SystemServicer(store=store, about=about, variables=variables),
         }
-        chain = Chain(identity=identity, in_flight=in_flight, counts=CallCounts(), clock=clock)
+        chain = Chain(
+            identity=identity,
+            in_flight=in_flight,
+            counts=CallCounts(),
+            clock=clock,
+            refused=recorder(audit_log),
+        )
         endpoints = endpoints_of(
             [
                 Service(descriptor=SERVICES[name].DESCRIPTOR.services_by_name[name], servicer=one)
