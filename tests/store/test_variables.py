@@ -166,7 +166,9 @@ async def test_rotation_changes_nothing_that_a_caller_sees(one):
 async def test_a_rotation_that_was_cut_short_goes_on_by_whoever_is_there(one, two):
     for number in range(key_rotation.BATCH + 5):
         await one.make(f"S{number}")
-    await one.store.write(key_rotation._make_key, one.keyring, one.new_id(), one.clock.now_us())
+    await one.store.write(
+        key_rotation._make_key, one.keyring, Someone(), one.new_id(), one.clock.now_us()
+    )
     await one.store.write(key_rotation._rewrite_some, one.keyring)
     await one.make("LATER")
     assert len(await one.keys()) == 2
