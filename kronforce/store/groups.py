@@ -33,6 +33,7 @@ from kronforce.store.tables import (
     runs,
     variables,
 )
+from kronforce.store.variables import raise_revision
 from kronforce.store.visibility import in_scope
 
 # More groups than people can tell apart; the list has no pages.
@@ -189,8 +190,12 @@ def _rename_in_lists(tx: Tx, table: sa.Table, old_name: str, new_name: str) -> N
     for key, listed in tx.conn.execute(query).all():
         names = {new_name if name == old_name else name for name in json.loads(listed)}
         values: dict[str, Any] = {"allowed_groups": json.dumps(sorted(names))}
-        if "revision" in table.c:
-            values["revision"] = table.c.revision + 1
+        if table is agents:
+            values["revision"] = agents.c.revision + 1
+        elif table is variables:
+            # Other controllers' copies in memory notice a change by this number.
+            values["revision"] = raise_revision(tx)
+            values["version"] = variables.c.version + 1
         tx.conn.execute(sa.update(table).where(table.c.key == key).values(values))
 
 

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from kronforce.core.access import Role, Scope
 from kronforce.errors import AlreadyExists, InUse
-from kronforce.store import agents, groups, jobs, join_tokens, keys, tables
+from kronforce.store import agents, groups, jobs, join_tokens, keys, tables, variables
 from kronforce.store.events import NewEvent, insert_events, list_events
 from kronforce.store.runs import find_run
 from tests.store.rows import EVERYTHING, FIRST, NOW, make_agent, make_job, make_run, new_id
@@ -36,6 +36,24 @@ def tell(tx, group_name):
     )
 
 
+def make_variable(tx, name, **values):
+    given = {
+        "id": new_id(),
+        "name": name,
+        "secret": False,
+        "value": b"v",
+        "secret_key": None,
+        "description": "",
+        "allowed_groups": (),
+        "expires_at": None,
+        "expiry_told": 0,
+        "revision": variables.raise_revision(tx),
+        "actor": "me",
+        "now": NOW,
+    }
+    return variables.insert_variable(tx, **given | values)
+
+
 def move_history(tx, old, new):
     while groups.move_runs(tx, old, new):
         pass
@@ -53,6 +71,7 @@ def test_a_rename_takes_jobs_and_every_list_of_groups_along(tx):
         tx, id=new_id(), hash=b"t", uses=1, tags=(), labels={}, created_by="me",
         created_at=NOW, expires_at=NOW + 1, allowed_groups=("web",),
     )  # fmt: skip
+    variable = make_variable(tx, "PASSWORD", allowed_groups=("ops", "web"))
     before = keys.key_revision(tx)
 
     groups.rename_group(tx, group(tx, "web"), "front", NOW)
@@ -63,6 +82,9 @@ def test_a_rename_takes_jobs_and_every_list_of_groups_along(tx):
     assert keys.get_key_by_hash(tx, b"h").allowed_groups == ("front", "web 2")
     assert agents.find_agent(tx, "a1").allowed_groups == ("front",)
     assert join_tokens.find_join_token(tx, token.id).allowed_groups == ("front",)
+    [changed] = variables.changes_since(tx, variable.revision).rows
+    assert changed.allowed_groups == ("front", "ops")
+    assert changed.version == variable.version + 1
     assert keys.key_revision(tx) > before
     assert groups.find_group(tx, EVERYTHING, "web") is None
 
