@@ -171,10 +171,9 @@ class Chain:
 
 async def identify(identity: Identity, method: Method, call: Call) -> None:
     """Throttle and identity: the principal and the scope of a call that needs a key."""
-    if identity.recall(call):
-        return
     try:
-        await identity.look_up(call)
+        if not identity.recall(call):
+            await identity.look_up(call)
     except KronforceError:
         # A public method serves everybody; a bad key with it changes nothing.
         if not method.public:

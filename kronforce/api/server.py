@@ -76,6 +76,9 @@ class Server:
         in_flight: InFlight,
         tls: Tls | None,
     ) -> None:
+        # For callers in this process, who pass the same chain.
+        self.endpoints = endpoints
+        self.chain = chain
         self._in_flight = in_flight
         self._bind = bind
         self._tls = tls
