@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from kronforce.core.job_settings import JobSettings
 from kronforce.core.schedules.interval import Interval
@@ -103,6 +103,11 @@ def settle(
         SkippedRange(first=fire.at, last=fire.at, count=1, reason=EDITED) for fire in plan.fire
     )
     return (*plan.skipped, *edited)
+
+
+def follows_zone(settings: JobSettings) -> bool:
+    """Whether new rules for a zone's clocks may move its instants."""
+    return settings.zone is not UTC and isinstance(settings.schedule, CronLine)
 
 
 def shown_next_fire(

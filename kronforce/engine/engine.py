@@ -49,6 +49,7 @@ from kronforce.engine.variable_cache import VariableCache
 from kronforce.engine.variable_watch import VariableWatch
 from kronforce.engine.views import Views
 from kronforce.engine.watching import Hub
+from kronforce.engine.zone_changes import follow_zone_data
 from kronforce.security.envelope import Keyring
 from kronforce.store import agents as agent_store
 from kronforce.store import open_work
@@ -183,6 +184,8 @@ class Engine:
 
     async def start(self) -> None:
         """Load what is open, then run the loops."""
+        # First, as it looks for the last sign of life.
+        await follow_zone_data(self._store, self._clock)
         await self.keys.fill()
         await key_rotation.ensure_key(
             self._store, self._keyring, key_id=self._new_id(), now=self._clock.now_us()

@@ -132,6 +132,11 @@ def events_after(
     return _with_text(tx, rows), following
 
 
+def newest_event_at(tx: Tx) -> int | None:
+    """When the newest event was made; None without any."""
+    return tx.conn.scalar(sa.select(events.c.at).order_by(events.c.seq.desc()).limit(1))
+
+
 def latest_cursor(tx: Tx) -> Position:
     """Where a follower begins who wants what comes from now on."""
     return max(commit_order.horizon(tx), gone_through(tx))

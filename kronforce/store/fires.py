@@ -89,6 +89,21 @@ def list_fires(
     )
 
 
+def accounted_until(tx: Tx, job_keys: Sequence[int]) -> dict[int, int]:
+    """The last instant in each job's ledger; jobs without one are left out."""
+    newest = (
+        sa.select(fires.c.job_key, sa.func.max(fires.c.nominal_at).label("nominal_at"))
+        .where(fires.c.job_key.in_(job_keys))
+        .group_by(fires.c.job_key)
+        .subquery()
+    )
+    query = sa.select(fires.c.job_key, fires.c.until).join(
+        newest,
+        (fires.c.job_key == newest.c.job_key) & (fires.c.nominal_at == newest.c.nominal_at),
+    )
+    return {row.job_key: row.until for row in tx.conn.execute(query)}
+
+
 def record_skips(tx: Tx, skips: Iterable[tuple[int, int, int, int, str, int] | Skip]) -> None:
     """Note skipped instants, each a `Skip`; what is noted already is not counted again."""
     waiting = sorted(Skip(*skip) for skip in skips)

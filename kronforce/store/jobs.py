@@ -271,6 +271,14 @@ def due_jobs(tx: Tx, until: int, limit: int) -> list[JobRow]:
     return _jobs(tx, query.order_by(jobs.c.next_fire_at).limit(limit))
 
 
+def planned_jobs(tx: Tx, after_key: int, limit: int) -> list[JobRow]:
+    """Jobs that have a next fire, by key, from behind one on."""
+    query = sa.select(*_COLUMNS).where(
+        jobs.c.key > after_key, jobs.c.next_fire_at.is_not(None), jobs.c.deleted_at.is_(None)
+    )
+    return _jobs(tx, query.order_by(jobs.c.key).limit(limit))
+
+
 def job_spec(tx: Tx, job_key: int, version: int) -> tuple[bytes, bool]:
     """The definition of one version, and whether its author was trusted."""
     query = sa.select(job_versions.c.spec, job_versions.c.trusted).where(

@@ -40,7 +40,7 @@ class Someone:
 class Rig:
     """A started engine and what a test does with it."""
 
-    def __init__(self, url: str, folder, clock=None) -> None:
+    def __init__(self, url: str, folder, clock=None, retention=timedelta(days=7)) -> None:
         self._stopped = False
         self.clock = clock or SystemClock()
         self.new_id = IdSource(self.clock, random.Random(7))
@@ -49,9 +49,7 @@ class Rig:
             store=self.store,
             clock=self.clock,
             new_id=self.new_id,
-            limits=Limits(
-                data_dir=folder, disk_reserve=0, max_pending=1_000, retention=timedelta(days=7)
-            ),
+            limits=Limits(data_dir=folder, disk_reserve=0, max_pending=1_000, retention=retention),
             keyring=Keyring(MasterKey(b"m" * 32)),
             controller="test",
             version="test",
@@ -151,7 +149,7 @@ class Rig:
 class ManualRig(Rig):
     """Time stands still unless the test moves it."""
 
-    def __init__(self, url: str, folder, clock=None) -> None:
+    def __init__(self, url: str, folder, clock=None, retention=timedelta(days=7)) -> None:
         super().__init__(url, folder, clock or ManualClock())
 
     async def until(self, condition):
