@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from kronforce_egress.dialer import Dialer
 from kronforce_egress.engine import exchange
-from kronforce_egress.errors import BadRequest, BadResponse, TooManyRedirects
+from kronforce_egress.errors import BadRequest, BadResponse, TimedOut, TooManyRedirects
 from kronforce_egress.headers import followed, redirected_method
 from kronforce_egress.message import Hop, Request, Response
 from kronforce_egress.policy import Policy
@@ -34,6 +34,7 @@ class EgressClient:
 
     def __init__(self, policy: Policy, resolver: Resolver | None = None) -> None:
         self._dialer = Dialer(policy, resolver or SystemResolver())
+        self._total_secs = policy.total_secs
         self._system_trust: ssl.SSLContext | None = None
 
     @asynccontextmanager
@@ -41,6 +42,21 @@ class EgressClient:
         self, request: Request, on_redirect: Callable[[Hop], Awaitable[None]] = _unheard
     ) -> AsyncIterator[Response]:
         """Send it and follow where it leads; the body is open within. Raises EgressError."""
+        limit = asyncio.timeout(self._total_secs)
+        try:
+            async with limit, self._followed(request, on_redirect) as response:
+                yield response
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimedOut(
+                f"{request.url.site} took longer than {self._total_secs:g} s in all"
+            ) from None
+
+    @asynccontextmanager
+    async def _followed(
+        self, request: Request, on_redirect: Callable[[Hop], Awaitable[None]]
+    ) -> AsyncIterator[Response]:
         redirects = 0
         while True:
             context = await self._context(request)

@@ -17,6 +17,8 @@ from kronforce_egress.errors import Refused
 
 ALLOWED_MAX = 1_000
 """Entries of an allow list: it is walked for each address."""
+CONTROLLER_SECS = 30.0
+"""For a request of the controller's own, redirects and body included: nobody else limits it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +32,8 @@ class Policy:
     allowed_names: frozenset[str] = frozenset()
     way_out: str = ""
     """What a refusal says last."""
+    total_secs: float | None = None
+    """For a request from its beginning to the end of its body; None: the caller limits it."""
 
     def allowing(self, entries: Iterable[str]) -> Policy:
         """The same with these let through: `10.1.0.0/16`, `192.168.7.9`, `hooks.internal`.
@@ -92,5 +96,6 @@ CONTROLLER = Policy(
     name="controller",
     refused=NOT_INTERNET,
     way_out="the controller goes to public addresses and to those that it was told to allow",
+    total_secs=CONTROLLER_SECS,
 )
 """For the controller's own requests."""

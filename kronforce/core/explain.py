@@ -135,5 +135,10 @@ _HINTS: dict[str, str] = {
     Reason.AGENT_LOST: "look on its host whether it ran; delivery at_least_once runs it again",
     Reason.AGENT_RESTARTED: "look on its host whether it ran; delivery at_least_once runs it again",
     Reason.LAUNCHER_DIED: "look on its host whether it ran; delivery at_least_once runs it again",
+    # What an agent says of an http task (kronforce_egress.errors).
+    "http_status": "if that status is right: expect_status of job {job}",
+    "response_too_large": "raise max_response_bytes of job {job}, or ask for less",
+    "too_many_redirects": "see where they lead in its output; max_redirects of job {job}",
+    "egress_refused": "give job {job} another url; no setting opens that address",
     Reason.QUARANTINED: "find out what ends its agents before it runs again",
 }

@@ -117,6 +117,10 @@ def test_retry_on_is_read() -> None:
     assert parse_retry_on([]) == (frozenset(), frozenset())
 
 
+def test_a_status_of_an_http_task_is_an_exit_code_to_retry_on() -> None:
+    assert parse_retry_on(["exit:503", "exit:599"]) == (frozenset(), frozenset({503, 599}))
+
+
 @pytest.mark.parametrize("word", ["lost", "exit:0", "exit:600", "exit:", "75", "exit:٣", "Failed"])
 def test_unknown_words_of_retry_on_are_refused_with_the_known_ones(word: str) -> None:
     with pytest.raises(ValueError, match="failed, timed_out, or exit:1"):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -243,6 +244,21 @@ async def test_a_silent_server_is_given_up_after_the_silence_that_was_allowed() 
         server.answers["/"] = wait
         with pytest.raises(TimedOut, match=r"said nothing for 0\.05 s"):
             await fetch(EgressClient(AGENT), server.url(), idle_secs=0.05)
+
+
+async def test_a_policy_may_limit_the_time_in_all() -> None:
+    async def drip(_: Received, _r: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b".")
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    assert CONTROLLER.total_secs
+    async with HttpServer() as server:
+        server.answers["/"] = drip
+        with pytest.raises(TimedOut, match=r"longer than 0\.1 s in all"):
+            await fetch(EgressClient(replace(AGENT, total_secs=0.1)), server.url())
 
 
 async def test_nobody_at_a_port_says_which_address_refused() -> None:
