@@ -21,6 +21,9 @@ from kronforce.v1 import (
     job_pb2,
     job_service_pb2,
     job_service_pb2_grpc,
+    variable_pb2,
+    variable_service_pb2,
+    variable_service_pb2_grpc,
 )
 from kronforce.v1.execution_pb2 import EXECUTION_STATE_SUCCEEDED
 
@@ -49,6 +52,7 @@ class Client:
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._metadata = (("authorization", f"Bearer {key}"),)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        self._variables = variable_service_pb2_grpc.VariableServiceStub(self._channel)
         self.executions = execution_service_pb2_grpc.ExecutionServiceStub(self._channel)
         self._trigger: Any = self._channel.unary_unary(
             _JOBS + "TriggerJob",
@@ -69,6 +73,11 @@ class Client:
         job = ParseDict(content, job_pb2.Job())
         request = job_service_pb2.CreateJobRequest(job=job)
         return str((await self._jobs.CreateJob(request, metadata=self._metadata)).id)
+
+    async def create_variable(self, name: str, value: str, *, secret: bool) -> None:
+        variable = variable_pb2.Variable(name=name, value=value, secret=secret)
+        request = variable_service_pb2.CreateVariableRequest(variable=variable)
+        await self._variables.CreateVariable(request, metadata=self._metadata)
 
     async def trigger(self, request: bytes) -> str:
         """One run; its id."""

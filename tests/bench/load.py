@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import first_output, one_at_a_time, output, sustained
+from tests.bench import first_output, one_at_a_time, output, sustained, values_cost
 from tests.bench.books import Client, Void
 
 KINDS = {
@@ -25,6 +25,7 @@ KINDS = {
     "one_at_a_time": one_at_a_time.measure,
     "sustained": sustained.measure,
     "output": output.measure,
+    "values_cost": values_cost.measure,
 }
 
 

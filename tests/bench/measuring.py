@@ -79,6 +79,7 @@ def _load(
         "address": running.address,
         "job": job,
         "warm_secs": WARM_SECS,
+        "pids": running.pids(),
         "seconds": settings.seconds or scenario.seconds,
     }
     if settings.output_bytes and "bytes" in spec:

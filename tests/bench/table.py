@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SHELL_TRUE = {"shell": {"command": "true"}}
+SHELL_PLAIN = {"shell": {"command": "echo db-1.example.org '/srv/data/here' ghp_16C7e42F292c69"}}
+SHELL_VALUES = {"shell": {"command": "echo {{BENCH_HOST}} '{{BENCH_PATH}}' \"{{BENCH_TOKEN}}\""}}
 SHELL_ECHO = {"shell": {"command": "echo hi"}}
 NOOP: dict[str, Any] = {"noop": {}}
 OUTPUT_BYTES = 1 << 30
@@ -101,6 +103,23 @@ SCENARIOS: tuple[Scenario, ...] = (
           load={"batch": 1, "callers": 64}),
     _rate("shell_rate", "real `sh -c true` sustained, none left behind", 900, 1_600,
           task=SHELL_TRUE),
+    Scenario(
+        name="values_cost",
+        rows=(
+            Row(id="values_cost",
+                what="CPU that three variables, one secret, add to an `sh -c`, pairs in turns",
+                key="percent", unit="%", floor=5, reach=2),
+        ),
+        task=SHELL_PLAIN,
+        load={
+            "kind": "values_cost",
+            "with_values": {
+                "name": "with-values", "task": SHELL_VALUES,
+                "target": {"any": {}}, "schedule": {"on_demand": {}},
+            },
+        },
+        seconds=30,
+    ),
     Scenario(
         name="output_stored",
         rows=(

@@ -79,6 +79,11 @@ def find(*words: str) -> list[int]:
     return found
 
 
+def tasks_secs(launcher: int) -> float:
+    """What the ended tasks of this launcher have used."""
+    return _times(launcher)[1]
+
+
 def _times(pid: int) -> tuple[float, float]:
     """Of the process itself and of its ended children; zero if it is gone."""
     try:
