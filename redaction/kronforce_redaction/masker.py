@@ -14,6 +14,8 @@ MASK = b"********"
 class Masker:
     """What is held back, and how much of it a MASK that has left covers already."""
 
+    __slots__ = ("_covered", "_held", "_masks")
+
     def __init__(self, masks: MaskSet) -> None:
         self._masks = masks
         self._held = b""
@@ -21,17 +23,23 @@ class Masker:
 
     def feed(self, data: bytes) -> bytes:
         """What may leave now; possibly empty."""
-        buffer = self._held + data
+        buffer = self._held + data if self._held else data
         return self._emit(buffer, self._masks.pending(buffer))
 
     def flush(self) -> bytes:
         """The rest, at the end of the stream."""
+        if not self._held:
+            return b""
         return self._emit(self._held, len(self._held))
 
     def _emit(self, buffer: bytes, cut: int) -> bytes:
         pieces: list[bytes] = []
         done = self._covered
-        for start, end in self._masks.spans(buffer):
+        spans = self._masks.spans(buffer)
+        if not spans and not done and cut == len(buffer):
+            self._held = b""
+            return buffer
+        for start, end in spans:
             if start >= cut:
                 break
             if start >= done:

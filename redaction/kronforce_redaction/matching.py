@@ -39,7 +39,10 @@ class MaskSet:
         self._longest = max(map(len, self._patterns), default=0)
         self._anchors, self._patterns_of = _by_anchor(self._patterns)
         prefixes = {pattern[:PREFIX_BYTES] for pattern in self._patterns}
-        self._starts = {prefix[:end] for prefix in prefixes for end in range(1, PREFIX_BYTES)}
+        self._short = min(PREFIX_BYTES, self._longest)
+        self._first = {prefix[0] for prefix in prefixes}
+        # Every end of a chunk, shorter than a prefix, that a pattern may go on from.
+        self._starts = {prefix[:end] for prefix in prefixes for end in range(1, len(prefix))}
         self._find = _automaton(self._anchors)
         self._find_prefix = _automaton(sorted(prefixes))
         self._seen = 0
@@ -70,15 +73,15 @@ class MaskSet:
     def pending(self, buffer: bytes) -> int:
         """Where the longest suffix begins that may yet become a pattern; len(buffer) if none."""
         size = len(buffer)
-        if self._longest > PREFIX_BYTES:
+        if self._longest > PREFIX_BYTES <= size:
             first = max(0, size - self._longest + 1)
             window = buffer[first:]
             found = self._find_prefix.find_matches_as_indexes(window, overlapping=True)
-            for start in sorted({start for _, start, _ in found}):
+            for start in sorted({start for _, start, _ in found}) if found else ():
                 if self._begins_pattern(window[start:]):
                     return first + start
-        for start in range(max(0, size - min(PREFIX_BYTES, self._longest) + 1), size):
-            if buffer[start:] in self._starts and self._begins_pattern(buffer[start:]):
+        for start in range(max(0, size - self._short + 1), size):
+            if buffer[start] in self._first and buffer[start:] in self._starts:
                 return start
         return size
 
