@@ -23,7 +23,7 @@ def run(
     name: str,
     /,
     *,
-    param: Annotated[list[str] | None, Parameter(negative=())] = None,
+    param: Annotated[list[str] | None, Parameter(alias="-p", negative=())] = None,
     params_file: str | None = None,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
     wait: Switch = False,

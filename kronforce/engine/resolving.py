@@ -72,7 +72,7 @@ class Resolving:
         if size > FILLED_MAX:
             refused = f"the task is {size:,} bytes with its values in; at most {FILLED_MAX:,}"
         if note:
-            log.warning("placeholders without a value: %s", note,
+            log.warning("an attempt goes with placeholders %s", note,
                         extra={"action": "unresolved", "execution": live.id_text,
                                "job": job.name})  # fmt: skip
         return Resolved(
