@@ -1,5 +1,6 @@
 """The examples that are shipped are valid, and the scripts run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,15 @@ def test_every_example_job_is_valid_and_applies_twice(cli):
     assert cli("job", "apply", "-f", str(EXAMPLES / "jobs")).code == 0
     again = cli("job", "apply", "-f", str(EXAMPLES / "jobs"))
     assert {line.split("\t")[1] for line in again.out.splitlines()} == {"unchanged"}
+
+
+def test_the_jobs_on_the_page_of_the_http_task_are_valid(cli, home):
+    page = (EXAMPLES.parent / "docs" / "http-task.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    Path("page.yaml").write_text("---\n".join(blocks), encoding="utf-8")
+    done = cli("job", "validate", "page.yaml")
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == len(blocks) == 2
 
 
 def test_the_script_that_runs_a_job_ends_well(fake, home):
