@@ -53,6 +53,11 @@ EXAMPLES = {
   kronforce key create ci --role operator --group Deploy
   kronforce key revoke ci --yes
 """,
+    "audit": """\
+  kronforce audit list --operation 'job.*' --since 2026-11-20
+  kronforce audit list --resource backup -o json
+  kronforce audit verify                    ends with 1 where something was changed
+""",
     "event": """\
   kronforce event tail -f --kind 'execution.*'
 """,

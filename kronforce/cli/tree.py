@@ -79,6 +79,13 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "whoami": ("kronforce.cli.key:whoami", "whose key this is, and what it may do"),
         },
     ),
+    "audit": (
+        "Who changed what.",
+        {
+            "list": ("kronforce.cli.audit:list_audit", "changes, newest first"),
+            "verify": ("kronforce.cli.audit:verify", "check that nothing of it was changed"),
+        },
+    ),
     "event": (
         "What happened.",
         {"tail": ("kronforce.cli.event:tail", "the newest events; -f follows")},

@@ -28,6 +28,7 @@ from kronforce.v1 import (
     agent_service_pb2,
     agent_service_pb2_grpc,
     api_key_pb2,
+    audit_service_pb2_grpc,
     event_pb2,
     event_service_pb2,
     event_service_pb2_grpc,
@@ -46,6 +47,7 @@ from kronforce.v1 import (
     variable_pb2,
     variable_service_pb2_grpc,
 )
+from tests.fakes.audit_log import FakeAudit
 from tests.fakes.variables import FakeVariables
 
 KEY = "kf_" + "a" * 43
@@ -175,6 +177,7 @@ class FakeController(
         self.groups: set[str] = set()
         self.keys: dict[str, api_key_pb2.ApiKey] = {}
         self.events: list[event_pb2.Event] = []
+        self.audit = FakeAudit()
         self.requests: dict[str, str] = {}
         self.calls: list[str] = []
         self.refusals: list[tuple[str, Refused]] = []
@@ -207,6 +210,7 @@ class FakeController(
         key_service_pb2_grpc.add_KeyServiceServicer_to_server(self, self.server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(self, self.server)
         system_service_pb2_grpc.add_SystemServiceServicer_to_server(self, self.server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, self.server)
         variable_service_pb2_grpc.add_VariableServiceServicer_to_server(
             FakeVariables(self.variables, Refused), self.server
         )

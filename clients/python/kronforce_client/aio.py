@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from kronforce_client.agents import Agents
+from kronforce_client.audit import Audit
 from kronforce_client.calls import DEFAULT_TIMEOUT_SECS, Caller
 from kronforce_client.discovery import Connection, Wanted, discover
 from kronforce_client.events import Events
@@ -49,6 +50,7 @@ class AsyncClient:
         self.keys = Keys(self._caller)
         self.variables = Variables(self._caller)
         self.events = Events(self._caller)
+        self.audit = Audit(self._caller)
         self.system = System(self._caller)
 
     async def __aenter__(self) -> Self:

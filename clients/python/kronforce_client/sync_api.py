@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from kronforce.v1 import (
     agent_service_pb2,
+    audit_service_pb2,
     event_service_pb2,
     execution_service_pb2,
     job_service_pb2,
@@ -20,6 +21,7 @@ from kronforce.v1 import (
 )
 from kronforce.v1.agent_pb2 import Agent, AgentState
 from kronforce.v1.api_key_pb2 import ApiKey, Role
+from kronforce.v1.audit_pb2 import AuditEntry
 from kronforce.v1.event_pb2 import Event, Severity
 from kronforce.v1.execution_pb2 import Execution, ExecutionState, OutputChunk, OutputStream
 from kronforce.v1.group_pb2 import Group
@@ -29,6 +31,8 @@ from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdate
 from kronforce.v1.variable_pb2 import Variable
 from kronforce_client.agents import Agents as AsyncAgents
 from kronforce_client.apply import Applied, Planned
+from kronforce_client.audit import Audit as AsyncAudit
+from kronforce_client.audit import OnProgress
 from kronforce_client.events import Events as AsyncEvents
 from kronforce_client.executions import STDOUT
 from kronforce_client.executions import Executions as AsyncExecutions
@@ -1051,6 +1055,81 @@ class Events:
             self._twin.watch(
                 kind=kind, severity=severity, cursor=cursor, on_interruption=on_interruption
             ),
+        )
+
+
+class Audit:
+    """`kf.audit`, for admin keys. `operation` is exact, or a prefix with `*` (`job.*`)."""
+
+    def __init__(self, portal: Portal, twin: AsyncAudit) -> None:
+        self._portal = portal
+        self._twin = twin
+
+    def page(
+        self,
+        *,
+        operation: str = "",
+        actor: str = "",
+        resource: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        refused: bool = False,
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> audit_service_pb2.ListAuditResponse:
+        """One page of entries, newest first. `actor` and `resource` are ids or names."""
+        return self._portal.call(
+            self._twin.page(
+                operation=operation,
+                actor=actor,
+                resource=resource,
+                since=since,
+                until=until,
+                refused=refused,
+                page_size=page_size,
+                page_token=page_token,
+                timeout_secs=timeout_secs,
+            )
+        )
+
+    def list(
+        self,
+        *,
+        operation: str = "",
+        actor: str = "",
+        resource: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        refused: bool = False,
+    ) -> Iteration[AuditEntry]:
+        """Every entry that matches, newest first, fetched page by page as they are read."""
+        return Iteration(
+            self._portal,
+            self._twin.list(
+                operation=operation,
+                actor=actor,
+                resource=resource,
+                since=since,
+                until=until,
+                refused=refused,
+            ),
+        )
+
+    def verify(
+        self, *, on_progress: OnProgress | None = None, timeout_secs: float | None = None
+    ) -> audit_service_pb2.VerifyAuditResponse:
+        """Check the whole log, call by call; what all of them found.
+
+        `timeout_secs` is each call's.
+
+        The contract (AuditService.VerifyAudit): Walks every chain and says whether any entry was
+        changed, removed or moved since it was written. A call checks at most 100,000 entries; go on
+        with `next_page_token` until it is empty. Entries that come meanwhile, and those that
+        retention cuts meanwhile, disturb nothing.
+        """
+        return self._portal.call(
+            self._twin.verify(on_progress=on_progress, timeout_secs=timeout_secs)
         )
 
 

@@ -121,6 +121,14 @@ class Fired:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What checking the audit log found, and the runs that its trigger entries name."""
+
+    faults: tuple[str, ...] = ()
+    triggered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class History:
     """Everything that was recorded of one round."""
 
@@ -134,6 +142,8 @@ class History:
     effects: tuple[Effect, ...] = ()
     outputs: Mapping[str, tuple[Piece, ...]] = field(default_factory=dict)
     fires: tuple[Fired, ...] = ()
+    # None: nobody asked for it.
+    audit: Audit | None = None
     # A launcher that is killed takes with it what the controller had not stored yet: then a
     # success may have gaps, which must be explicit.
     launcher_killed: bool = False

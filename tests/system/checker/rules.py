@@ -312,6 +312,21 @@ def _printed(
             yield f"{who} at {piece.offset} is not what was printed"
 
 
+def _audit(history: History) -> Findings:
+    """(h) The audit log holds; each trigger that was let through has one entry, a schedule none."""
+    if history.audit is None:
+        return
+    yield from (f"the audit log does not hold: {fault}" for fault in history.audit.faults)
+    entries = Counter(history.audit.triggered)
+    asked = {ack.run_id for ack in history.acknowledged}
+    for run in history.runs:
+        least, most = int(run.id in asked), int(run.nominal_at is None)
+        if not least <= entries[run.id] <= most:
+            yield f"run {run.id} of {run.job} has {entries[run.id]} entries of its trigger"
+    known = {run.id for run in history.runs}
+    yield from (f"an entry names run {each}: there is none" for each in entries.keys() - known)
+
+
 def _limits(history: History) -> Findings:
     """(l) Attempts of a job that act at a time stay within `max_concurrent`."""
     job_of = {attempt.id: run.job for run in history.runs for attempt in run.attempts}
@@ -356,5 +371,6 @@ RULES: tuple[tuple[str, Callable[[History], Findings]], ...] = (
     ("e", _effects),
     ("f", _instants),
     ("g", _outputs),
+    ("h", _audit),
     ("l", _limits),
 )

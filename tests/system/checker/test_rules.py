@@ -7,6 +7,7 @@ import pytest
 from tests.system.checker.history import (
     Acknowledged,
     Attempt,
+    Audit,
     Effect,
     Fired,
     Happened,
@@ -78,6 +79,7 @@ def sound() -> History:
         },
         fires=(Fired(job="tick", nominal_at=40, run_id="r2"),),
         evidence={"e1": 8},
+        audit=Audit(triggered=("r1",)),
     )
 
 
@@ -101,6 +103,23 @@ def broken() -> dict[str, tuple[str, History]]:
         "the run of an answered trigger is gone": (
             "a",
             replace(good, acknowledged=(replace(ack, run_id="r9"),)),
+        ),
+        "an audit entry was changed": (
+            "h",
+            replace(good, audit=replace(good.audit, faults=("entry 3 of chain 1 was changed",))),
+        ),
+        "a trigger is not in the audit log": ("h", replace(good, audit=Audit())),
+        "a trigger is in the audit log twice": (
+            "h",
+            replace(good, audit=Audit(triggered=("r1", "r1"))),
+        ),
+        "the audit log has a schedule's run": (
+            "h",
+            replace(good, audit=Audit(triggered=("r1", "r2"))),
+        ),
+        "the audit log has a run that was never made": (
+            "h",
+            replace(good, audit=Audit(triggered=("r1", "r9"))),
         ),
         "one request made two runs": (
             "a",
@@ -268,7 +287,7 @@ def test_a_broken_history_is_told_by_its_rule(name: str) -> None:
 
 
 def test_every_rule_has_a_broken_history() -> None:
-    assert {rule for rule, _ in broken().values()} == set("abcdefgl")
+    assert {rule for rule, _ in broken().values()} == set("abcdefghl")
 
 
 def test_a_delivery_of_at_least_once_may_go_on_after_a_loss() -> None:

@@ -28,6 +28,7 @@ from kronforce_client import ClientError, Conflict, Unreachable
 from tests.system.checker.history import (
     Acknowledged,
     Attempt,
+    Audit,
     Fired,
     Happened,
     History,
@@ -181,6 +182,16 @@ class Recorder:
             outputs={each.id: await self._output(each.id) for each in executions},
             fires=await self._fires(),
             evidence=await asyncio.to_thread(_evidence, self._cluster.db),
+            audit=await self._audit(),
+        )
+
+    async def _audit(self) -> Audit:
+        client = self._cluster.client
+        found = await client.audit.verify()
+        entries = [entry async for entry in client.audit.list(operation="job.triggered")]
+        return Audit(
+            faults=tuple(f"{fault.fault}: {fault.message}" for fault in found.faults),
+            triggered=tuple(str(entry.details["run_id"]) for entry in entries),
         )
 
     async def _stop_following(self) -> None:
