@@ -338,11 +338,13 @@ class ShellTask(_message.Message):
     command: _builtins.str
     """The command line, 1 byte to 128 KiB. Required. `{{NAME}}` and
     `{{params.NAME}}` become quoted references to environment variables: a
-    value is data there and never source. Refused where that cannot be (in
-    backticks, `$(( ))` and here-documents whose text the shell expands).
+    value is data there and never source. Refused where that cannot be: in
+    backticks, in arithmetic, in a here-document with a quoted delimiter, in
+    `$'…'`, and in `${…}` beyond what POSIX has. In comments they are none.
     """
     working_dir: _builtins.str
-    """Where it starts; absolute, at most 4,096 bytes. Default: the agent's work
+    """Where it starts; absolute, or a placeholder whose value is; at most 4,096
+    bytes. Default: the agent's work
     folder. A missing folder ends the execution `failed`/`start_failed` at
     once.
     """

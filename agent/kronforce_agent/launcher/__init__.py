@@ -1,5 +1,6 @@
 """The agent's launcher: one long-lived process that starts and holds task processes.
 
 Import `client` and `protocol` from the agent; everything else here runs in the launcher process,
-uses the standard library alone and never imports grpc, protobuf or SQLAlchemy (a test checks it).
+uses the standard library and `kronforce_redaction`, and never imports grpc, protobuf or SQLAlchemy
+(a test checks it).
 """
