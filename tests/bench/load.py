@@ -17,10 +17,18 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import first_output, one_at_a_time, output, sustained, values_cost
+from tests.bench import (
+    chain_cost,
+    first_output,
+    one_at_a_time,
+    output,
+    sustained,
+    values_cost,
+)
 from tests.bench.books import Client, Void
 
 KINDS = {
+    "chain_cost": chain_cost.measure,
     "first_output": first_output.measure,
     "one_at_a_time": one_at_a_time.measure,
     "sustained": sustained.measure,

@@ -136,4 +136,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         seconds=0,
         job={"output_cap_bytes": 10 << 30},
     ),
+    Scenario(
+        name="chain_cost",
+        rows=(
+            Row(id="chain_cost", what="CPU of the chain (identity, access, limits) a call, alone",
+                key="us", unit="µs", floor=25, reach=10),
+        ),
+        task=NOOP,
+        load={"kind": "chain_cost"},
+        seconds=5,
+    ),
 )  # fmt: skip
