@@ -13,7 +13,7 @@ from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.clock import Clock
 from kronforce.core import ids
 from kronforce.core.access import GRANTS
-from kronforce.core.names import GROUP_NAME_MAX
+from kronforce.core.agent_rules import group_problems
 from kronforce.engine.auditing import Resource, record
 from kronforce.errors import InvalidArgument, KeyNotFound
 from kronforce.security import keys
@@ -28,7 +28,6 @@ from kronforce.v1 import key_service_pb2_grpc
 from kronforce.v1.event_pb2 import SEVERITY_INFO, SEVERITY_WARNING
 
 NAME_MAX = 200
-GROUPS_MAX = 1_000
 NETWORKS_MAX = 100
 
 # The sort key of ListKeys: revoked or not, and the row's number, negative.
@@ -170,10 +169,7 @@ def _check(key: pb.ApiKey, now: int) -> None:
         wrong.append(("key.role", "is required: viewer, operator, admin or agent"))
     if key.allowed_groups and key.role == pb.ROLE_ADMIN:
         wrong.append(("key.allowed_groups", "admins are never limited to groups"))
-    if len(key.allowed_groups) > GROUPS_MAX:
-        wrong.append(("key.allowed_groups", f"at most {GROUPS_MAX}"))
-    if any(not 1 <= len(name) <= GROUP_NAME_MAX for name in key.allowed_groups):
-        wrong.append(("key.allowed_groups", f"a group's name has 1 to {GROUP_NAME_MAX} characters"))
+    wrong += [(f"key.{field}", text) for field, text in group_problems(key.allowed_groups)]
     if len(key.allowed_networks) > NETWORKS_MAX:
         wrong.append(("key.allowed_networks", f"at most {NETWORKS_MAX}"))
     wrong += [
@@ -189,7 +185,10 @@ def _check(key: pb.ApiKey, now: int) -> None:
 
 def _network_problem(text: str) -> str | None:
     try:
-        ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text)
     except ValueError as error:
         return f"{error}; write it like 10.0.0.0/8 or 2001:db8::/32"
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped:
+        # A peer's mapped address is taken for the IPv4 address that it is: this would match none.
+        return f"{text} is IPv4 written as IPv6; write it like 10.0.0.0/8"
     return None

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from kronforce.api.status import CallFailed
 from kronforce.errors import Code
 from kronforce.v1 import agent_service_pb2 as agent_pb
 from kronforce.v1 import api_key_pb2, execution_service_pb2
@@ -258,3 +259,24 @@ async def test_a_watch_of_a_job_loses_what_moves_out_of_the_readers_groups(rig):
         all_runs = [update.run_id for update in await updates(everything, 3)]
         seen = [update.run_id for update in await updates(limited, 2)]
     assert seen == [all_runs[0], all_runs[2]]
+
+
+async def test_streams_of_a_key_whose_groups_changed_end_and_may_be_opened_again(rig):
+    await create(rig, "site", "web", target=Target(any=AnyTarget()))
+    watch = execution_service_pb2.WatchRunsRequest(job_id="site")
+    async with (
+        rig.follow("ExecutionService.WatchRuns", watch, key="web") as limited,
+        rig.follow("ExecutionService.WatchRuns", watch) as everything,
+    ):
+        await anext(limited)
+        await anext(everything)
+        await rename(rig, "web", "front")
+        with pytest.raises(CallFailed) as ended:
+            await anext(limited)
+        assert (ended.value.code, ended.value.reason) == (Code.UNAVAILABLE, "UNAVAILABLE")
+        async with rig.follow("ExecutionService.WatchRuns", watch, key="web") as again:
+            await anext(again)
+            run = await rig.call("JobService.TriggerJob", pb.TriggerJobRequest(job_id="site"))
+            for stream in (again, everything):
+                [update] = await updates(stream, 1)
+                assert update.run_id == run.run.id
