@@ -330,9 +330,7 @@ async def test_leaving_early_closes_the_connection() -> None:
 PATHS = st.text(max_size=30).filter(lambda text: not set(text) & {"\0"} and text.isprintable())
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=PATHS, label=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9-]{0,8}[a-z]", fullmatch=True))
 def test_a_server_sees_just_what_was_checked(path: str, label: str) -> None:
     async def check() -> None:
