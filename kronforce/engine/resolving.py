@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -39,9 +39,9 @@ _LISTED = 5
 class Resolved:
     """A task for one attempt. With `refused` it is not to be sent, and why."""
 
-    task: Task
-    values: list[tuple[str, bytes]]
-    secrets: list[bytes]
+    task: Task = field(repr=False)
+    values: list[tuple[str, bytes]] = field(repr=False)
+    secrets: list[bytes] = field(repr=False)
     note: str
     refused: str = ""
     too_large: bool = False

@@ -7,7 +7,7 @@ itself. A given message is never changed; what `fill` gives may be shared and mu
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kronforce.core.templates.fields import FieldTemplate, find_templates
 from kronforce.core.templates.placeholder import PARAMS
@@ -23,9 +23,9 @@ _COMMAND = ("shell", "command")
 class Filled:
     """A task for one attempt."""
 
-    task: Task
+    task: Task = field(repr=False)
     """Shared with other attempts; not to be changed."""
-    values: list[tuple[str, bytes]]
+    values: list[tuple[str, bytes]] = field(repr=False)
     """Environment variables that its command refers to."""
     unresolved: list[str]
     """Names without a value, sorted; their placeholders stand in the task as they were."""

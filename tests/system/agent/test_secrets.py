@@ -30,7 +30,7 @@ async def test_values_are_in_the_environment_alone_and_come_byte_for_byte(
         "tr '\\0' ' ' < /proc/$$/cmdline | grep -c '[b]ytes'; "
         "grep -c '^KF_V1=byte' /proc/$$/environ"
     )
-    value = b"bytes \xc3\xa9 '\"$(id)\n"
+    value = b"bytes \xc3\xa9 \xff\xfe '\"$(id)\n"
     async with start_agent(STOP):
         session = await controller.session()
         (key,) = session.assign(shell(command), values=given(KF_V1=value))

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kronforce.core.templates import compile_task, template_problems
+from kronforce.core.templates.shell import read_command
 from kronforce.v1.job_pb2 import ShellTask, Task
 from tests.unit.core.templates.quoting_cases import PLACES, VALUES
 
@@ -118,6 +119,46 @@ PIECES = st.sampled_from(
         *["echo ", "cat ", "'it'", "$u", "if :; then ", "; fi"],
     ]
 )
+WORD = ".X"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(commands=st.lists(st.lists(PIECES, max_size=14).map("".join), min_size=30, max_size=30))
+def test_a_harmless_word_arrives_as_if_it_had_been_written_there(
+    shell: str, folder: Path, commands: list[str]
+) -> None:
+    """Of commands that are any, and of all places in them that a placeholder can have."""
+    for command in commands:
+        slots, problems = read_command(command)
+        if not slots or problems or "&" in command:
+            continue
+        written = command
+        for slot in reversed(slots):
+            written = written[: slot.at.start] + WORD + written[slot.at.end :]
+        expected = execute(shell, folder, written, {})
+        if expected[0] == 0:
+            template = compile_task(Task(shell=ShellTask(command=command)))
+            filled = template.fill({"X": WORD})
+            got = execute(shell, folder, filled.task.shell.command, dict(filled.values))
+            assert got == expected
+
+
+def execute(shell: str, folder: Path, command: str, values: dict[str, bytes]) -> tuple[int, bytes]:
+    done = subprocess.run(
+        [*shell.split(), "-c", command],
+        check=False,
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", **{name: value.decode() for name, value in values.items()}},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+    )
+    return done.returncode, done.stdout
+
+
 ATTACKS = (
     "$(touch INJECTED)",
     "`touch INJECTED`",
@@ -142,14 +183,6 @@ def test_whatever_the_command_a_value_is_never_run(
         template = compile_task(task)
         for attack in ATTACKS:
             filled = template.fill({"X": attack})
-            subprocess.run(
-                [*shell.split(), "-c", filled.task.shell.command],
-                check=False,
-                cwd=folder,
-                env={"PATH": "/usr/bin:/bin", **{n: v.decode() for n, v in filled.values}},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=20,
-            )
+            execute(shell, folder, filled.task.shell.command, dict(filled.values))
 
     assert "INJECTED" not in names_in(folder)
