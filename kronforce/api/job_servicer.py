@@ -73,7 +73,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             request_id=request.request_id,
             immediate=request.immediate,
         )
-        return await self._shown(row)
+        return await self._changed(row)
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> Job:
         row, last = await self._store.read(_job, call.scope, request.job_id)
@@ -97,7 +97,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         row = await self._jobs.update(
             call.scope, call.principal, request.job_id, request.job, request.update_mask.paths
         )
-        return await self._shown(row)
+        return await self._changed(row)
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, call: Call) -> pb.DeleteJobResponse:
         cancelled = await self._jobs.delete(
@@ -232,6 +232,12 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     async def _run(self, scope: Scope, run_id: str) -> Run:
         row, counts = await self._store.read(_run, scope, run_id)
         return run_message(row, counts)
+
+    async def _changed(self, row: JobRow) -> Job:
+        """The reply to a change of its definition: with what its author should know."""
+        message = await self._shown(row)
+        message.warnings.extend(self._jobs.warnings_about(row))
+        return message
 
     async def _shown(self, row: JobRow) -> Job:
         last = await self._store.read(jobs.last_runs, [row.key])

@@ -119,6 +119,9 @@ def _named(file: JobFile, error: ClientError) -> str:
 
 
 def _report(session: Session, applied: Sequence[Applied]) -> None:
+    for each in applied:
+        for warning in each.job.warnings:
+            session.warn(f"warning: {each.job.name}: {warning}")
     if is_data(session):
         show_list(session, [each.job for each in applied], [], name=lambda job: str(job.name))
         return

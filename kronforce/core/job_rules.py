@@ -58,6 +58,7 @@ OUTPUT_ONLY = (
     "created_at",
     "updated_at",
     "paused_until",
+    "warnings",
 )
 
 # Field, least, most; fields with presence are checked only when they are set.

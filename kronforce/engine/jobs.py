@@ -28,7 +28,7 @@ from kronforce.engine.cancelling import Cancelling
 from kronforce.engine.first_run import create_with_run
 from kronforce.engine.job_changes import Author, Change, RequestClaim
 from kronforce.engine.scheduler import Scheduler
-from kronforce.engine.snapshots import JobSnapshots
+from kronforce.engine.snapshots import JobSnapshot, JobSnapshots
 from kronforce.engine.triggering import Triggering
 from kronforce.errors import (
     InvalidArgument,
@@ -107,6 +107,10 @@ class Jobs:
         return await self._changed(
             job_changes.update_job, self._change(scope, author), ref=ref, job=job, mask=mask
         )
+
+    def warnings_about(self, row: JobRow) -> list[str]:
+        """What is taken, and yet not what its author may expect."""
+        return self._triggering.unresolved(JobSnapshot(row))
 
     async def pause(self, scope: Scope, author: Author, ref: str, until: int | None) -> JobRow:
         """Hold the schedule, for good or until an instant."""

@@ -87,10 +87,11 @@ class Resolving:
     def unresolved(self, job: JobSnapshot) -> list[str]:
         """What of the variables that a job names has no value for it now, in words."""
         now, found = self._clock.now_us(), []
+        then = "its attempts fail" if job.job.strict_variables else "it stays as it stands"
         for name in sorted(_template_of(job).names):
             row = self._cache.get(name)
             if problem := _problem(job, row, now):
-                found.append(f"{{{{{name}}}}} stays as it stands: {problem}")
+                found.append(f"{{{{{name}}}}} has no value, so {then}: {problem}")
         return found
 
     def _variables(

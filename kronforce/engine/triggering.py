@@ -358,6 +358,10 @@ class Triggering:
             command=run,
         )
 
+    def unresolved(self, job: JobSnapshot) -> list[str]:
+        """What of the variables that a job names has no value for it now."""
+        return [] if job.template is None else self._resolving.unresolved(job)
+
     def _warnings(self, run: CreateRun) -> tuple[str, ...]:
         if run.outcome is Created.SKIPPED:
             return (f"the run was skipped: {run.skip_reason}",)
@@ -367,8 +371,7 @@ class Triggering:
                 found.append("no such agent is enrolled: the target was skipped")
             elif not self._dispatcher.routes[target.route].sessions:
                 found.append(_nobody(run.job))
-        if run.job.template is not None:
-            found += self._resolving.unresolved(run.job)
+        found += self.unresolved(run.job)
         return tuple(sorted(set(found)))
 
 

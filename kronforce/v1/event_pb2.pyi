@@ -61,9 +61,12 @@ class Event(_message.Message):
     `job.deleted`, `job.triggered`, `job.unscheduled`, `execution.started`,
     `execution.completed`, `agent.registered`, `agent.updated`, `agent.online`,
     `agent.offline`, `agent.unpaired`, `group.created`, `group.renamed`,
-    `group.deleted`, `key.created`, `key.revoked`. Readers ignore kinds that they
-    do not know. Events of a job or group are seen by keys of that group,
-    `agent.*` by those whose groups the agent serves, `key.*` by admins.
+    `group.deleted`, `key.created`, `key.revoked`, `variable.created`,
+    `variable.updated`, `variable.deleted`, `variable.expiring`,
+    `variable.expired`. Readers ignore kinds that they do not know. Events of a
+    job or group are seen by keys of that group, `agent.*` by those whose groups
+    the agent serves, `key.*` by admins, `variable.*` by keys of the group that
+    alone may use it; all of them by keys that are not limited to groups.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -905,6 +905,7 @@ class Job(_message.Message):
     MISFIRE_LIMIT_FIELD_NUMBER: _builtins.int
     STARTING_DEADLINE_SECS_FIELD_NUMBER: _builtins.int
     PAUSED_UNTIL_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     STICKY_FIELD_NUMBER: _builtins.int
     SPREAD_FIELD_NUMBER: _builtins.int
     OFFLINE_TIMEOUT_SECS_FIELD_NUMBER: _builtins.int
@@ -1118,6 +1119,12 @@ class Job(_message.Message):
         """
 
     @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What whoever saves it should know, for example that a variable which it
+        names does not exist. Only in the reply to a change. Output only.
+        """
+
+    @_builtins.property
     def retry_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Outcomes that are retried: `failed`, `timed_out`, or an exit code,
         `exit:1` to `exit:599` (an http task's is its status); at most 64 words.
@@ -1159,6 +1166,7 @@ class Job(_message.Message):
         misfire_limit: _builtins.int | None = ...,
         starting_deadline_secs: _builtins.int = ...,
         paused_until: _timestamp_pb2.Timestamp | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
         sticky: _builtins.bool = ...,
         spread: _builtins.bool = ...,
         offline_timeout_secs: _builtins.int | None = ...,
@@ -1188,7 +1196,7 @@ class Job(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs", "_lost_after_secs", b"_lost_after_secs", "_misfire_limit", b"_misfire_limit", "_offline_timeout_secs", b"_offline_timeout_secs", "_output_cap_bytes", b"_output_cap_bytes", "_queue_limit", b"_queue_limit", "_queue_timeout_secs", b"_queue_timeout_secs", "_retry_backoff", b"_retry_backoff", "_retry_max_delay_secs", b"_retry_max_delay_secs", "created_at", b"created_at", "expires_at", b"expires_at", "kill_grace_secs", b"kill_grace_secs", "last_run", b"last_run", "lost_after_secs", b"lost_after_secs", "misfire_limit", b"misfire_limit", "next_fire_at", b"next_fire_at", "offline_timeout_secs", b"offline_timeout_secs", "output_cap_bytes", b"output_cap_bytes", "paused_until", b"paused_until", "queue_limit", b"queue_limit", "queue_timeout_secs", b"queue_timeout_secs", "retry_backoff", b"retry_backoff", "retry_max_delay_secs", b"retry_max_delay_secs", "schedule", b"schedule", "starts_at", b"starts_at", "target", b"target", "task", b"task", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs", "_lost_after_secs", b"_lost_after_secs", "_misfire_limit", b"_misfire_limit", "_offline_timeout_secs", b"_offline_timeout_secs", "_output_cap_bytes", b"_output_cap_bytes", "_queue_limit", b"_queue_limit", "_queue_timeout_secs", b"_queue_timeout_secs", "_retry_backoff", b"_retry_backoff", "_retry_max_delay_secs", b"_retry_max_delay_secs", "concurrency_key", b"concurrency_key", "concurrency_policy", b"concurrency_policy", "created_at", b"created_at", "delivery", b"delivery", "description", b"description", "dst_fold", b"dst_fold", "dst_gap", b"dst_gap", "etag", b"etag", "expires_at", b"expires_at", "group", b"group", "id", b"id", "jitter_secs", b"jitter_secs", "kill_grace_secs", b"kill_grace_secs", "labels", b"labels", "last_run", b"last_run", "lost_after_secs", b"lost_after_secs", "max_concurrent", b"max_concurrent", "max_run_history", b"max_run_history", "misfire_limit", b"misfire_limit", "misfire_policy", b"misfire_policy", "name", b"name", "next_fire_at", b"next_fire_at", "offline_timeout_secs", b"offline_timeout_secs", "output_cap_bytes", b"output_cap_bytes", "parameters", b"parameters", "paused_until", b"paused_until", "priority", b"priority", "queue_limit", b"queue_limit", "queue_timeout_secs", b"queue_timeout_secs", "retry_backoff", b"retry_backoff", "retry_delay_secs", b"retry_delay_secs", "retry_jitter", b"retry_jitter", "retry_max", b"retry_max", "retry_max_delay_secs", b"retry_max_delay_secs", "retry_on", b"retry_on", "run_as", b"run_as", "run_timeout_secs", b"run_timeout_secs", "schedule", b"schedule", "spread", b"spread", "starting_deadline_secs", b"starting_deadline_secs", "starts_at", b"starts_at", "status", b"status", "sticky", b"sticky", "strict_variables", b"strict_variables", "tags", b"tags", "target", b"target", "task", b"task", "timeout_secs", b"timeout_secs", "timezone", b"timezone", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs", "_lost_after_secs", b"_lost_after_secs", "_misfire_limit", b"_misfire_limit", "_offline_timeout_secs", b"_offline_timeout_secs", "_output_cap_bytes", b"_output_cap_bytes", "_queue_limit", b"_queue_limit", "_queue_timeout_secs", b"_queue_timeout_secs", "_retry_backoff", b"_retry_backoff", "_retry_max_delay_secs", b"_retry_max_delay_secs", "concurrency_key", b"concurrency_key", "concurrency_policy", b"concurrency_policy", "created_at", b"created_at", "delivery", b"delivery", "description", b"description", "dst_fold", b"dst_fold", "dst_gap", b"dst_gap", "etag", b"etag", "expires_at", b"expires_at", "group", b"group", "id", b"id", "jitter_secs", b"jitter_secs", "kill_grace_secs", b"kill_grace_secs", "labels", b"labels", "last_run", b"last_run", "lost_after_secs", b"lost_after_secs", "max_concurrent", b"max_concurrent", "max_run_history", b"max_run_history", "misfire_limit", b"misfire_limit", "misfire_policy", b"misfire_policy", "name", b"name", "next_fire_at", b"next_fire_at", "offline_timeout_secs", b"offline_timeout_secs", "output_cap_bytes", b"output_cap_bytes", "parameters", b"parameters", "paused_until", b"paused_until", "priority", b"priority", "queue_limit", b"queue_limit", "queue_timeout_secs", b"queue_timeout_secs", "retry_backoff", b"retry_backoff", "retry_delay_secs", b"retry_delay_secs", "retry_jitter", b"retry_jitter", "retry_max", b"retry_max", "retry_max_delay_secs", b"retry_max_delay_secs", "retry_on", b"retry_on", "run_as", b"run_as", "run_timeout_secs", b"run_timeout_secs", "schedule", b"schedule", "spread", b"spread", "starting_deadline_secs", b"starting_deadline_secs", "starts_at", b"starts_at", "status", b"status", "sticky", b"sticky", "strict_variables", b"strict_variables", "tags", b"tags", "target", b"target", "task", b"task", "timeout_secs", b"timeout_secs", "timezone", b"timezone", "updated_at", b"updated_at", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kill_grace_secs: _TypeAlias = _typing.Literal["kill_grace_secs"]  # noqa: Y015
     _WhichOneofArgType__kill_grace_secs: _TypeAlias = _typing.Literal["_kill_grace_secs", b"_kill_grace_secs"]  # noqa: Y015

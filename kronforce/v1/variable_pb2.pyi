@@ -46,7 +46,8 @@ class Variable(_message.Message):
     name: _builtins.str
     """`[A-Za-z0-9_]+`, at most 100 characters. Unique. Fixed once made. Required."""
     value: _builtins.str
-    """The value, UTF-8 without NUL, at most 64 KiB. A secret reads back as
+    """The value, UTF-8 without NUL, at most 64 KiB, and 64 MiB with those of all
+    other variables, of which there are at most 10,000. A secret reads back as
     `••••••••`, also where it is empty; sending that back keeps what there is.
     """
     secret: _builtins.bool
@@ -76,7 +77,9 @@ class Variable(_message.Message):
     @_builtins.property
     def allowed_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Groups whose jobs may name it, at most 1,000. Empty (default): of a secret,
-        only jobs whose version an admin saved; otherwise all.
+        only jobs whose version an admin saved (or, where the server trusts
+        operators with its own user, they); otherwise all. Such a secret is changed
+        by admins only.
         """
 
     @_builtins.property

@@ -52,7 +52,7 @@ async def make(rig, name, value, *, secret=False, **draft):
         create_variable,
         VariableChange(
             scope=ADMIN,
-            actor="admin",
+            author=Someone(name="admin"),
             trusted=True,
             now=rig.clock.now_us(),
             keyring=rig.engine._keyring,
@@ -102,7 +102,9 @@ async def test_the_next_assignment_sees_a_change(rig, agent):
 
     await rig.store.write(
         delete_variable,
-        VariableChange(scope=ADMIN, actor="a", trusted=True, now=1, keyring=rig.engine._keyring),
+        VariableChange(
+            scope=ADMIN, author=Someone(), trusted=True, now=1, keyring=rig.engine._keyring
+        ),
         ref="CITY",
         force=True,
     )
@@ -117,7 +119,7 @@ async def test_what_has_no_value_stays_as_it_stands_and_the_run_says_so(rig, age
     await make(rig, "OLD", "x", sets_expiry=True, expires_at=rig.clock.now_us() - DAY)
     await rig.job(task=Task(noop={"message": "{{NOBODY}} {{OLD}} {{params.none}}"}))
     triggered = await rig.run()
-    assert any("{{NOBODY}} stays as it stands" in each for each in triggered.warnings)
+    assert any("{{NOBODY}} has no value, so it stays" in each for each in triggered.warnings)
 
     assert (await get(agent)).task.noop.message == "{{NOBODY}} {{OLD}} {{params.none}}"
     await rig.ended(triggered.run_id)
@@ -215,7 +217,7 @@ async def test_a_variable_that_jobs_name_is_deleted_by_force_alone(rig):
     await make(rig, "CITY", "Rome")
     row, _ = await save(rig, ADMIN, trusted=True, task=Task(noop={"message": "{{CITY}}"}))
     change = VariableChange(
-        scope=ADMIN, actor="a", trusted=True, now=1, keyring=rig.engine._keyring
+        scope=ADMIN, author=Someone(), trusted=True, now=1, keyring=rig.engine._keyring
     )
     with pytest.raises(InUse, match="named by j;"):
         await rig.store.write(delete_variable, change, ref="CITY", force=False)
@@ -234,7 +236,7 @@ async def test_a_deleted_job_names_nothing(rig):
         etag="",
     )
     change = VariableChange(
-        scope=ADMIN, actor="a", trusted=True, now=1, keyring=rig.engine._keyring
+        scope=ADMIN, author=Someone(), trusted=True, now=1, keyring=rig.engine._keyring
     )
     await rig.store.write(delete_variable, change, ref="CITY", force=False)
 

@@ -23,6 +23,7 @@ OUTPUT_ONLY = (
     "created_at",
     "updated_at",
     "paused_until",
+    "warnings",
 )
 
 # What an unset field means, as the contract's comments state it.
