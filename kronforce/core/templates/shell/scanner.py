@@ -146,6 +146,8 @@ class _Scanner:
         if plain:
             self._at = plain.end()
             words.plain(plain[0])
+        elif self._text.startswith("\\\n", self._at):
+            self._at += 2  # as if neither were there: what follows may still be a comment
         elif char in "{#\r\f\v" and not self._placeholder_here():
             self._at += 1
             words.plain(char)

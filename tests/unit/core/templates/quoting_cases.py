@@ -142,6 +142,20 @@ PLACES: dict[str, tuple[str, str]] = {
     ),
     # what is skipped
     "after a comment": ("# don't \"{{Y}}`\nprintf %s {{X}} # it's\n", "<V>"),
+    "after a comment behind a line break": (": \\\n# it's\nprintf %s {{X}}", "<V>"),
+    "after a function of a case": (
+        "f() case $1 in a) printf %s {{X}};; esac\nf a; printf %s '{{X}}'",
+        "<V><V>",
+    ),
+    "after a for without in": ("set -- a; for v do printf %s {{X}}; done", "<V>"),
+    "error of an expansion": ("s=1; printf %s ${s:?'{{X}}'}{{X}}", "1<V>"),
+    "all arguments or a default": ('set --; printf %s "${*:-{{X}}}"', "<V>"),
+    "after a heredoc with a dollar": ("cat <<$E >/dev/null\n'\n$E\nprintf %s {{X}}", "<V>"),
+    "redirected into a subshell": ("(cat; printf %s {{X}}) </dev/null 2>&1 | cat", "<V>"),
+    "if with a case": (
+        "if case a in a) :;; esac then printf %s {{X}}; fi; printf %s '{{X}}'",
+        "<V><V>",
+    ),
     "after a comment behind a command": (': # don\'t\nprintf %s "{{X}}"', "<V>"),
     "after backticks": (': `echo "it\'s"`; printf %s {{X}}', "<V>"),
     "after backticks in quotes": (': "`echo \\`echo a\\``"; printf %s "{{X}}"', "<V>"),
