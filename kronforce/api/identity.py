@@ -154,8 +154,11 @@ class Identity:
             known.expires_at is not None and self._clock.now_us() >= known.expires_at
         ):
             return Unauthenticated("the key was revoked or has expired")
-        if known.scope != call.scope:
-            return Unavailable("the groups of this key have changed; call again")
+        if known.scope is not call.scope:
+            if known.scope != call.scope:
+                return Unavailable("the groups of this key have changed; call again")
+            # It was read again and is as it was: the next look is quick.
+            call.scope = known.scope
         return None
 
     async def refresh(self, *, force: bool = False) -> None:

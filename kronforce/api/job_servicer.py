@@ -73,7 +73,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             request_id=request.request_id,
             immediate=request.immediate,
         )
-        return await self._changed(row)
+        return await self._changed(call.scope, row)
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> Job:
         row, last = await self._store.read(_job, call.scope, request.job_id)
@@ -97,7 +97,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         row = await self._jobs.update(
             call.scope, call.principal, request.job_id, request.job, request.update_mask.paths
         )
-        return await self._changed(row)
+        return await self._changed(call.scope, row)
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, call: Call) -> pb.DeleteJobResponse:
         cancelled = await self._jobs.delete(
@@ -107,14 +107,12 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     async def PauseJob(self, request: pb.PauseJobRequest, call: Call) -> Job:
         until = instant_us(request.until) if request.HasField("until") else None
-        return await self._shown(
-            await self._jobs.pause(call.scope, call.principal, request.job_id, until)
-        )
+        row = await self._jobs.pause(call.scope, call.principal, request.job_id, until)
+        return await self._shown(call.scope, row)
 
     async def ResumeJob(self, request: pb.ResumeJobRequest, call: Call) -> Job:
-        return await self._shown(
-            await self._jobs.resume(call.scope, call.principal, request.job_id)
-        )
+        row = await self._jobs.resume(call.scope, call.principal, request.job_id)
+        return await self._shown(call.scope, row)
 
     async def TriggerJob(self, request: pb.TriggerJobRequest, call: Call) -> pb.TriggerJobResponse:
         return await self._triggered(await self._trigger_one(request, call), call)
@@ -233,20 +231,20 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         row, counts = await self._store.read(_run, scope, run_id)
         return run_message(row, counts)
 
-    async def _changed(self, row: JobRow) -> Job:
+    async def _changed(self, scope: Scope, row: JobRow) -> Job:
         """The reply to a change of its definition: with what its author should know."""
-        message = await self._shown(row)
+        message = await self._shown(scope, row)
         message.warnings.extend(self._jobs.warnings_about(row))
         return message
 
-    async def _shown(self, row: JobRow) -> Job:
-        last = await self._store.read(jobs.last_runs, [row.key])
+    async def _shown(self, scope: Scope, row: JobRow) -> Job:
+        last = await self._store.read(jobs.last_runs, [row.key], scope)
         return job_message(row, last.get(row.key), self._clock.now_us())
 
 
 def _job(tx: Tx, scope: Scope, ref: str) -> tuple[JobRow, LastRunRow | None]:
     row = references.job(tx, scope, ref)
-    return row, jobs.last_runs(tx, [row.key]).get(row.key)
+    return row, jobs.last_runs(tx, [row.key], scope).get(row.key)
 
 
 def _jobs(
@@ -261,7 +259,7 @@ def _jobs(
         tag=request.tag or None,
         page=page,
     )
-    return found, jobs.last_runs(tx, [row.key for row in found.items])
+    return found, jobs.last_runs(tx, [row.key for row in found.items], scope)
 
 
 def _fires(

@@ -122,8 +122,11 @@ def list_jobs(
     )
 
 
-def last_runs(tx: Tx, job_keys: Iterable[int]) -> dict[int, LastRunRow]:
-    """The newest run of each job that has one, by job key."""
+def last_runs(tx: Tx, job_keys: Iterable[int], scope: Scope | None = None) -> dict[int, LastRunRow]:
+    """The newest run of each job that has one, by job key.
+
+    With a scope, unless it is of another group: the job was moved since.
+    """
     newest = (
         sa.select(sa.func.max(runs.c.key))
         .where(runs.c.job_key == jobs.c.key)
@@ -133,6 +136,8 @@ def last_runs(tx: Tx, job_keys: Iterable[int]) -> dict[int, LastRunRow]:
     keys = sa.select(newest.label("key")).where(jobs.c.key.in_(list(job_keys))).subquery()
     columns = [runs.c[name] for name in LastRunRow.__slots__]
     query = sa.select(*columns).join(keys, runs.c.key == keys.c.key)
+    if scope is not None:
+        query = query.where(in_scope(runs.c.group_name, scope))
     return {row.job_key: LastRunRow(**row._asdict()) for row in tx.conn.execute(query)}
 
 

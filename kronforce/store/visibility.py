@@ -6,6 +6,7 @@ these; what is filtered out looks exactly like what is not there.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,11 +34,14 @@ def usable_in(tx: Tx, allowed_groups: sa.ColumnElement[Any], scope: Scope) -> Co
     """
     if scope.groups is None:
         return sa.true()
+    return (allowed_groups == "[]") | names_any(tx, allowed_groups, scope.groups)
+
+
+def names_any(tx: Tx, listed: sa.ColumnElement[Any], groups: Collection[str]) -> Condition:
+    """Whether a JSON list of names has any of these."""
     if tx.sqlite:
-        names = sa.func.json_each(allowed_groups).table_valued("value")
+        names = sa.func.json_each(listed).table_valued("value")
     else:
-        listed = sa.cast(allowed_groups, JSONB)
-        names = sa.func.jsonb_array_elements_text(listed).table_valued("value")
+        names = sa.func.jsonb_array_elements_text(sa.cast(listed, JSONB)).table_valued("value")
     shared = sa.select(sa.literal(1)).select_from(names)
-    shared = shared.where(names.c.value.in_(sorted(scope.groups)))
-    return (allowed_groups == "[]") | shared.exists()
+    return shared.where(names.c.value.in_(sorted(groups))).exists()

@@ -138,6 +138,19 @@ async def test_jobs_are_moved_in_a_bounded_number(rig, names):
     assert (await rig.refused("JobService.AssignGroup", request)).reason == "INVALID_FIELD"
 
 
+async def test_a_moved_job_does_not_show_a_run_of_another_group(rig):
+    await create(rig, "site", "ops", target=Target(any=AnyTarget()))
+    await rig.call("JobService.TriggerJob", pb.TriggerJobRequest(job_id="site"))
+    move = pb.AssignGroupRequest(job_ids=["site"], group="web")
+    await rig.call("JobService.AssignGroup", move)
+
+    get, every = pb.GetJobRequest(job_id="site"), pb.ListJobsRequest()
+    for key, shown in {"admin": True, "web": False}.items():
+        job = await rig.call("JobService.GetJob", get, key=key)
+        [listed] = (await rig.call("JobService.ListJobs", every, key=key)).jobs
+        assert (job.HasField("last_run"), listed.HasField("last_run")) == (shown, shown)
+
+
 # Agents that are kept for groups.
 
 
