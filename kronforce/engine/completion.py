@@ -214,7 +214,9 @@ class Completion:
         now = self._clock.now_us()
         state, reason = _judge(live, result)
         finish = Finish(live, state, reason, now)
-        finish.message = "; ".join(filter(None, (result.message, live.note)))[:MAX_MESSAGE]
+        finish.message = result.message[:MAX_MESSAGE]
+        if live.note:
+            finish.message = f"{result.message}; {live.note}".lstrip("; ")[:MAX_MESSAGE]
         if result.HasField("exit_code"):
             finish.exit_code = result.exit_code
         finish.signal = result.signal

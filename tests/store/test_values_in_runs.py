@@ -20,7 +20,7 @@ from kronforce.v1.execution_pb2 import OutputChunk
 from kronforce.v1.job_pb2 import Job, Parameter, Task
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 from tests.store.only_on import ON_SQLITE
-from tests.store.rig import ADMIN, FakeAgent, Rig, Someone
+from tests.store.rig import ADMIN, FakeAgent, Rig, Someone, item
 
 STATE_FAILED = 5
 OPERATOR = Scope(principal_id="op", role=Role.OPERATOR)
@@ -141,6 +141,35 @@ async def test_a_strict_job_is_not_sent_without_a_value_and_gives_its_slot_back(
     assert not [m for m in agent.got if m.HasField("assignment")]
     [session] = rig.engine.dispatcher.sessions.values()
     assert (session.free, session.held) == (4, {})
+
+
+async def test_an_accepted_attempt_that_may_not_start_any_more_is_revoked(rig, agent):
+    await make(rig, "CITY", "Rome")
+    await rig.job("strict", task=Task(noop={"message": "{{CITY}}"}), strict_variables=True)
+    triggered = await rig.run("strict")
+    sent = await agent.assignment()
+    agent.accept(sent)
+
+    async def started():
+        return (await rig.row(triggered.run_id)).started_at
+
+    await rig.until(started)
+    await agent.leave()
+    await rig.store.write(
+        delete_variable,
+        VariableChange(
+            scope=ADMIN, author=Someone(), trusted=True, now=1, keyring=rig.engine._keyring
+        ),
+        ref="CITY",
+        force=True,
+    )
+    await rig.engine.variables.refresh()
+
+    await agent.connect(item(sent, pb.INVENTORY_STATE_ACCEPTED))
+    assert (await agent.message("revoke")).execution_id == sent.execution_id
+    await rig.ended(triggered.run_id)
+    [attempt] = await rig.attempts(triggered.run_id)
+    assert attempt.state_reason == "unresolved_variable"
 
 
 async def test_a_task_that_is_too_large_with_its_values_in_is_not_sent(rig, agent):

@@ -3,6 +3,8 @@
 import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct, Value
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kronforce.core.job_rules import validate_job
 from kronforce.core.parameters import Parameters
@@ -100,6 +102,32 @@ def test_each_wrong_field_has_a_violation_of_its_own():
     assert set(wrong) == {"params.count", "params.typo", "params.day"}
     assert "it takes count, day" in wrong["params.typo"]
     assert wrong["params.day"] == "is required"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+GIVEN = st.dictionaries(st.sampled_from(["day", "count", "colour", "dry", "typo"]), JSON)
+
+
+@given(GIVEN)
+def test_whatever_is_given_is_refused_by_field_or_filled_for_good(given_values):
+    declared = Parameters(job({**DAY, "default": "x"}, COUNT, COLOUR, DRY).parameters)
+    struct = Struct()
+    struct.update(given_values)
+    try:
+        filled = declared.fill(struct)
+    except InvalidArgument as error:
+        fields = [each.field for each in error.violations]
+    else:
+        fields = []
+    if fields:
+        assert all(field.startswith("params") for field in fields)
+        return
+    assert set(filled.fields) <= declared.names
+    assert declared.fill(filled) == filled
 
 
 @pytest.mark.parametrize(
