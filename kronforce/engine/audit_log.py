@@ -14,7 +14,14 @@ from typing import Any
 from kronforce.clock import Clock
 from kronforce.engine.auditing import Resource, record
 from kronforce.store.audit import Actor
-from kronforce.store.audit_verify import FAULTS_MAX, START, Checked, Place, verify_page
+from kronforce.store.audit_verify import (
+    FAULTS_MAX,
+    PAGE_ENTRIES,
+    START,
+    Checked,
+    Place,
+    verify_page,
+)
 from kronforce.store.store import Store
 
 # Entries that one call checks: a few seconds, far from the ceiling of a call.
@@ -42,11 +49,13 @@ class AuditLog:
         self._clock = clock
         self._counts: dict[tuple[str, str], _Count] = {}
 
-    async def verify(self, after: Place = START, *, entries: int = CALL_ENTRIES) -> Checked:
+    async def verify(
+        self, after: Place = START, *, entries: int = CALL_ENTRIES, page_size: int = PAGE_ENTRIES
+    ) -> Checked:
         """Check what comes after a place, at least one page of it."""
         whole, place = Checked(), after
         while True:
-            page = await self._store.read(verify_page, self._store.audit.signer, place)
+            page = await self._store.read(verify_page, self._store.audit.signer, place, page_size)
             whole.faults += page.faults[: FAULTS_MAX - len(whole.faults)]
             whole.entries += page.entries
             whole.chains += page.chains

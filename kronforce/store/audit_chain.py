@@ -49,10 +49,6 @@ _before_write = failpoint("store.audit.before_write")
 _after_write = failpoint("store.audit.after_write")
 
 
-class ChainLost(Exception):
-    """The stored end of the chain is not where this life left it: the batch is tried again."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
     """The end of a chain."""
@@ -97,25 +93,32 @@ def _raw(part: object) -> bytes:
     return part if isinstance(part, bytes) else str(part).encode()
 
 
-def entry_hash(before: bytes, key: int, entry: Row, detail: bytes) -> bytes:
-    """SHA-256 over the hash before and every column; texts with their lengths."""
-    at, actor, actor_id, operation, type_, id_, name, group, refused, peer, surface = entry
-    # By hand, because every triggered run pays for it.
-    text = (
-        f"{key} {at} {refused:d} {len(actor)} {actor} {len(actor_id)} {actor_id} {len(operation)} "
-        f"{operation} {len(type_)} {type_} {len(id_)} {id_} {len(name)} {name} {len(group)} "
-        f"{group} {len(peer)} {peer} {len(surface)} {surface} "
+# What an entry says beside its instant and its detail: the columns from actor to surface.
+What = tuple[str, str, str, str, str, str, str, bool, str, str]
+
+
+def canonical(what: What) -> str:
+    """These columns as the hash covers them: each text with its length."""
+    actor, actor_id, operation, type_, id_, name, group, refused, peer, surface = what
+    return (
+        f"{len(actor)} {actor} {len(actor_id)} {actor_id} {len(operation)} {operation} "
+        f"{len(type_)} {type_} {len(id_)} {id_} {len(name)} {name} {len(group)} {group} "
+        f"{refused:d} {len(peer)} {peer} {len(surface)} {surface} "
     )
-    return hashlib.sha256(before + text.encode() + detail).digest()
+
+
+def entry_hash(before: bytes, key: int, at: int, said: str, detail: bytes) -> bytes:
+    """SHA-256 over the hash before and every column."""
+    return hashlib.sha256(b"%b%b%b" % (before, f"{key} {at} {said}".encode(), detail)).digest()
 
 
 def row_hash(before: bytes, row: Any) -> bytes:
     """The same for a row of `audit`."""
-    entry = (
-        row.at, row.actor, row.actor_id, row.operation, row.resource_type, row.resource_id,
+    what = (
+        row.actor, row.actor_id, row.operation, row.resource_type, row.resource_id,
         row.resource_name, row.group_name, row.refused, row.peer, row.surface,
     )  # fmt: skip
-    return entry_hash(before, row.key, entry, bytes(row.detail))
+    return entry_hash(before, row.key, row.at, canonical(what), bytes(row.detail))
 
 
 class AuditChain:
@@ -132,28 +135,28 @@ class AuditChain:
         self._chain_id = 0
 
     def write(self, tx: Tx, noted: Sequence[NewEntry | CreateRun]) -> None:
-        """Chain what the batch noted. Raises ChainLost."""
+        """Chain what the batch noted, at the end of this life's chain."""
         self._pending = None
         if not noted:
             return
         _before_write()
-        head = self._head or self._find(tx) or self._begin(tx)
-        self._chain_id = head.chain_id
-        seq, hash_ = head.seq, head.hash
-        key = (head.chain_id << CHAIN_BITS) + seq
-        rows = []
-        for item in noted:
-            key += 1
-            entry, detail = _triggered(item) if isinstance(item, CreateRun) else _columns(item)
-            hash_ = entry_hash(hash_, key, entry, detail)
-            rows.append((key, *entry, detail, hash_))
-        seq += len(rows)
-        tx.run(_INSERT, rows)
+        if not (self._head and self._append(tx, self._head, noted)):
+            # In doubt, or the stored end is not where this life left it.
+            appended = self._append(tx, self._find(tx) or self._begin(tx), noted)
+            assert appended, "its row was locked or made in this transaction"
+        _after_write()
+
+    def _append(self, tx: Tx, head: Head, noted: Sequence[NewEntry | CreateRun]) -> bool:
+        """Write the entries and move the end; False, and nothing is written, if it has moved."""
+        rows = _chained(head, noted)
+        seq, hash_ = head.seq + len(rows), rows[-1][-1]
         mac = self.signer.last(head.chain_id, seq, hash_)
         if tx.run(_MOVE, [(head.chain_id, head.seq, seq, hash_, mac)]) != 1:
-            raise ChainLost
+            return False
+        tx.run(_INSERT, rows)
+        self._chain_id = head.chain_id
         self._pending = Head(chain_id=head.chain_id, seq=seq, hash=hash_)
-        _after_write()
+        return True
 
     def settle(self, *, landed: bool) -> None:
         """The batch is committed; or it is not, or nobody knows."""
@@ -244,21 +247,47 @@ def write_book(tx: Tx, signer: Signer, row: Any, now: int, **changed: int) -> No
     tx.conn.execute(sa.update(audit_book).where(audit_book.c.key == row.key).values(values))
 
 
-def _columns(entry: NewEntry) -> tuple[Row, bytes]:
+def _chained(head: Head, noted: Sequence[NewEntry | CreateRun]) -> list[Row]:
+    """The rows, in the order in which they were noted."""
+    key, hash_ = (head.chain_id << CHAIN_BITS) + head.seq, head.hash
+    rows: list[Row] = []
+    # Every triggered run pays for this: one caller's triggers of one job say the same but for
+    # run and instant.
+    known: dict[tuple[int, int], tuple[What, str]] = {}
+    for item in noted:
+        key += 1
+        if isinstance(item, CreateRun):
+            at, detail, pair = item.created_at, _of_run(item), (id(item.actor), id(item.job))
+            found = known.get(pair)
+            if found is None:
+                what = _triggered(item)
+                found = known[pair] = (what, canonical(what))
+        else:
+            at, detail, what = item.at, item.detail, _done(item)
+            found = (what, canonical(what))
+        hash_ = entry_hash(hash_, key, at, found[1], detail)
+        rows.append((key, at, *found[0], detail, hash_))
+    return rows
+
+
+def _done(entry: NewEntry) -> What:
     who = entry.actor
     return (
-        entry.at, who.name, who.id, entry.operation, entry.resource_type, entry.resource_id,
+        who.name, who.id, entry.operation, entry.resource_type, entry.resource_id,
         entry.resource_name, entry.group, entry.refused, who.peer, who.surface,
-    ), entry.detail  # fmt: skip
+    )  # fmt: skip
 
 
-def _triggered(run: CreateRun) -> tuple[Row, bytes]:
-    """`job.triggered`: the run that a principal's trigger made."""
+def _triggered(run: CreateRun) -> What:
+    """`job.triggered`: a principal fired this job."""
     who, job = run.actor, run.job
-    # By hand too: canonical JSON, keys in order.
-    of = f'"rerun_of":"{to_text(run.rerun_of)}",' if run.rerun_of else ""
-    detail = f'{{"details":{{{of}"run_id":"{to_text(run.id)}"}}}}'
     return (
-        run.created_at, who.name, who.id, "job.triggered", "job", job.id_text, job.name, job.group,
-        False, who.peer, who.surface,
-    ), detail.encode()  # fmt: skip
+        who.name, who.id, "job.triggered", "job", job.id_text, job.name, job.group, False, who.peer,
+        who.surface,
+    )  # fmt: skip
+
+
+def _of_run(run: CreateRun) -> bytes:
+    """The run that it made; by hand too: canonical JSON, keys in order."""
+    of = f'"rerun_of":"{to_text(run.rerun_of)}",' if run.rerun_of else ""
+    return f'{{"details":{{{of}"run_id":"{to_text(run.id)}"}}}}'.encode()

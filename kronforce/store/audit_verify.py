@@ -191,8 +191,13 @@ def _no_chain(tx: Tx, found: Checked, chain_id: int, rows: Sequence[Any]) -> Non
     if book is not None and chain_id < book.first_chain:
         # Retention has dropped it meanwhile; nothing of it may be left, which the start checks.
         return
-    for row in rows[:1]:
-        seq = row.key & _SEQ
+    if not rows:
+        return
+    seq = rows[0].key & _SEQ
+    if book is not None and chain_id <= book.last_chain:
+        found.wrong(chain_id, seq, MISSING, f"what chain {chain_id} was signed for is gone: its "
+                    "entries cannot be checked")  # fmt: skip
+    else:
         found.wrong(chain_id, seq, ADDED, f"entry {seq} of chain {chain_id}, which is not there")
 
 

@@ -130,7 +130,7 @@ def test_a_column_that_is_changed_is_found(history, name):
     table = TABLES[name]
     places = [(row, column) for row in rows_of(history, table) for column in table.c]
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def check(data):
         row, column = data.draw(st.sampled_from(places))
