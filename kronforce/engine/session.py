@@ -8,6 +8,7 @@ any more, and what it held waits for the agent's return.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from math import ceil
 from typing import Protocol
 
@@ -25,6 +26,8 @@ MAX_QUEUED = 100_000
 # any client takes without being told to take more.
 FRAME = 1024
 FRAME_BYTES = 2 << 20
+# More than a message has beside its job's assignment and its run's params.
+OWN_BYTES = 200
 
 # A run's own deadline is the controller's to keep; an agent that hears nothing of it for so long
 # ends the attempt by itself.
@@ -37,7 +40,7 @@ class Session:
     """What the controller knows of a connected agent."""
 
     __slots__ = (
-        "_queue", "agent_draining", "agent_id", "agent_key",
+        "_bytes", "_count", "_frames", "_queued", "agent_draining", "agent_id", "agent_key",
         "agent_name", "asked", "boot_id", "busy", "closed", "draining", "epoch", "free", "held",
         "last_heard", "last_used", "mismatches", "redacts", "session_id", "slots",
         "stale_reports", "view", "wake",
@@ -72,7 +75,9 @@ class Session:
         self.asked: frozenset[str] = frozenset()
         self.closed = False
         self.wake = asyncio.Event()
-        self._queue: list[pb.ControllerMessage] = []
+        # What waits, written into its frames at once; of the last one, its messages and bytes.
+        self._frames: deque[pb.ConnectResponse] = deque()
+        self._queued = self._count = self._bytes = 0
 
     def __gt__(self, other: Session) -> bool:
         """Whether it is to be preferred: most free slots, then least recently used."""
@@ -105,73 +110,91 @@ class Session:
 
     def send(self, message: pb.ControllerMessage) -> None:
         """Queue a message; it goes with the next frame."""
+        place = self._place(message.ByteSize())
+        if place is not None:
+            place.CopyFrom(message)
+
+    def _place(self, size: int) -> pb.ControllerMessage | None:
+        """Room for a message of so many bytes behind what waits; None: nothing is sent any more."""
         if self.closed:
-            return
-        if len(self._queue) >= MAX_QUEUED:
+            return None
+        if self._queued >= MAX_QUEUED:
             self.close()
-            return
-        self._queue.append(message)
+            return None
+        full = self._count >= FRAME or (self._count and self._bytes + size > FRAME_BYTES)
+        if full or not self._frames:
+            self._frames.append(pb.ConnectResponse())
+            self._count = self._bytes = 0
+        self._count += 1
+        self._bytes += size
+        self._queued += 1
         self.wake.set()
+        return self._frames[-1].messages.add()
 
     def assign(self, live: LiveExecution, resolved: Resolved | None = None) -> None:
         """Queue the assignment of an execution that it holds, with what its job names put in."""
-        run = live.run
-        message = pb.ControllerMessage()
-        message.CopyFrom(run.job.assignment)
-        message.execution_id = live.id_text
-        message.fence = live.fence
-        a = message.assignment
-        a.run_id = run.id_text
-        a.trigger = run.trigger  # type: ignore[assignment]  # the enum's number, as stored
-        if live.attempt_number != 1:
-            a.attempt_number = live.attempt_number
-        if run.params is not None:
-            a.params.MergeFromString(run.params)
-        if run.nominal_at is not None:
-            a.nominal_at.FromMicroseconds(run.nominal_at)
-        if run.job.run_timeout_us:
-            a.timeout.seconds = min(a.timeout.seconds or MAX_TIMEOUT_SECS, _secs_left(live))
         if resolved is not None:
-            a.task.CopyFrom(resolved.task)
-            for name, value in resolved.values:
-                a.values.add(name=name, value=value)
-            a.secrets.extend(resolved.secrets)
-        self.send(message)
+            message = pb.ControllerMessage()
+            _fill(message, live)
+            _put_in(message.assignment, resolved)
+            self.send(message)
+            return
+        size = live.run.job.assignment_bytes + len(live.run.params or b"")
+        place = self._place(size + OWN_BYTES)
+        if place is not None:
+            _fill(place, live)
 
     def acknowledge(
         self, execution_id: str, fence: int, kind: pb.AcknowledgeKind.ValueType
     ) -> None:
         """Queue an acknowledgement."""
-        message = pb.ControllerMessage(execution_id=execution_id, fence=fence)
-        message.acknowledge.kind = kind
-        self.send(message)
+        place = self._place(OWN_BYTES)
+        if place is not None:
+            place.execution_id, place.fence = execution_id, fence
+            place.acknowledge.kind = kind
 
     async def next_frame(self) -> pb.ConnectResponse | None:
         """Wait for messages and take them; None once the session is closed."""
-        while not (self._queue or self.closed):
+        while not (self._frames or self.closed):
             self.wake.clear()
             await self.wake.wait()
         if self.closed:
             return None
-        count = self._frame_length()
-        frame = pb.ConnectResponse()
-        frame.messages.extend(self._queue[:count])
-        del self._queue[:count]
+        frame = self._frames.popleft()
+        self._queued -= len(frame.messages)
         return frame
-
-    def _frame_length(self) -> int:
-        """How many of the messages that wait go into the next frame."""
-        size = 0
-        for count, message in enumerate(self._queue[:FRAME]):
-            size += message.ByteSize()
-            if size > FRAME_BYTES and count:
-                return count
-        return min(len(self._queue), FRAME)
 
     def close(self) -> None:
         """Send nothing more; whoever waits for a frame gets None."""
         self.closed = True
         self.wake.set()
+
+
+def _fill(message: pb.ControllerMessage, live: LiveExecution) -> None:
+    """The assignment of an execution, as its job defines it."""
+    run = live.run
+    message.CopyFrom(run.job.assignment)
+    message.execution_id = live.id_text
+    message.fence = live.fence
+    a = message.assignment
+    a.run_id = run.id_text
+    a.trigger = run.trigger  # type: ignore[assignment]  # the enum's number, as stored
+    if live.attempt_number != 1:
+        a.attempt_number = live.attempt_number
+    if run.params is not None:
+        a.params.MergeFromString(run.params)
+    if run.nominal_at is not None:
+        a.nominal_at.FromMicroseconds(run.nominal_at)
+    if run.job.run_timeout_us:
+        a.timeout.seconds = min(a.timeout.seconds or MAX_TIMEOUT_SECS, _secs_left(live))
+
+
+def _put_in(assignment: pb.Assignment, resolved: Resolved) -> None:
+    """The task with everything put in, and what goes with it."""
+    assignment.task.CopyFrom(resolved.task)
+    for name, value in resolved.values:
+        assignment.values.add(name=name, value=value)
+    assignment.secrets.extend(resolved.secrets)
 
 
 def _secs_left(live: LiveExecution) -> int:

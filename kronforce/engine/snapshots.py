@@ -51,10 +51,10 @@ class JobSnapshot:
     """One version of one job. Immutable once made."""
 
     __slots__ = (
-        "agent_ref", "assignment", "default_params", "group", "id", "id_text", "is_choosy",
-        "is_interval", "job", "key", "name", "needs_trust", "parameters", "revision",
-        "run_timeout_us", "settings", "slot_keys", "status", "target", "task_type", "template",
-        "trusted", "version",
+        "_own_route", "agent_ref", "assignment", "assignment_bytes", "default_params", "group",
+        "id", "id_text", "is_choosy", "is_interval", "job", "key", "name", "needs_trust",
+        "parameters", "revision", "run_timeout_us", "settings", "slot_keys", "status", "target",
+        "task_type", "template", "trusted", "version",
     )  # fmt: skip
 
     def __init__(self, row: JobRow) -> None:
@@ -85,6 +85,9 @@ class JobSnapshot:
         # None: nothing to put in when an attempt is assigned.
         self.template = _template_of(self.job)
         self.assignment = self._template()
+        self.assignment_bytes = self.assignment.ByteSize()
+        # Of its own target and the group that it was worked out for: every trigger asks.
+        self._own_route: tuple[str, int] | None = None
 
     def _template(self) -> ControllerMessage:
         """Everything of an assignment that all executions of this version share."""
@@ -101,6 +104,13 @@ class JobSnapshot:
 
     def route(self, target: Target) -> int:
         """The route of one of its targets, as the store keeps it."""
+        if target is not self.target:
+            return self._route(target)
+        if self._own_route is None or self._own_route[0] != self.group:
+            self._own_route = self.group, self._route(target)
+        return self._own_route[1]
+
+    def _route(self, target: Target) -> int:
         kind = self.task_type + ("!untrusted" if self.needs_trust else "")
         return int.from_bytes(route_key(target, kind, self.group), "big", signed=True)
 
