@@ -58,6 +58,11 @@ class Directory:
         key = self._by_name.get(ref) if raw is None else self._by_id.get(raw)
         return None if key is None else self.rows[key]
 
+    @property
+    def has_limited(self) -> bool:
+        """Whether any agent is kept for some groups."""
+        return bool(self._limited)
+
     def keys_for(self, group: str) -> list[int]:
         """The keys of all agents that may run jobs of the group, in order."""
         rows = self.rows

@@ -370,7 +370,7 @@ class Triggering:
             if target.skip_reason:
                 found.append("no such agent is enrolled: the target was skipped")
             elif not self._dispatcher.routes[target.route].sessions:
-                found.append(_nobody(run.job))
+                found.append(_nobody(run.job, grouped=self._directory.has_limited))
         found += self.unresolved(run.job)
         return tuple(sorted(set(found)))
 
@@ -411,9 +411,12 @@ def _as_ours(error: Exception) -> KronforceError:
     return Internal(f"internal error {number}: see the server's log", correlation_id=number)
 
 
-def _nobody(job: JobSnapshot) -> str:
+def _nobody(job: JobSnapshot, *, grouped: bool) -> str:
     where = "the built-in agent" if isinstance(job.target, Local) else "an agent of its target"
-    return f"nobody can run it now: {where} with task type {job.task_type!r} is not connected"
+    group = f" for jobs of {job.group!r}" if grouped else ""
+    return (
+        f"nobody can run it now: {where} with task type {job.task_type!r}{group} is not connected"
+    )
 
 
 def _job_not_found(ref: str) -> NotFound:
