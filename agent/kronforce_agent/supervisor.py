@@ -194,7 +194,8 @@ class Supervisor:
         held = Held(key=key, arm=arm, assignment=assignment)
         held.is_process = isinstance(runner, ProcessTask)
         held.timeout_secs = timeout_secs(assignment)
-        held.secrets = self._secrets.of(assignment.secrets)
+        if assignment.secrets:
+            held.secrets = self._secrets.of(assignment.secrets)
         self._end_older(key)
         self.table.add(held)
         if not recorded:
