@@ -93,7 +93,7 @@ def _to_go_on(facts: Facts | None, reason: str, job: str) -> list[str]:
         return ["kronforce agent list", "start the agent on its host, or end its draining: "
                 "kronforce agent drain NAME --off"]  # fmt: skip
     if reason == Reason.LABELS:
-        return [*_enrol(facts), f"or change the target of job {job}"]
+        return [*_enrol(facts), f"or change what job {job} names as its target"]
     if reason == Reason.CONCURRENCY and facts is not None and facts.held_by:
         return [f"kronforce run explain {facts.held_by[0]}"]
     return []

@@ -26,6 +26,7 @@ from tests.bench.table import SCENARIOS, Scenario
 RUNS = 5
 QUICK_SECS = 3.0
 QUICK_OUTPUT_BYTES = 256 << 20
+QUICK_HISTORY = 20_000
 
 
 def main() -> int:
@@ -46,6 +47,7 @@ def main() -> int:
             seconds=arguments.seconds or (QUICK_SECS if arguments.quick else None),
             output_bytes=QUICK_OUTPUT_BYTES if arguments.quick else None,
             profile=arguments.profile,
+            history=arguments.history or (QUICK_HISTORY if arguments.quick else 0),
         )
         runs = 1 if arguments.quick else arguments.runs
         failed = 0
@@ -106,6 +108,7 @@ def _arguments() -> argparse.Namespace:
     add("--only", default="", help="rows or scenarios, with commas")
     add("--runs", type=int, default=RUNS, help="the median of so many")
     add("--seconds", type=float, help="of each run's window, instead of the scenario's own")
+    add("--history", type=int, default=0, help="executions that retention rows begin with")
     add("--quick", action="store_true", help=f"one run of {QUICK_SECS:g} s, not a figure")
     add("--store", action=argparse.BooleanOptionalAction, default=None,
         help="write results.json; default: only with all runs, windows as usual")  # fmt: skip
@@ -113,7 +116,7 @@ def _arguments() -> argparse.Namespace:
     add("--folder", default="", help="where data goes; default: the system's temporary folder")
     arguments = parser.parse_args()
     if arguments.store is None:
-        touched = arguments.quick or arguments.seconds or arguments.profile
+        touched = arguments.quick or arguments.seconds or arguments.profile or arguments.history
         arguments.store = not touched and arguments.runs >= RUNS
     return arguments
 

@@ -106,6 +106,10 @@ class Client:
         )
         return self._jobs.RunJob(request, metadata=self._metadata, timeout=timeout)
 
+    async def get_run(self, request: execution_service_pb2.GetRunRequest) -> Any:
+        """A run, from the store."""
+        return await self.executions.GetRun(request, metadata=self._metadata)
+
     async def execution_of(self, run_id: str) -> Any:
         """The run's only execution, from the store."""
         request = execution_service_pb2.GetRunRequest(run_id=run_id)

@@ -25,6 +25,7 @@ from tests.bench import (
     sustained,
     values_cost,
 )
+from tests.bench import first_output, one_at_a_time, output, retention, sustained
 from tests.bench.books import Client, Void
 
 KINDS = {
@@ -34,6 +35,7 @@ KINDS = {
     "sustained": sustained.measure,
     "output": output.measure,
     "values_cost": values_cost.measure,
+    "retention": retention.measure,
 }
 
 

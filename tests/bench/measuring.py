@@ -26,6 +26,7 @@ class Settings:
     seconds: float | None = None
     output_bytes: int | None = None
     profile: str = ""
+    history: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,13 @@ def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server
             db = stack.enter_context(postgresql.database(database))
             postmaster = database.postmaster
         running = stack.enter_context(
-            product.running(settings.folder, slots=scenario.slots, db=db, postmaster=postmaster)
+            product.running(
+                settings.folder,
+                slots=scenario.slots,
+                db=db,
+                postmaster=postmaster,
+                history=_history(scenario, settings),
+            )
         )
         process = stack.enter_context(_load(scenario, settings, running))
         try:
@@ -84,6 +91,7 @@ def _load(
     }
     if settings.output_bytes and "bytes" in spec:
         spec["bytes"] = settings.output_bytes
+    spec["history"] = _history(scenario, settings)
     with (running.folder / "load.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.bench.load", json.dumps(spec)],
@@ -93,6 +101,11 @@ def _load(
             stderr=log,
             text=True,
         )
+
+
+def _history(scenario: Scenario, settings: Settings) -> int:
+    """Executions that are in the store before the product starts."""
+    return settings.history or scenario.history
 
 
 def _follow(

@@ -45,6 +45,7 @@ class Scenario:
     seconds: float
     slots: int = 64
     postgresql: bool = False
+    history: int = 0
     job: dict[str, Any] = field(default_factory=dict)
 
 
@@ -145,5 +146,24 @@ SCENARIOS: tuple[Scenario, ...] = (
         task=NOOP,
         load={"kind": "chain_cost"},
         seconds=5,
+    *(
+        Scenario(
+            name=name,
+            rows=(
+                Row(id=f"{name}_p999", what=f"TriggerJob p99.9 while retention deletes 1,000,000 "
+                    f"executions, above a control, {store}",
+                    key="above", unit="ms", floor=50, reach=20),
+                Row(id=f"{name}_rate", what="runs that it deletes meanwhile", key="deleted_rate",
+                    unit="/s", floor=1_000, reach=None, higher_is_better=True),
+            ),
+            task=NOOP,
+            load={"kind": "retention", "rate": 100},
+            seconds=40,
+            postgresql=postgresql,
+            history=1_000_000,
+        )
+        for name, store, postgresql in (
+            ("retention", "SQLite FULL", False), ("retention_postgresql", "PostgreSQL", True),
+        )
     ),
 )  # fmt: skip
