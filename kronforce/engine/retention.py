@@ -39,13 +39,30 @@ MAX_CLEARED = 100_000
 # A batch that took the writer longer than this was too large, one that took half of it too small:
 # a trigger that comes at the wrong moment waits for one.
 SLOW_SECS = 0.010
-LEAST, MOST = 10, stored.RUNS_BATCH
+# Runs or rows of the first batch, and the least of any.
+LEAST = 20
 # The pause after a batch: so many times what it took, so that most of the writer is the others'.
 SHARE = 2.0
 LEAST_PAUSE_SECS = 0.005
 
 Keys = Callable[[int], Coroutine[Any, Any, list[int]]]
-Delete = Callable[[Tx, Any], int]
+Delete = Callable[..., int]
+
+
+class Pace:
+    """How large the next batch is, and how long to pause after one, by what they take."""
+
+    def __init__(self, most: int) -> None:
+        self.size = LEAST
+        self._most = most
+
+    def note(self, deleted: int, took: float) -> float:
+        """Learn from a batch; the seconds to pause after it."""
+        if took > SLOW_SECS:
+            self.size = max(LEAST, deleted // 2)
+        elif took < SLOW_SECS / 2 and deleted >= self.size:
+            self.size = min(self._most, self.size * 5 // 4)
+        return max(LEAST_PAUSE_SECS, SHARE * took)
 
 
 class Retention:
@@ -60,6 +77,7 @@ class Retention:
         self._keep_audit = keep_audit
         # Runs in the next batch.
         self._size = LEAST
+        self._pace = Pace(stored.RUNS_BATCH)
 
     async def run(self) -> None:
         """The loop; ends when it is cancelled."""
@@ -82,6 +100,13 @@ class Retention:
                        stored.delete_jobs):  # fmt: skip
             await self._until_none(delete, cutoff)
         await self._audit()
+        for delete, most in (
+            (stored.delete_events, stored.EVENTS_BATCH),
+            (stored.delete_requests, stored.REQUESTS_BATCH),
+            (stored.delete_skips, stored.FIRES_BATCH),
+            (stored.delete_jobs, stored.JOBS_BATCH),
+        ):
+            await self._until_none(delete, cutoff, Pace(most))
         return gone
 
     async def _audit(self) -> None:
@@ -116,19 +141,19 @@ class Retention:
         """Delete batch after batch until there is none left, or the limit is reached."""
         gone = 0
         for _ in range(MAX_BATCHES):
-            size = self._size if limit is None else min(self._size, limit - gone)
+            size = self._pace.size if limit is None else min(self._pace.size, limit - gone)
             keys = await next_keys(size) if size > 0 else []
             if not keys:
                 break
             gone += await self._delete(keys)
         return gone
 
-    async def _until_none(self, delete: Delete, cutoff: int) -> None:
+    async def _until_none(self, delete: Delete, cutoff: int, pace: Pace) -> None:
         for _ in range(MAX_BATCHES):
-            gone, took = await self._store.write(_timed, self._clock, delete, cutoff)
+            gone, took = await self._store.write(_timed, self._clock, delete, cutoff, pace.size)
             if not gone:
                 return
-            await self._pause(took)
+            await self._pause(pace.note(gone, took))
 
     async def _delete(self, run_keys: list[int]) -> int:
         """Output first: a crash in between leaves a run without output, not the other way."""
@@ -137,8 +162,7 @@ class Retention:
         if streamed:
             await self._delete_output(streamed)
         gone, took = await self._store.write(_timed, self._clock, stored.delete_runs, run_keys)
-        self._adapt(len(run_keys), took)
-        await self._pause(took)
+        await self._pause(self._pace.note(len(run_keys), took))
         return gone
 
     async def _delete_output(self, execution_keys: list[int]) -> None:
@@ -146,19 +170,12 @@ class Retention:
         while await self._store.write_output(output_store.delete_output, *args):
             await self._pause(LEAST_PAUSE_SECS)
 
-    def _adapt(self, deleted: int, took: float) -> None:
-        if took > SLOW_SECS:
-            self._size = max(LEAST, deleted // 2)
-        elif took < SLOW_SECS / 2 and deleted >= self._size:
-            self._size = min(MOST, self._size + LEAST)
-
-    async def _pause(self, took: float) -> None:
-        secs = max(LEAST_PAUSE_SECS, SHARE * took)
+    async def _pause(self, secs: float) -> None:
         await self._clock.sleep_until(self._clock.monotonic() + secs)
 
 
-def _timed(tx: Tx, clock: Clock, delete: Delete, argument: Any) -> tuple[int, float]:
+def _timed(tx: Tx, clock: Clock, delete: Delete, *args: Any) -> tuple[int, float]:
     """What it deleted, and the seconds that it held the writer."""
     begun = clock.monotonic()
-    gone = delete(tx, argument)
+    gone = delete(tx, *args)
     return gone, clock.monotonic() - begun

@@ -31,7 +31,7 @@ from kronforce.store.tables import (
     slots,
 )
 
-# What one transaction removes: some 50 ms of the one writer of SQLite.
+# What one transaction removes at most; the caller takes less while that takes too long.
 RUNS_BATCH = 200
 EVENTS_BATCH = 2_000
 REQUESTS_BATCH = 2_000

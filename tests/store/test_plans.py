@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from kronforce.store import executions, open_work, runs, status
+from kronforce.store import executions, explaining, open_work, retention, runs, status
 from kronforce.store.database import reading
 from tests.store.rows import EVERYTHING, FIRST, NOW
 
@@ -14,6 +14,13 @@ QUESTIONS = {
     "the head of a route": lambda tx: open_work.ready_head(tx, 1, 10),
     "due retries": lambda tx: open_work.due_retries(tx, NOW, 10),
     "overdue": lambda tx: open_work.overdue(tx, NOW, 10),
+    "run deadlines": lambda tx: open_work.run_deadlines(tx, NOW, 10),
+    "runs too old": lambda tx: retention.finished_before(tx, NOW),
+    "runs beyond a history": lambda tx: retention.beyond_history(tx, 1, 5),
+    "executions of runs": lambda tx: retention.executions_of(tx, [1, 2]),
+    "a place in the queue": lambda tx: explaining.count_ahead(tx, [1, 2], 0, 9),
+    "who holds a limit": lambda tx: explaining.runs_holding(tx, EVERYTHING, 1, "", [3]),
+    "a run to explain": lambda tx: explaining.run_and_attempts(tx, EVERYTHING, b"r"),
     "how many wait": open_work.count_waiting,
     "status": lambda tx: status.status(tx, EVERYTHING),
     "failed runs": lambda tx: runs.list_runs(tx, EVERYTHING, state=5, page=FIRST),

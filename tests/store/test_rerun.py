@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.struct_pb2 import Struct
 
 from kronforce.core.access import Role, Scope
@@ -16,10 +17,11 @@ from kronforce.errors import (
     RequestIdReused,
     RunNotFound,
 )
-from kronforce.store import jobs
+from kronforce.store import jobs, output, tables
 from kronforce.v1 import job_pb2
 from kronforce.v1.job_service_pb2 import RerunRunRequest
 from tests.store.rig import ADMIN, FakeAgent, Rig, Someone
+from tests.store.rows import NOW
 
 OTHERS = Scope(principal_id="others", role=Role.OPERATOR, groups=frozenset({"others"}))
 ALL = job_pb2.Target(all=job_pb2.AllTarget())
@@ -190,6 +192,36 @@ async def test_clearing_keeps_the_newest_run_and_those_that_are_open(rig):
     left = [run for run in [waiting, *ended] if await rig.row(run.run_id) is not None]
     assert left == [waiting, ended[-1]]
     assert await rig.engine.retention.clear(job, Someone()) == (0, False)
+
+
+async def test_output_goes_before_its_run_and_a_half_done_batch_is_finished_later(rig):
+    await rig.job()
+    runs = [await rig.run() for _ in range(3)]
+    for run in runs:
+        await rig.engine.cancelling.cancel_run(ADMIN, run.run_id, Someone(), "")
+    keys = [(await rig.attempts(run.run_id))[0].key for run in runs]
+    await rig.store.write_output(_put_output, keys)
+    # As if the controller had been killed between the two steps of a batch.
+    while await rig.store.write_output(output.delete_output, keys[:1], 100):
+        pass
+    job = await rig.store.read(jobs.find_job, ADMIN, "job")
+
+    assert await rig.engine.retention.clear(job, Someone()) == (2, False)
+
+    left = await rig.store.read_output(output.progress_of, keys)
+    assert list(left) == keys[2:]
+    assert await rig.store.read_output(output.read_chunks, keys[1], 0, 1_000) == []
+    assert len(await rig.store.read_output(output.read_chunks, keys[2], 0, 1_000)) == 1
+
+
+def _put_output(tx, keys):
+    for number, key in enumerate(keys, 1):
+        chunk = {"execution_key": key, "stream": 1, "start": 0, "length": 2, "sequence": 1}
+        values = {"key": number, "at": NOW, "data": b"ok", **chunk}
+        tx.conn.execute(sa.insert(tables.output_chunks).values(values))
+        progress = {"sequence": 1, "stdout_bytes": 2, "stderr_bytes": 0, "stored_bytes": 2}
+        values = {"execution_key": key, "dropped_bytes": 0, **progress}
+        tx.conn.execute(sa.insert(tables.output_progress).values(values))
 
 
 async def test_a_job_keeps_as_many_runs_as_it_says(rig):

@@ -1,5 +1,7 @@
 """Triggering and ExecutionService: what callers see of runs and executions."""
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
 from google.protobuf.struct_pb2 import Struct
@@ -21,13 +23,15 @@ from kronforce.v1.execution_pb2 import (
 )
 from kronforce.v1.job_pb2 import AnyTarget, Job, NoopTask, Target, Task
 from kronforce.v1.job_service_pb2 import (
+    ClearHistoryRequest,
     CreateJobRequest,
     DeleteJobRequest,
+    RerunRunRequest,
     RunJobRequest,
     TriggerJobRequest,
     TriggerJobsRequest,
 )
-from kronforce.v1.run_pb2 import TRIGGER_API
+from kronforce.v1.run_pb2 import TRIGGER_API, TRIGGER_RETRY
 from tests.store.rows import make_execution, make_run
 
 ANY = Target(any=AnyTarget())
@@ -456,3 +460,77 @@ async def test_output_is_read_from_any_place(rig):
         (2, 0, b"err"),
         (1, 3, b"two"),
     ]
+
+
+async def explain(rig, run_id, key="admin"):
+    request = pb.ExplainRunRequest(run_id=run_id)
+    return await rig.call("ExecutionService.ExplainRun", request, key=key)
+
+
+async def test_a_waiting_run_explains_itself(rig):
+    await create(rig, target=ANY)
+    made = await trigger(rig)
+
+    told = await explain(rig, made.run.id)
+
+    assert (told.run_id, told.job_name) == (made.run.id, "etl")
+    assert (told.state, told.state_reason) == (EXECUTION_STATE_PENDING, "labels")
+    assert told.sentence.startswith("Waiting 0 s: no enrolled agent fits any agent")
+    assert told.next_steps
+    (one,) = told.executions
+    assert (one.execution_id, one.state_reason) == (made.execution_ids[0], "labels")
+    assert one.since.ToMicroseconds() == rig.clock.now_us()
+    # `offline_timeout_secs`, an hour, comes before `queue_timeout_secs`, a day.
+    assert one.until.ToMicroseconds() == rig.clock.now_us() + 3_600_000_000
+    assert told.further_targets == 0
+
+
+async def test_a_run_out_of_scope_is_not_explained_and_not_run_again(rig):
+    await create(rig, group="ops")
+    made = await trigger(rig)
+
+    for method, request in (
+        ("ExecutionService.ExplainRun", pb.ExplainRunRequest(run_id=made.run.id)),
+        ("JobService.RerunRun", RerunRunRequest(run_id=made.run.id)),
+        ("JobService.ClearHistory", ClearHistoryRequest(job_id="etl")),
+    ):
+        refused = await rig.refused(method, request, key="web")
+        assert refused.code is Code.NOT_FOUND
+
+
+async def test_a_rerun_names_what_it_runs_again(rig):
+    await create(rig, target=ANY)
+    first = await trigger(rig)
+
+    again = await rig.call(
+        "JobService.RerunRun", RerunRunRequest(run_id=first.run.id, request_id="r")
+    )
+    same = await rig.call(
+        "JobService.RerunRun", RerunRunRequest(run_id=first.run.id, request_id="r")
+    )
+
+    assert (again.run.rerun_of, again.run.trigger) == (first.run.id, TRIGGER_RETRY)
+    assert (same.run.id, same.replayed) == (again.run.id, True)
+    assert (await get_run(rig, again.run.id)).rerun_of == first.run.id
+    refused = await rig.refused(
+        "JobService.RerunRun", RerunRunRequest(run_id=first.run.id, failed_targets_only=True)
+    )
+    assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "NOTHING_TO_RERUN")
+    refused = await rig.refused("JobService.RerunRun", RerunRunRequest())
+    assert refused.code is Code.INVALID_ARGUMENT
+
+
+async def test_clearing_a_history_leaves_the_newest_run(rig):
+    job = await create(rig)
+    for _ in range(3):
+        await put_execution(rig, job, run={"finished_at": rig.clock.now_us(), "state": 4})
+
+    request = ClearHistoryRequest(job_id="etl")
+    call = asyncio.create_task(rig.call("JobService.ClearHistory", request))
+    while not call.done():
+        rig.clock.advance(1)
+        await asyncio.sleep(0)
+    reply = await call
+
+    assert (reply.deleted_runs, reply.more) == (2, False)
+    assert (await list_runs(rig)).total == 1
