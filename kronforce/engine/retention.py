@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from kronforce.clock import Clock, to_us
@@ -75,8 +74,6 @@ class Retention:
         self._clock = clock
         self._keep = keep
         self._keep_audit = keep_audit
-        # Runs in the next batch.
-        self._size = LEAST
         self._pace = Pace(stored.RUNS_BATCH)
 
     async def run(self) -> None:
@@ -96,10 +93,6 @@ class Retention:
         gone += await self._by_history()
         # Whole days first: what is left for the deletes is little.
         await self._store.write(drop_partitions, cutoff)
-        for delete in (stored.delete_events, stored.delete_requests, stored.delete_skips,
-                       stored.delete_jobs):  # fmt: skip
-            await self._until_none(delete, cutoff)
-        await self._audit()
         for delete, most in (
             (stored.delete_events, stored.EVENTS_BATCH),
             (stored.delete_requests, stored.REQUESTS_BATCH),
@@ -107,12 +100,18 @@ class Retention:
             (stored.delete_jobs, stored.JOBS_BATCH),
         ):
             await self._until_none(delete, cutoff, Pace(most))
+        await self._audit()
         return gone
 
     async def _audit(self) -> None:
         now = self._clock.now()
-        cut = partial(audit_retention.cut, signer=self._store.audit.signer, now=to_us(now))
-        await self._until_none(cut, to_us(now - self._keep_audit))
+        signer, at = self._store.audit.signer, to_us(now)
+
+        def cut(tx: Tx, cutoff: int, limit: int) -> int:
+            return audit_retention.cut(tx, cutoff, signer=signer, now=at, limit=limit)
+
+        cutoff = to_us(now - self._keep_audit)
+        await self._until_none(cut, cutoff, Pace(audit_retention.CUT_BATCH))
 
     async def clear(self, job: JobRow, author: Actor) -> tuple[int, bool]:
         """Delete a job's ended runs but the newest: how many went, and whether more are left.

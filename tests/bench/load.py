@@ -22,10 +22,10 @@ from tests.bench import (
     first_output,
     one_at_a_time,
     output,
+    retention,
     sustained,
     values_cost,
 )
-from tests.bench import first_output, one_at_a_time, output, retention, sustained
 from tests.bench.books import Client, Void
 
 KINDS = {

@@ -146,6 +146,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         task=NOOP,
         load={"kind": "chain_cost"},
         seconds=5,
+    ),
     *(
         Scenario(
             name=name,
