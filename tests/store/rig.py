@@ -65,7 +65,7 @@ class Rig:
             await self.engine.stop()
             await self.store.stop()
 
-    async def job(self, name: str = "job", **fields) -> Job:
+    async def job(self, name: str = "job", *, trusted: bool = True, **fields) -> Job:
         """Save a job as the use case would, without its checks."""
         spec = Job(name=name, **fields)
         if spec.task.WhichOneof("kind") is None:
@@ -82,7 +82,7 @@ class Rig:
             tags=[],
             status=int(timing.status),
             spec=spec.SerializeToString(),
-            trusted=True,
+            trusted=trusted,
             now=self.clock.now_us(),
             actor="ci",
             paused_until=None,
@@ -134,7 +134,7 @@ class Rig:
             credential_hash=name.encode(),
             registered_by="test",
             agent_type=AGENT_TYPE_STANDARD,
-            built_in=False,
+            built_in=fields.get("built_in", False),
             tags=fields.get("tags", ()),
             labels={},
             task_types=("noop", "shell"),
