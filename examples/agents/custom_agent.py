@@ -23,18 +23,19 @@ def report(key, **message):
     outbox.put_nowait(pb.AgentMessage(execution_id=key[0], fence=key[1], **message))
 
 
-async def run(key, task):
+async def run(key, work):
     report(key, accepted=pb.Accepted())
     process, result = None, pb.Result(state="EXECUTION_STATE_CANCELLED")
     try:
-        if task.WhichOneof("kind") == "noop":
-            await asyncio.sleep(task.noop.sleep_ms / 1000)
-            code, output = task.noop.exit_code, b"ok\n"
+        if work.task.HasField("noop"):
+            await asyncio.sleep(work.task.noop.sleep_ms / 1000)
+            code, output = work.task.noop.exit_code, b"ok\n"
         else:
             how = {"stdout": -1, "stderr": -2, "start_new_session": True}  # one pipe for both
-            process = await asyncio.create_subprocess_shell(task.shell.command, **how)
-            output = (await process.communicate())[0][: 16 * 1024]  # so much rides in a result
-            code = process.returncode
+            how["env"] = os.environ | {each.name: each.value.decode() for each in work.values}
+            process = await asyncio.create_subprocess_shell(work.task.shell.command, **how)
+            output, code = (await process.communicate())[0], process.returncode
+        output = output[: 16 * 1024]  # so much rides in a result
         state = "EXECUTION_STATE_FAILED" if code else "EXECUTION_STATE_SUCCEEDED"
         result = pb.Result(state=state, exit_code=code, stdout_bytes=len(output))
         result.output.add(stream="OUTPUT_STREAM_STDOUT", data=output, sequence=1)
@@ -50,7 +51,7 @@ def handle(message):
     if kind == "assignment" and message.assignment.task.WhichOneof("kind") is None:
         report(key, rejected=pb.Rejected(reason=pb.REJECT_REASON_UNSUPPORTED))
     elif kind == "assignment" and key not in held:  # the same one may come again
-        held[key] = asyncio.create_task(run(key, message.assignment.task))
+        held[key] = asyncio.create_task(run(key, message.assignment))
     elif kind in ("cancel", "revoke") and key in held:
         asyncio.get_running_loop().call_soon(held[key].cancel)  # once it has begun
     elif kind == "acknowledge" and message.acknowledge.kind == pb.ACKNOWLEDGE_KIND_RESULT:
@@ -71,8 +72,8 @@ async def write(call, me):
         except TimeoutError:
             message = pb.AgentMessage(heartbeat=pb.AgentHeartbeat(held_count=len(held)))
             for key in held:
-                digest = hashlib.sha256(f"{key[0]}:{key[1]}".encode()).digest()
-                message.heartbeat.held_hash ^= int.from_bytes(digest[:8], "big")
+                digest = hashlib.sha256(f"{key[0]}:{key[1]}".encode()).digest()[:8]
+                message.heartbeat.held_hash ^= int.from_bytes(digest, "big")
         await call.write(pb.ConnectRequest(messages=[message]))
 
 

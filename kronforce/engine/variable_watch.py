@@ -14,6 +14,7 @@ from kronforce.core.variable_rules import DAY, STAGES, stages_passed
 from kronforce.engine import key_rotation
 from kronforce.engine.variable_cache import VariableCache
 from kronforce.engine.variable_changes import event_group, word_of
+from kronforce.errors import Unavailable
 from kronforce.security.envelope import Keyring
 from kronforce.store import events, variables
 from kronforce.store.database import Tx
@@ -48,6 +49,9 @@ class VariableWatch:
         while True:
             try:
                 await self.round()
+            except Unavailable as error:
+                log.warning("variables are looked at again: %s", error,
+                            extra={"action": "variables_retry"})  # fmt: skip
             except Exception:
                 log.exception("variables are looked at again",
                               extra={"action": "variables_retry"})  # fmt: skip

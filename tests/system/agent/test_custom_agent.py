@@ -76,3 +76,10 @@ async def test_it_comes_back_with_an_inventory_and_reports_again(running: FakeCo
 
 def test_it_stays_below_a_hundred_lines() -> None:
     assert len(EXAMPLE.read_text().splitlines()) < LINES
+
+
+async def test_it_hands_values_to_the_command(running: FakeController) -> None:
+    session = await running.session()
+    value = pb.AssignmentValue(name="KF_V1", value=b"a $(b) 'c'")
+    (key,) = session.assign(shell('printf %s "${KF_V1}"'), values=[value])
+    assert (await session.expect("result", key)).output[0].data == b"a $(b) 'c'"
