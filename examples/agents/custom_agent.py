@@ -31,14 +31,13 @@ async def run(key, work):
             await asyncio.sleep(work.task.noop.sleep_ms / 1000)
             code, output = work.task.noop.exit_code, b"ok\n"
         else:
-            how = {"stdout": -1, "stderr": -2, "start_new_session": True}  # one pipe for both
+            how = {"stdout": -1, "stderr": -2, "start_new_session": True}
             how["env"] = os.environ | {each.name: each.value.decode() for each in work.values}
             process = await asyncio.create_subprocess_shell(work.task.shell.command, **how)
-            output, code = (await process.communicate())[0], process.returncode
-        output = output[: 16 * 1024]  # so much rides in a result
+            output, code = (await process.communicate())[0][: 16 * 1024], process.returncode
         state = "EXECUTION_STATE_FAILED" if code else "EXECUTION_STATE_SUCCEEDED"
         result = pb.Result(state=state, exit_code=code, stdout_bytes=len(output))
-        result.output.add(stream="OUTPUT_STREAM_STDOUT", data=output, sequence=1)
+        result.output.add(stream="OUTPUT_STREAM_STDOUT", data=output, sequence=1)  # at most 16 KiB
     except asyncio.CancelledError:
         if process:
             os.killpg(process.pid, 9)  # the whole group
