@@ -66,6 +66,8 @@ class Facts:
     agents: tuple[Agent, ...] = ()
     # Agents that the caller may not see.
     hidden_agents: int = 0
+    # What the job's limit is split by, for this run; empty: nothing.
+    slot_key: str = ""
     # Runs that hold the job's limit.
     held_by: tuple[str, ...] = ()
     # The attempt before: its state's word and what was said of it.

@@ -73,7 +73,8 @@ def _assigned(f: Facts) -> str:
 def _concurrency(f: Facts) -> str:
     limit = count(f.settings.max_concurrent, "run")
     holders = f", held by {names(f.held_by)}" if f.held_by else ""
-    return f"{_waiting(f)}: job {f.job_name} has {limit} at a time (max_concurrent){holders}."
+    key = f" for concurrency_key {f.slot_key}" if f.slot_key else ""
+    return f"{_waiting(f)}: job {f.job_name} has {limit} at a time{key} (max_concurrent){holders}."
 
 
 def _retry_wait(f: Facts) -> str:

@@ -24,7 +24,7 @@ def verdicts(
     """Agents that the target names or nearly names, what fits first, and how many are hidden."""
     found: list[Agent] = []
     hidden = 0
-    for row in _candidates(need, directory.rows.values()):
+    for row in _candidates(need, directory.named_by(need.target)):
         session = dispatcher.sessions.get(row.key)
         if not may_see(scope, row.allowed_groups):
             hidden += 1

@@ -6,9 +6,11 @@ one entry per agent.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from kronforce.core.access import may_use
 from kronforce.core.ids import from_text
-from kronforce.core.targets import AgentView
+from kronforce.core.targets import AgentView, OneAgent, Target
 from kronforce.store.agents import AgentRow
 
 
@@ -57,6 +59,13 @@ class Directory:
         raw = from_text(ref)
         key = self._by_name.get(ref) if raw is None else self._by_id.get(raw)
         return None if key is None else self.rows[key]
+
+    def named_by(self, target: Target) -> Collection[AgentRow]:
+        """The agents that a target may mean: one, or all that there are."""
+        if not isinstance(target, OneAgent):
+            return self.rows.values()
+        key = self._by_id.get(target.agent_id)
+        return () if key is None else (self.rows[key],)
 
     @property
     def has_limited(self) -> bool:

@@ -152,7 +152,7 @@ class Explaining:
             by=row.cancelled_by or run.cancelled_by,
             overdue=live is not None and live.run.overdue,
             before="" if before is None else _told_before(before),
-            held_by=shared.held_by, replaced_by=shared.replaced_by,
+            held_by=shared.held_by, slot_key=run.slot_key, replaced_by=shared.replaced_by,
             away_since=self._away_since(row),
         )  # fmt: skip
         if row.phase == Phase.READY and reason in _FOR_AN_AGENT and route is not None:

@@ -61,7 +61,7 @@ class Reasons:
         reason = self._dispatcher.waiting_reason(live, row.route)
         if reason in _NOBODY:
             # Nobody who is here can: is there somebody who is away?
-            return nobody_reason(route.need, self._directory.rows.values())
+            return nobody_reason(route.need, self._directory.named_by(route.need.target))
         return reason
 
     def _of_running(self, row: ExecutionRow) -> str:
