@@ -143,7 +143,9 @@ def writing(engine: sa.Engine) -> Iterator[Tx]:
         if conn.dialect.name == "sqlite":
             # The write lock at once, so that the transaction cannot fail half way for want of it.
             conn.exec_driver_sql("BEGIN IMMEDIATE")
-        yield Tx(conn)
+        tx = Tx(conn)
+        yield tx
+        assert not tx.noted, "what principals do goes through the main committer, which audits it"
 
 
 def open_database(url: str) -> Database:

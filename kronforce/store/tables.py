@@ -540,7 +540,7 @@ audit = Table(
     # Canonical JSON of before, after and details, redacted; empty: none of them.
     Column("detail", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    Index("audit_at", "at", "key"),
+    Index("audit_at", "at"),
 )
 
 # Where each chain begins and where it ends, each signed by itself: retention moves the first,

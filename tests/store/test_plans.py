@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from kronforce.store import executions, explaining, open_work, retention, runs, status
+from kronforce.store import audit, executions, explaining, open_work, retention, runs, status
 from kronforce.store.database import reading
 from tests.store.rows import EVERYTHING, FIRST, NOW
 
@@ -25,6 +25,10 @@ QUESTIONS = {
     "status": lambda tx: status.status(tx, EVERYTHING),
     "failed runs": lambda tx: runs.list_runs(tx, EVERYTHING, state=5, page=FIRST),
     "failed executions": lambda tx: executions.list_executions(tx, EVERYTHING, state=5, page=FIRST),
+    "the newest of the audit log": lambda tx: audit.list_audit(tx, page=FIRST),
+    "the audit log since": lambda tx: audit.list_audit(
+        tx, filters=audit.AuditFilter(since=NOW), page=FIRST
+    ),
     "runs of a job": lambda tx: runs.list_runs(tx, EVERYTHING, job_key=1, page=FIRST),
     "executions of a job": lambda tx: executions.list_executions(
         tx, EVERYTHING, job_key=1, page=FIRST
@@ -49,7 +53,7 @@ def test_no_question_of_every_day_reads_the_whole_history(database, question):
         plans = [line for statement in asked for line in _plan(tx, *statement)]
 
     assert asked
-    for table in ("runs", "executions"):
+    for table in ("runs", "executions", "audit"):
         whole = {f"SCAN {table}", f"SCAN {table} USING INDEX sqlite_autoindex_{table}_1"}
         found = [line for line in plans if line in whole or f"Seq Scan on {table} " in line]
         assert found == []

@@ -51,6 +51,7 @@ def apply_output(tx: Tx, batch: Sequence[Any]) -> None:
             command.run(tx)
         else:
             stored.append(command)
+    assert not tx.noted, "what principals do goes through the main committer, which audits it"
     tx.run(INSERT_CHUNKS, [row for command in stored for row in command.rows])
     tx.run(DROP_CHUNK, [row for command in stored for row in command.dropped])
     # The last word about an execution counts.

@@ -111,7 +111,7 @@ def _create_audit() -> None:
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
     )
-    op.create_index("audit_at", "audit", ["at", "key"])
+    op.create_index("audit_at", "audit", ["at"])
     op.create_table(
         "audit_chains",
         sa.Column("chain_id", sa.BigInteger(), primary_key=True, autoincrement=False),
