@@ -20,6 +20,7 @@ from tests.store.rows import (
     NOW,
     OPS,
     all_pages,
+    make_agent,
     make_execution,
     make_job,
     make_run,
@@ -120,12 +121,14 @@ def test_events_are_filtered_by_kind_severity_job_and_time(tx):
 
 
 def test_events_of_other_groups_and_of_keys_are_for_those_who_may_see_them(tx):
+    free, kept = make_agent(tx, "free").id, make_agent(tx, "kept", allowed_groups=["dev"]).id
     events.insert_events(
         tx,
         [
             make_event("job.created", group_name="ops"),
             make_event("job.created", group_name="dev"),
-            make_event("agent.online"),
+            make_event("agent.online", agent_id=free),
+            make_event("agent.offline", agent_id=kept),
             make_event("key.created"),
         ],
     )
@@ -134,8 +137,13 @@ def test_events_of_other_groups_and_of_keys_are_for_those_who_may_see_them(tx):
         page = events.list_events(tx, scope, page=FIRST)
         return [(row.kind, row.group_name) for row in page.items]
 
-    assert len(seen(EVERYTHING)) == 4
-    everything_but_keys = [("agent.online", ""), ("job.created", "dev"), ("job.created", "ops")]
+    assert len(seen(EVERYTHING)) == 5
+    everything_but_keys = [
+        ("agent.offline", ""),
+        ("agent.online", ""),
+        ("job.created", "dev"),
+        ("job.created", "ops"),
+    ]
     assert seen(VIEWER) == everything_but_keys
     assert seen(OPS) == [("agent.online", ""), ("job.created", "ops")]
     assert seen(NOTHING) == [("agent.online", "")]
