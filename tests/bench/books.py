@@ -79,6 +79,11 @@ class Client:
         request = variable_service_pb2.CreateVariableRequest(variable=variable)
         await self._variables.CreateVariable(request, metadata=self._metadata)
 
+    async def preview(
+        self, request: job_service_pb2.PreviewScheduleRequest
+    ) -> job_service_pb2.PreviewScheduleResponse:
+        return await self._jobs.PreviewSchedule(request, metadata=self._metadata)
+
     async def trigger(self, request: bytes) -> str:
         """One run; its id."""
         reply = await self._trigger(request, metadata=self._metadata)

@@ -22,6 +22,7 @@ from tests.bench import (
     first_output,
     one_at_a_time,
     output,
+    preview,
     retention,
     sustained,
     values_cost,
@@ -34,6 +35,7 @@ KINDS = {
     "one_at_a_time": one_at_a_time.measure,
     "sustained": sustained.measure,
     "output": output.measure,
+    "preview": preview.measure,
     "values_cost": values_cost.measure,
     "retention": retention.measure,
 }

@@ -61,6 +61,7 @@ def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server
                 db=db,
                 postmaster=postmaster,
                 history=_history(scenario, settings),
+                stored_jobs=scenario.stored_jobs,
             )
         )
         process = stack.enter_context(_load(scenario, settings, running))

@@ -23,7 +23,7 @@ from typing import TypeVar
 import grpc
 
 from kronforce.v1 import agent_pb2, agent_service_pb2, agent_service_pb2_grpc
-from tests.bench import retention_fill, usage
+from tests.bench import many_jobs, retention_fill, usage
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_LIMIT_SECS = 60.0
@@ -66,14 +66,25 @@ class Product:
 
 @contextmanager
 def running(
-    parent: Path, *, slots: int, db: str = "", postmaster: int = 0, history: int = 0
+    parent: Path,
+    *,
+    slots: int,
+    db: str = "",
+    postmaster: int = 0,
+    history: int = 0,
+    stored_jobs: int = 0,
 ) -> Iterator[Product]:
-    """Start both and wait until the agent is online; first put in a history, if there is one."""
+    """Start both and wait until the agent is online.
+
+    First put in a history, or so many jobs (SQLite), if they are wanted.
+    """
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
     if history:
         retention_fill.fill(db or str(folder / "kronforce.db"), history)
     started: list[subprocess.Popen[bytes]] = []
     try:
+        if stored_jobs:
+            many_jobs.fill(folder, stored_jobs)
         yield _start(folder, slots, db, postmaster, started)
     finally:
         for process in reversed(started):

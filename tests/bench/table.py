@@ -17,6 +17,9 @@ NOOP: dict[str, Any] = {"noop": {}}
 OUTPUT_BYTES = 1 << 30
 """Of the one execution in `output_stored`: seconds at the floor, and 16 times the default cap."""
 
+STORED_JOBS = 100_000
+"""Of `schedule_preview`, before anything starts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -46,6 +49,7 @@ class Scenario:
     slots: int = 64
     postgresql: bool = False
     history: int = 0
+    stored_jobs: int = 0
     job: dict[str, Any] = field(default_factory=dict)
 
 
@@ -136,6 +140,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         load={"kind": "output", "bytes": OUTPUT_BYTES},
         seconds=0,
         job={"output_cap_bytes": 10 << 30},
+    ),
+    Scenario(
+        name="schedule_preview",
+        rows=_latency("schedule_preview", "PreviewSchedule of 10 fires, 100,000 jobs stored",
+                      (2, 1), (5, 2.5)),
+        task=NOOP,
+        load={"kind": "preview", "jobs": STORED_JOBS},
+        seconds=5,
+        job={"schedule": {"cron": "0 0/30 2 * * MON-FRI"}, "timezone": "Europe/Berlin"},
+        stored_jobs=STORED_JOBS,
     ),
     Scenario(
         name="chain_cost",

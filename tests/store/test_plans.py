@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from kronforce.store import audit, executions, explaining, open_work, retention, runs, status
+from kronforce.store import audit, executions, explaining, jobs, open_work, retention, runs, status
 from kronforce.store.database import reading
 from tests.store.rows import EVERYTHING, FIRST, NOW
 
@@ -33,6 +33,9 @@ QUESTIONS = {
     "executions of a job": lambda tx: executions.list_executions(
         tx, EVERYTHING, job_key=1, page=FIRST
     ),
+    "a job by name": lambda tx: jobs.find_job(tx, EVERYTHING, "etl"),
+    "a job by id": lambda tx: jobs.find_job(tx, EVERYTHING, "0199c7a0-0000-7000-8000-000000000001"),
+    "due jobs": lambda tx: jobs.due_jobs(tx, NOW, 10),
 }
 
 
@@ -53,8 +56,11 @@ def test_no_question_of_every_day_reads_the_whole_history(database, question):
         plans = [line for statement in asked for line in _plan(tx, *statement)]
 
     assert asked
-    for table in ("runs", "executions", "audit"):
+    # The status counts jobs, which is reading them.
+    jobs_too = [] if question == "status" else ["jobs"]
+    for table in ("runs", "executions", "audit", *jobs_too):
         whole = {f"SCAN {table}", f"SCAN {table} USING INDEX sqlite_autoindex_{table}_1"}
+        whole |= {"SCAN jobs USING INDEX jobs_name"}
         found = [line for line in plans if line in whole or f"Seq Scan on {table} " in line]
         assert found == []
 
