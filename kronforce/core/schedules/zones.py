@@ -115,12 +115,6 @@ def left_out_between(
         start = piece.end
 
 
-def missing_between(zone: tzinfo, at: datetime) -> tuple[datetime, datetime]:
-    """The local times, from and to, that the change right after or at an instant leaves out."""
-    stretch = stretch_at(zone, _naive(at) - _TICK)
-    return stretch.end + stretch.offset, stretch.end + stretch.after
-
-
 class _Piece:
     """What a line does in one stretch of a zone; local times are naive."""
 
