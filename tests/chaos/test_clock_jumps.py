@@ -18,7 +18,7 @@ JUMPS = 1_000
 @pytest.mark.parametrize("seed", range(JOURNEYS))
 async def test_no_instant_fires_twice_and_none_is_lost(seed: int, tmp_path: Path) -> None:
     clock = ManualClock(START)
-    rig = Rig(f"sqlite:///{tmp_path / 'kf.db'}", tmp_path, clock=clock, retention=KEEP)
+    rig = Rig(str(tmp_path / "kf.db"), tmp_path, clock=clock, retention=KEEP)
     await rig.start()
     try:
         journey = TimeTravel(rig, clock, seed)
