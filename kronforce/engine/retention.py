@@ -37,11 +37,11 @@ MAX_CLEARED = 100_000
 
 # A batch that took the writer longer than this was too large, one that took half of it too small:
 # a trigger that comes at the wrong moment waits for one.
-SLOW_SECS = 0.010
+SLOW_SECS = 0.005
 # Runs or rows of the first batch, and the least of any.
 LEAST = 20
 # The pause after a batch: so many times what it took, so that most of the writer is the others'.
-SHARE = 2.0
+SHARE = 3.0
 LEAST_PAUSE_SECS = 0.005
 
 Keys = Callable[[int], Coroutine[Any, Any, list[int]]]
