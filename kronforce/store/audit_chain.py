@@ -229,13 +229,22 @@ def enter(tx: Tx, signer: Signer, now: int) -> int:
     tx.conn.execute(insert.on_conflict_do_nothing())
     book = sa.select(audit_book).where(audit_book.c.key == BOOK)
     row = tx.conn.execute(book.with_for_update()).one()
-    number = audit_chains.c.chain_id
-    # One that no life can have had is somebody else's: it must not keep this one from writing.
-    last = tx.conn.scalar(sa.select(sa.func.max(number)).where(number < CHAINS_MAX - 1)) or 0
-    entered = int(row.last_chain) if row.last_chain < CHAINS_MAX - 1 else 0
-    chain_id = max(entered, int(last)) + 1
+    chain_id = 1 + max(_possible(row.last_chain), *_numbers_in_use(tx))
     write_book(tx, signer, row, now, last_chain=chain_id)
     return chain_id
+
+
+def _numbers_in_use(tx: Tx) -> tuple[int, int]:
+    """The highest that a chain has, and that an entry has, whatever the book says."""
+    number, last = audit_chains.c.chain_id, CHAINS_MAX - 1
+    chain = sa.select(sa.func.max(number)).where(number < last)
+    entry = sa.select(sa.func.max(audit.c.key)).where(audit.c.key < last << CHAIN_BITS)
+    return tx.conn.scalar(chain) or 0, (tx.conn.scalar(entry) or 0) >> CHAIN_BITS
+
+
+def _possible(number: int) -> int:
+    """One that no life can have had is somebody else's: it must not keep this one from writing."""
+    return number if number < CHAINS_MAX - 1 else 0
 
 
 def write_book(tx: Tx, signer: Signer, row: Any, now: int, **changed: int) -> None:

@@ -15,7 +15,7 @@ from kronforce.store.audit_retention import cut
 from kronforce.store.database import open_database, writing
 from kronforce.store.paging import PageRequest
 from kronforce.store.store import Store
-from kronforce.store.tables import audit, audit_chains
+from kronforce.store.tables import audit, audit_book, audit_chains
 from tests.store.only_on import ON_POSTGRESQL
 from tests.store.test_audit import KEY, change
 
@@ -138,6 +138,17 @@ async def test_a_chain_that_is_gone_does_not_stop_the_work(stores):
     ]
 
 
+async def test_entries_without_chains_do_not_stop_the_work(stores):
+    store = await stores()
+    await store.write(change, "one")
+    with writing(store.database.main) as tx:
+        tx.conn.execute(sa.delete(audit_chains))
+        tx.conn.execute(sa.delete(audit_book))
+    await store.write(change, "two")
+    assert await places(store) == [(1, 1), (2, 1)]
+    assert await faults(store) != []
+
+
 async def test_checking_goes_on_while_entries_come_and_go(stores):
     store = await stores()
     log = AuditLog(store=store, clock=CLOCK)
@@ -145,7 +156,7 @@ async def test_checking_goes_on_while_entries_come_and_go(stores):
     found = []
 
     async def write() -> None:
-        for n in range(200):
+        for n in range(80):
             await store.write(change, f"{n}", at=n)
             if n % 10 == 9:
                 await store.write(cut, n - 5, signer=store.audit.signer, now=n, limit=7)
