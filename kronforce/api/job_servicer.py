@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -148,7 +148,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
                 ("requests", f"has {len(request.requests)} items; from 1 to {MAX_ITEMS:,}")
             )
         outcomes = await self._triggering.trigger(call.scope, call.principal, request.requests)
-        return pb.TriggerJobsResponse(results=[_result(outcome) for outcome in outcomes])
+        return _results(outcomes)
 
     async def TriggerJobsStream(
         self, requests: AsyncIterator[pb.TriggerJobsRequest], call: Call
@@ -276,9 +276,16 @@ def _run(tx: Tx, scope: Scope, run_id: str) -> tuple[runs.RunRow, dict[int, int]
     return row, runs.target_counts(tx, [row.key]).get(row.key, {})
 
 
-def _result(outcome: Any) -> pb.TriggerResult:
-    if isinstance(outcome, KronforceError):
-        return pb.TriggerResult(error=to_status(outcome))
-    return pb.TriggerResult(
-        run_id=outcome.run_id, execution_ids=outcome.execution_ids, replayed=outcome.replayed
-    )
+def _results(outcomes: Sequence[Any]) -> pb.TriggerJobsResponse:
+    """Written in place: a message put into another is copied."""
+    reply = pb.TriggerJobsResponse()
+    for outcome in outcomes:
+        if isinstance(outcome, KronforceError):
+            reply.results.add().error.CopyFrom(to_status(outcome))
+        else:
+            reply.results.add(
+                run_id=outcome.run_id,
+                execution_ids=outcome.execution_ids,
+                replayed=outcome.replayed,
+            )
+    return reply

@@ -192,7 +192,9 @@ class Triggering:
                 self._snapshots.forget(run.job.key)
                 stale.append(index)
             else:
-                outcomes[index] = failed or await self._outcome(scope, run)
+                outcomes[index] = failed or (
+                    self._triggered(run) if run.outcome in _MADE else await self._replay(run)
+                )
         return stale
 
     def check_capacity(self) -> None:
@@ -335,21 +337,23 @@ class Triggering:
         live.phase, live.fence, live.session = Phase.ASSIGNED, target.fence, target.session
         self._dispatcher.assigned(live, target.session)
 
-    async def _outcome(self, scope: Scope, run: CreateRun) -> Outcome:
+    async def _replay(self, run: CreateRun) -> Outcome:
+        """What an item gets whose request id was used before."""
         if run.outcome is Created.REUSED:
             return RequestIdReused(
                 f"request_id {run.request_id!r} was used before with other content; "
                 "use a new one, or repeat the same request",
             )
-        if run.outcome is Created.REPLAYED:
-            found = await self._store.read(execution_ids_of, run.resource_id)
-            return Triggered(
-                run_id=to_text(run.resource_id),
-                execution_ids=tuple(to_text(raw) for raw in found),
-                replayed=True,
-                warnings=(),
-                command=None,
-            )
+        found = await self._store.read(execution_ids_of, run.resource_id)
+        return Triggered(
+            run_id=to_text(run.resource_id),
+            execution_ids=tuple(to_text(raw) for raw in found),
+            replayed=True,
+            warnings=(),
+            command=None,
+        )
+
+    def _triggered(self, run: CreateRun) -> Triggered:
         return Triggered(
             run_id=to_text(run.id),
             execution_ids=tuple(to_text(t.execution_id) for t in run.targets),
@@ -372,7 +376,7 @@ class Triggering:
             elif not self._dispatcher.routes[target.route].sessions:
                 found.append(_nobody(run.job, grouped=self._directory.has_limited))
         found += self.unresolved(run.job)
-        return tuple(sorted(set(found)))
+        return tuple(sorted(set(found))) if found else ()
 
 
 _MADE = frozenset({Created.CREATED, Created.WAITING, Created.SKIPPED})
