@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from kronforce.clock import ManualClock
+from kronforce.store.database import open_database
+from kronforce.store.migrate import migrate
 from tests.store.rig import Rig
 from tests.store.time_travel import KEEP, START, TimeTravel
 
@@ -17,8 +19,12 @@ JUMPS = 1_000
 
 @pytest.mark.parametrize("seed", range(JOURNEYS))
 async def test_no_instant_fires_twice_and_none_is_lost(seed: int, tmp_path: Path) -> None:
+    url = str(tmp_path / "kf.db")
+    database = open_database(url)
+    migrate(database)
+    database.close()
     clock = ManualClock(START)
-    rig = Rig(str(tmp_path / "kf.db"), tmp_path, clock=clock, retention=KEEP)
+    rig = Rig(url, tmp_path, clock=clock, retention=KEEP)
     await rig.start()
     try:
         journey = TimeTravel(rig, clock, seed)
