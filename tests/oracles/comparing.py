@@ -74,13 +74,15 @@ class Around:
     def cronsim_steps_over(self) -> bool:
         """Where cronsim loses fires: what it does with six fields, and we do not copy.
 
-        It looks for an hour by steps of an hour, so it may step over a change of another size. And
-        it begins a day at midnight: where the clocks leave midnight out it begins an hour late.
+        It looks for an hour by steps of an hour, so it may step over a change of another size, and
+        never ends where one comes within an hour (Chatham's at 02:45). And it begins a day at
+        midnight: where the clocks leave midnight out it begins an hour late.
         """
         change = self.change
         gone, back = change.at + change.before, change.at + change.after
         midnight_is_gone = gone < back and (gone.date() != back.date() or gone.hour == 0)
-        return abs(change.after - change.before) != HOUR or midnight_is_gone
+        odd = abs(change.after - change.before) != HOUR or gone.minute != 0
+        return odd or midnight_is_gone
 
     def _start(self) -> datetime:
         return (self.begin - SECOND).astimezone(self.zone)
