@@ -41,11 +41,11 @@ from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.controller_lock import LockKeeper
 from kronforce.core.ids import IdSource
-from kronforce.engine.agents import Agents
+from kronforce.engine.agents.changes import Agents
 from kronforce.engine.audit_log import AuditLog
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
-from kronforce.engine.variables import Variables
+from kronforce.engine.values.variables import Variables
 from kronforce.errors import AlreadyExists, InvalidArgument
 from kronforce.security import tls
 from kronforce.security.envelope import Keyring

@@ -16,7 +16,7 @@ from kronforce.api.convert.instants import stamp
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.api.ports import Sessions
 from kronforce.core import ids
-from kronforce.engine.agents import Agents
+from kronforce.engine.agents.changes import Agents
 from kronforce.errors import InvalidArgument, PermissionDenied, Unimplemented
 from kronforce.store import agents as stored
 from kronforce.store.agents import AgentRow

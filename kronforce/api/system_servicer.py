@@ -11,7 +11,7 @@ from kronforce import __version__
 from kronforce.api.call import Call
 from kronforce.api.convert.instants import stamp
 from kronforce.core import ids
-from kronforce.engine.variables import Variables
+from kronforce.engine.values.variables import Variables
 from kronforce.store import status as stored
 from kronforce.store.store import Store
 from kronforce.telemetry import logs

@@ -11,8 +11,8 @@ from kronforce.api.convert.variable import variable_message
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.clock import Clock
 from kronforce.core.variable_rules import warnings_about
-from kronforce.engine.variable_changes import require
-from kronforce.engine.variables import Variables
+from kronforce.engine.values.changes import require
+from kronforce.engine.values.variables import Variables
 from kronforce.security.secret import MASK
 from kronforce.store import variables as stored
 from kronforce.store.store import Store

@@ -14,12 +14,12 @@ from kronforce.clock import Clock
 from kronforce.core.access import Scope
 from kronforce.core.ids import from_text
 from kronforce.core.lifecycle import Reason, ends_as
+from kronforce.engine.agents.sessions import Sessions
 from kronforce.engine.audit_states import execution_resource, run_resource
 from kronforce.engine.auditing import Resource, record
 from kronforce.engine.completion import Completion
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
-from kronforce.engine.sessions import Sessions
 from kronforce.engine.watching import Hub
 from kronforce.errors import (
     AlreadyTerminal,

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import Target, can_serve
-from kronforce.engine.affinity import Affinity
+from kronforce.engine.agents.affinity import Affinity
+from kronforce.engine.agents.session import Session
 from kronforce.engine.live import LiveExecution
-from kronforce.engine.session import Session
 from kronforce.engine.snapshots import JobSnapshot
 from kronforce.store.hot.commands import Assign, CreateRun, NewTarget
 from kronforce.store.store import Store

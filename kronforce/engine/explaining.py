@@ -15,12 +15,12 @@ from kronforce.core.explain_facts import Facts
 from kronforce.core.ids import from_text, to_text
 from kronforce.core.lifecycle import TERMINAL, Reason, State
 from kronforce.core.targets import OneAgent, Target
-from kronforce.engine.agent_verdicts import verdicts
-from kronforce.engine.directory import Directory
+from kronforce.engine.agents.directory import Directory
+from kronforce.engine.agents.sessions import Sessions
+from kronforce.engine.agents.verdicts import verdicts
 from kronforce.engine.dispatcher import Dispatcher, Need
 from kronforce.engine.live import LiveTable
 from kronforce.engine.reasons import Reasons
-from kronforce.engine.sessions import Sessions
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots
 from kronforce.errors import RunNotFound
 from kronforce.store import explaining as stored

@@ -15,16 +15,16 @@ from dataclasses import replace
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
 from kronforce.core.names import DEFAULT_GROUP, group_name_problem
+from kronforce.engine.agents.directory import Directory
+from kronforce.engine.agents.sessions import Sessions
 from kronforce.engine.audit_states import job_resource
 from kronforce.engine.auditing import Resource, record
-from kronforce.engine.directory import Directory
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.job_changes import check_references
 from kronforce.engine.live import LiveTable
-from kronforce.engine.sessions import Sessions
 from kronforce.engine.snapshots import JobSnapshots
 from kronforce.engine.tasks import Tasks
-from kronforce.engine.variable_cache import VariableCache
+from kronforce.engine.values.cache import VariableCache
 from kronforce.errors import GroupNotFound, InUse, InvalidArgument, JobNotFound, NotAllowed
 from kronforce.store import agents, events, groups, jobs
 from kronforce.store.audit import Actor

@@ -22,9 +22,9 @@ from kronforce.core.job_settings import effective
 from kronforce.core.job_timing import NEVER_RAN, LastEnd, Timing, plan_timing, settle
 from kronforce.core.lifecycle import TERMINAL
 from kronforce.core.schedules.window import JobStatus
-from kronforce.engine import job_variables
 from kronforce.engine.audit_states import job_resource, job_state
 from kronforce.engine.auditing import record
+from kronforce.engine.values import named_by_jobs as job_variables
 from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound, NotAllowed
 from kronforce.store import agents, events, fires, jobs, requests
 from kronforce.store.database import Tx

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kronforce.core.ids import to_text
 
 if TYPE_CHECKING:
-    from kronforce.engine.session import Session
+    from kronforce.engine.agents.session import Session
     from kronforce.engine.snapshots import JobSnapshot
     from kronforce.store.hot.commands import Finish, Start
 

@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import AllAgents
-from kronforce.engine.directory import Directory
+from kronforce.engine.agents.directory import Directory
 from kronforce.engine.dispatcher import HEAD, Dispatcher, Route, is_ready
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
 from kronforce.engine.output import OutputState

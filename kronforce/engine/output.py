@@ -17,8 +17,8 @@ from itertools import chain, islice
 from kronforce.clock import Clock
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.live import LiveExecution, LiveTable
-from kronforce.engine.masking import HOLD_SECS
 from kronforce.engine.timers import Timers
+from kronforce.engine.values.masking import HOLD_SECS
 from kronforce.engine.watching import Hub
 from kronforce.errors import ProtocolViolation
 from kronforce.failpoints import failpoint

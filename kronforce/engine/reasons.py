@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import can_serve, is_candidate
-from kronforce.engine.directory import Directory, view_of
+from kronforce.engine.agents.directory import Directory, view_of
+from kronforce.engine.agents.sessions import Sessions
 from kronforce.engine.dispatcher import Dispatcher, Need
 from kronforce.engine.live import LiveTable
-from kronforce.engine.sessions import Sessions
 from kronforce.store.agents import AgentRow
 from kronforce.store.executions import ExecutionRow
 from kronforce.store.tables import Phase

@@ -10,6 +10,7 @@ import logging
 
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason, State
+from kronforce.engine.agents.sessions import Sessions
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
 from kronforce.engine.dispatcher import Dispatcher, Route, is_ready
@@ -18,7 +19,6 @@ from kronforce.engine.live import LiveExecution
 from kronforce.engine.loading import Loader
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.run_timeouts import HORIZON_SECS, RunTimeouts
-from kronforce.engine.sessions import Sessions
 from kronforce.store import open_work
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase

@@ -24,13 +24,13 @@ from kronforce.core.canonical import canonical_hash
 from kronforce.core.ids import IdSource, to_text
 from kronforce.core.params_rules import params_problems
 from kronforce.core.targets import AllAgents, Local
+from kronforce.engine.agents.directory import Directory
 from kronforce.engine.capacity import Capacity
-from kronforce.engine.directory import Directory
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
-from kronforce.engine.resolving import Resolving
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots, one_agent
+from kronforce.engine.values.resolving import Resolving
 from kronforce.engine.watching import Hub
 from kronforce.errors import (
     Internal,

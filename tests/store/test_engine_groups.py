@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 import sqlalchemy as sa
 
-from kronforce.engine.agents import Agents
+from kronforce.engine.agents.changes import Agents
 from kronforce.store import groups, tables
 from kronforce.store.agents import AgentRow
 from kronforce.v1.agent_pb2 import Agent

@@ -8,7 +8,7 @@ import pytest
 from kronforce.clock import ManualClock
 from kronforce.config import CannotStart, Config
 from kronforce.core.ids import IdSource
-from kronforce.engine import key_rotation
+from kronforce.engine.values import key_rotation
 from kronforce.master_key import FILE, open_keyring
 from kronforce.security.envelope import new_master_key
 from kronforce.store import secret_keys

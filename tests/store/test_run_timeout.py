@@ -3,7 +3,7 @@
 import pytest
 
 from kronforce.core.lifecycle import Reason, State
-from kronforce.engine.session import CUT_OFF_SECS
+from kronforce.engine.agents.session import CUT_OFF_SECS
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import job_pb2
 from tests.store.rig import FakeAgent, ManualRig, item

@@ -9,10 +9,11 @@ from google.protobuf.struct_pb2 import Struct
 
 from kronforce.core.access import Role, Scope
 from kronforce.core.variable_rules import DAY
-from kronforce.engine import job_changes, job_variables
+from kronforce.engine import job_changes
 from kronforce.engine.job_changes import Change
-from kronforce.engine.variable_changes import Change as VariableChange
-from kronforce.engine.variable_changes import Draft, create_variable, delete_variable
+from kronforce.engine.values import named_by_jobs as job_variables
+from kronforce.engine.values.changes import Change as VariableChange
+from kronforce.engine.values.changes import Draft, create_variable, delete_variable
 from kronforce.errors import InUse, InvalidArgument, NotAllowed
 from kronforce.store import output
 from kronforce.v1 import agent_service_pb2 as pb

@@ -8,10 +8,11 @@ from kronforce.clock import ManualClock
 from kronforce.core.access import Role, Scope
 from kronforce.core.ids import IdSource
 from kronforce.core.variable_rules import DAY
-from kronforce.engine import key_rotation, variable_changes
-from kronforce.engine.variable_cache import VariableCache
-from kronforce.engine.variable_changes import Change, Draft
-from kronforce.engine.variable_watch import VariableWatch
+from kronforce.engine.values import changes as variable_changes
+from kronforce.engine.values import key_rotation
+from kronforce.engine.values.cache import VariableCache
+from kronforce.engine.values.changes import Change, Draft
+from kronforce.engine.values.watch import VariableWatch
 from kronforce.errors import ResourceExhausted
 from kronforce.security.envelope import CannotOpen, Keyring, MasterKey
 from kronforce.store import secret_keys, variables

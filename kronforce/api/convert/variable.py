@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kronforce.api.convert.instants import stamp, stamp_or_none
 from kronforce.core.ids import to_text
-from kronforce.engine.variable_changes import etag_of
+from kronforce.engine.values.changes import etag_of
 from kronforce.security.secret import MASK
 from kronforce.store.variables import VariableRow
 from kronforce.v1.variable_pb2 import Variable

@@ -34,12 +34,12 @@ from kronforce.api.throttle import Throttle
 from kronforce.api.variable_servicer import VariableServicer
 from kronforce.clock import ManualClock
 from kronforce.core.ids import IdSource
-from kronforce.engine import key_rotation
-from kronforce.engine.agents import Agents
+from kronforce.engine.agents.changes import Agents
 from kronforce.engine.audit_log import AuditLog
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
-from kronforce.engine.variables import Variables
+from kronforce.engine.values import key_rotation
+from kronforce.engine.values.variables import Variables
 from kronforce.security import keys
 from kronforce.security.envelope import Keyring, MasterKey
 from kronforce.store import keys as stored_keys

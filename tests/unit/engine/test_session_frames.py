@@ -1,7 +1,7 @@
 """What goes to an agent in one frame."""
 
 from kronforce.core.targets import AgentView
-from kronforce.engine.session import FRAME, FRAME_BYTES, Session
+from kronforce.engine.agents.session import FRAME, FRAME_BYTES, Session
 from kronforce.v1 import agent_service_pb2 as pb
 
 CLIENT_LIMIT = 4 << 20

@@ -1,8 +1,8 @@
 """A session whose agent does not read."""
 
 from kronforce.core.targets import AgentView
-from kronforce.engine import session as module
-from kronforce.engine.session import Session
+from kronforce.engine.agents import session as module
+from kronforce.engine.agents.session import Session
 from kronforce.v1 import agent_service_pb2 as pb
 
 

@@ -62,7 +62,9 @@ def test_what_is_below_the_level_is_not_written() -> None:
 def test_rooms_that_use_the_standard_loggers_keep_their_action() -> None:
     out = io.StringIO()
     logs.configure("info", stream=out)
-    logging.getLogger("kronforce.engine.sessions").info("online", extra={"action": "agent.online"})
+    logging.getLogger("kronforce.engine.agents.sessions").info(
+        "online", extra={"action": "agent.online"}
+    )
     (line,) = lines(out)
     assert (line["event"], line["action"]) == ("online", "agent.online")
 

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from kronforce.clock import Clock
+from kronforce.engine.agents.session import AgentPrincipal, Session, agent_of
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.output import OutputIntake
-from kronforce.engine.session import AgentPrincipal, Session, agent_of
 from kronforce.errors import KronforceError, ProtocolViolation
 from kronforce.v1 import agent_service_pb2 as pb
 

@@ -17,11 +17,11 @@ from kronforce.core import ids
 from kronforce.core.access import Role, Scope
 from kronforce.core.agent_rules import group_problems, registration_problems, word_problems
 from kronforce.core.ids import IdSource
-from kronforce.engine import agent_enrolment
-from kronforce.engine.agent_enrolment import Enrolment, TokenBearer
+from kronforce.engine.agents import enrolment as agent_enrolment
+from kronforce.engine.agents.directory import Directory
+from kronforce.engine.agents.enrolment import Enrolment, TokenBearer
 from kronforce.engine.audit_states import agent_resource, agent_state, instant
 from kronforce.engine.auditing import Resource, record
-from kronforce.engine.directory import Directory
 from kronforce.errors import (
     Aborted,
     AgentNotFound,

@@ -20,11 +20,12 @@ from kronforce.core.variable_rules import (
     other_problems,
     value_problems,
 )
-from kronforce.engine import key_rotation, variable_changes
 from kronforce.engine.job_changes import Author
-from kronforce.engine.key_rotation import Rotated
-from kronforce.engine.variable_cache import VariableCache
-from kronforce.engine.variable_changes import Change, Draft
+from kronforce.engine.values import changes as variable_changes
+from kronforce.engine.values import key_rotation
+from kronforce.engine.values.cache import VariableCache
+from kronforce.engine.values.changes import Change, Draft
+from kronforce.engine.values.key_rotation import Rotated
 from kronforce.errors import InvalidArgument
 from kronforce.security.envelope import Keyring
 from kronforce.store.store import Store

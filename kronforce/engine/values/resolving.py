@@ -21,7 +21,7 @@ from kronforce.core.templates import TaskTemplate
 from kronforce.core.variable_rules import MASKED_FROM
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.snapshots import JobSnapshot
-from kronforce.engine.variable_cache import VariableCache
+from kronforce.engine.values.cache import VariableCache
 from kronforce.security.envelope import CannotOpen
 from kronforce.store.variables import VariableRow
 from kronforce.v1.job_pb2 import Task

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from kronforce.engine.session import Session
+from kronforce.engine.agents.session import Session
 from kronforce.engine.snapshots import JobSnapshot
 
 # Jobs remembered, and agents for each.

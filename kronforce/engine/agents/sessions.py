@@ -19,19 +19,19 @@ from dataclasses import dataclass, replace
 from kronforce.clock import Clock
 from kronforce.core.ids import to_text
 from kronforce.core.lifecycle import Reason, State
+from kronforce.engine.agents.directory import Directory, view_of
+from kronforce.engine.agents.output_streams import OutputStreams
+from kronforce.engine.agents.reconcile import Step, reconcile
+from kronforce.engine.agents.reports import Reports
+from kronforce.engine.agents.session import AgentPrincipal, Session, agent_of
 from kronforce.engine.completion import Completion
-from kronforce.engine.directory import Directory, view_of
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
-from kronforce.engine.masking import Masking
 from kronforce.engine.output import INITIAL_CREDIT
-from kronforce.engine.output_streams import OutputStreams
-from kronforce.engine.reconcile import Step, reconcile
-from kronforce.engine.reports import Reports
-from kronforce.engine.resolving import Resolving
-from kronforce.engine.session import AgentPrincipal, Session, agent_of
 from kronforce.engine.tasks import Tasks
+from kronforce.engine.values.masking import Masking
+from kronforce.engine.values.resolving import Resolving
 from kronforce.engine.watching import Hub
 from kronforce.errors import (
     AgentNotFound,

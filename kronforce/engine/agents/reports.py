@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason, State, ends_as
+from kronforce.engine.agents.reconcile import Step, held_hash, reconcile
+from kronforce.engine.agents.session import Session
 from kronforce.engine.completion import Completion
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.live import LiveExecution, LiveTable
-from kronforce.engine.reconcile import Step, held_hash, reconcile
-from kronforce.engine.session import Session
 from kronforce.engine.tasks import Tasks
 from kronforce.engine.timers import Timers
 from kronforce.engine.watching import Hub

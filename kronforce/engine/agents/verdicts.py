@@ -9,9 +9,9 @@ from operator import attrgetter
 from kronforce.core.access import Scope, may_see
 from kronforce.core.explain_facts import FITTING, Agent, Verdict
 from kronforce.core.targets import Tagged, is_member
-from kronforce.engine.directory import Directory, view_of
+from kronforce.engine.agents.directory import Directory, view_of
+from kronforce.engine.agents.session import Session
 from kronforce.engine.dispatcher import Dispatcher, Need
-from kronforce.engine.session import Session
 from kronforce.store.agents import AgentRow
 
 # Those that one explanation names: what fits first.

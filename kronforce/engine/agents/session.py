@@ -14,7 +14,7 @@ from typing import Protocol
 
 from kronforce.core.targets import AgentView
 from kronforce.engine.live import LiveExecution
-from kronforce.engine.resolving import Resolved
+from kronforce.engine.values.resolving import Resolved
 from kronforce.errors import PermissionDenied
 from kronforce.v1 import agent_service_pb2 as pb
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from kronforce.core import ids
 from kronforce.engine.auditing import Resource, record
-from kronforce.engine.variable_changes import place_of
+from kronforce.engine.values.changes import place_of
 from kronforce.failpoints import failpoint
 from kronforce.security.envelope import Keyring
 from kronforce.store import secret_keys, variables

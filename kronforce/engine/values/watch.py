@@ -11,9 +11,9 @@ import logging
 
 from kronforce.clock import Clock
 from kronforce.core.variable_rules import DAY, STAGES, stages_passed
-from kronforce.engine import key_rotation
-from kronforce.engine.variable_cache import VariableCache
-from kronforce.engine.variable_changes import event_group, word_of
+from kronforce.engine.values import key_rotation
+from kronforce.engine.values.cache import VariableCache
+from kronforce.engine.values.changes import event_group, word_of
 from kronforce.errors import Unavailable
 from kronforce.security.envelope import Keyring
 from kronforce.store import events, variables

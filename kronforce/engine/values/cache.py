@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from kronforce.engine.variable_changes import place_of
+from kronforce.engine.values.changes import place_of
 from kronforce.security.envelope import Keyring
 from kronforce.store import secret_keys, variables
 from kronforce.store.database import Tx

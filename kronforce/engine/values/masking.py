@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
+from kronforce.engine.agents.session import Session
 from kronforce.engine.live import LiveExecution
-from kronforce.engine.session import Session
 from kronforce.v1.execution_pb2 import OutputChunk
 from kronforce_redaction import MaskSet, forms_of, mask_text
 
