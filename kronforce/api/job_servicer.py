@@ -129,7 +129,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self, request: pb.ClearHistoryRequest, call: Call
     ) -> pb.ClearHistoryResponse:
         row = await self._store.read(references.job, call.scope, request.job_id)
-        deleted, more = await self._history.clear(row, call.principal)
+        deleted, more = await self._history.clear(call.scope, row, call.principal)
         return pb.ClearHistoryResponse(deleted_runs=deleted, more=more)
 
     async def _triggered(self, made: Any, call: Call) -> pb.TriggerJobResponse:
@@ -268,7 +268,7 @@ def _fires(
     row = references.job(tx, scope, request.job_id)
     since = instant_us(request.since) if request.HasField("since") else None
     until = instant_us(request.until) if request.HasField("until") else None
-    return row, fires.list_fires(tx, row.key, since=since, until=until, page=page)
+    return row, fires.list_fires(tx, scope, row.key, since=since, until=until, page=page)
 
 
 def _run(tx: Tx, scope: Scope, run_id: str) -> tuple[runs.RunRow, dict[int, int]]:

@@ -53,7 +53,7 @@ class Rerunning(Protocol):
 class History(Protocol):
     """Who forgets: `engine.retention.Retention`."""
 
-    async def clear(self, job: JobRow, author: Principal, /) -> tuple[int, bool]:
+    async def clear(self, scope: Scope, job: JobRow, author: Principal, /) -> tuple[int, bool]:
         """How many runs of the job went, and whether more are left to go."""
         ...
 

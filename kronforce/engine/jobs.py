@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 
 from kronforce.clock import Clock
 from kronforce.core import ids
-from kronforce.core.access import Role, Scope
+from kronforce.core.access import Role, Scope, system_scope
 from kronforce.core.canonical import canonical_hash
 from kronforce.core.ids import IdSource
 from kronforce.core.job_mask import read_mask
@@ -50,6 +50,8 @@ CANCEL_AT_ONCE = 500
 
 # Ids of requests to create share a table with those to trigger, and must never meet them.
 _SPACE = "\x1fjobs:"
+
+_EVERYTHING = system_scope("jobs")
 
 
 class Jobs:
@@ -132,7 +134,7 @@ class Jobs:
             job_changes.delete_job, self._change(scope, author), ref=ref, etag=etag
         )
         self._tell(row)
-        return await self._cancel_waiting(scope, author, row)
+        return await self._cancel_waiting(author, row)
 
     async def _changed(
         self, fn: Callable[..., tuple[JobRow, bool]], *args: Any, **kw: Any
@@ -193,12 +195,13 @@ class Jobs:
             await self._changed(job_changes.replan_job, self._change(scope, author), ref=job_id)
             raise result
 
-    async def _cancel_waiting(self, scope: Scope, author: Author, row: JobRow) -> int:
+    async def _cancel_waiting(self, author: Author, row: JobRow) -> int:
+        """Also what waits from before the job was moved: nothing of a deleted job starts."""
         cancelled = 0
         page: PageRequest | None = PageRequest(size=CANCEL_AT_ONCE)
         while page is not None:
             found = await self._store.read(
-                list_runs, scope, job_key=row.key, state=State.PENDING, page=page
+                list_runs, _EVERYTHING, job_key=row.key, state=State.PENDING, page=page
             )
             if found.items:
                 await self._cancelling.cancel_keys(

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from kronforce.clock import Clock, to_us
+from kronforce.core.access import Scope, system_scope
 from kronforce.engine.audit_states import job_resource
 from kronforce.engine.auditing import record
 from kronforce.store import audit_retention
@@ -62,6 +63,9 @@ class Pace:
         elif took < SLOW_SECS / 2 and deleted >= self.size:
             self.size = min(self._most, self.size * 5 // 4)
         return max(LEAST_PAUSE_SECS, SHARE * took)
+
+
+_EVERYTHING = system_scope("retention")
 
 
 class Retention:
@@ -113,27 +117,28 @@ class Retention:
         cutoff = to_us(now - self._keep_audit)
         await self._until_none(cut, cutoff, Pace(audit_retention.CUT_BATCH))
 
-    async def clear(self, job: JobRow, author: Actor) -> tuple[int, bool]:
+    async def clear(self, scope: Scope, job: JobRow, author: Actor) -> tuple[int, bool]:
         """Delete a job's ended runs but the newest: how many went, and whether more are left.
 
         The audit entry comes first: a call that is left half way has its entry too.
         """
         now = self._clock.now_us()
         await self._store.write(record, author, now, "job.history_cleared", job_resource(job))
-        gone = await self._beyond(job.key, 1, MAX_CLEARED)
-        left = await self._store.read(stored.beyond_history, job.key, 1, 1)
+        gone = await self._beyond(scope, job.key, 1, MAX_CLEARED)
+        left = await self._store.read(stored.beyond_history, job.key, 1, 1, scope=scope)
         return gone, bool(left)
 
     async def _by_history(self) -> int:
         gone = 0
         for job_key, keep in await self._store.read(jobs_with_history_limit):
-            gone += await self._beyond(job_key, keep)
+            gone += await self._beyond(_EVERYTHING, job_key, keep)
         return gone
 
-    async def _beyond(self, job_key: int, keep: int, limit: int | None = None) -> int:
+    async def _beyond(self, scope: Scope, job_key: int, keep: int, limit: int | None = None) -> int:
         """Delete what a job has beyond its newest `keep` runs."""
         return await self._runs(
-            lambda size: self._store.read(stored.beyond_history, job_key, keep, size), limit
+            lambda size: self._store.read(stored.beyond_history, job_key, keep, size, scope=scope),
+            limit,
         )
 
     async def _runs(self, next_keys: Keys, limit: int | None = None) -> int:

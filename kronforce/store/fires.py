@@ -6,17 +6,19 @@ range row with the reason, which neighbours of the same reason extend.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from kronforce.core.access import Scope
 from kronforce.store import dialect
 from kronforce.store.database import Tx
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
-from kronforce.store.tables import fires
+from kronforce.store.tables import fires, runs
+from kronforce.store.visibility import in_scope
 
 # Rows in one lookup: three parameters each, far below what either store takes.
 _LOOKUP = 500
@@ -35,7 +37,10 @@ _EXTEND = dialect.update(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FireRow:
-    """An instant that fired (`run_id` is set), or a range of `count` that did not."""
+    """An instant that fired (`run_id` is set), or a range of `count` that did not.
+
+    `run_id` is empty where the caller may not see the run.
+    """
 
     job_key: int
     nominal_at: int
@@ -66,19 +71,23 @@ class Skip(NamedTuple):
 
 def list_fires(
     tx: Tx,
+    scope: Scope,
     job_key: int,
     *,
     since: int | None = None,
     until: int | None = None,
     page: PageRequest,
 ) -> Page[FireRow]:
-    """A job's ledger, newest first, without what ended before `since` or began after `until`."""
+    """A job's ledger, newest first, without what ended before `since` or began after `until`.
+
+    An instant from before the job was moved fired a run of another group: it is not named.
+    """
     query = sa.select(fires).where(fires.c.job_key == job_key)
     if since is not None:
         query = query.where(fires.c.until >= since)
     if until is not None:
         query = query.where(fires.c.nominal_at <= until)
-    return fetch_page(
+    found = fetch_page(
         tx,
         query,
         order=(fires.c.nominal_at,),
@@ -87,6 +96,19 @@ def list_fires(
         make=_fire,
         key=lambda row: (row.nominal_at,),
     )
+    if scope.groups is None:
+        return found
+    run_keys = [row.run_key for row in found.items if row.run_key is not None]
+    visible = sa.select(runs.c.key).where(
+        runs.c.key.in_(run_keys), in_scope(runs.c.group_name, scope)
+    )
+    seen = set(tx.conn.scalars(visible))
+    return replace(found, items=[_seen(row, seen) for row in found.items])
+
+
+def _seen(row: FireRow, run_keys: Collection[int]) -> FireRow:
+    hidden = row.run_key is not None and row.run_key not in run_keys
+    return replace(row, run_id=b"") if hidden else row
 
 
 def accounted_until(tx: Tx, job_keys: Sequence[int]) -> dict[int, int]:

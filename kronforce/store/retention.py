@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from kronforce.core.access import Scope
 from kronforce.store import commit_order, counters
 from kronforce.store.database import Tx
 from kronforce.store.events import GONE_SEQ, GONE_XID
@@ -30,6 +31,7 @@ from kronforce.store.tables import (
     runs,
     slots,
 )
+from kronforce.store.visibility import in_scope
 
 # What one transaction removes at most; the caller takes less while that takes too long.
 RUNS_BATCH = 200
@@ -54,14 +56,23 @@ def finished_before(tx: Tx, cutoff: int, limit: int = RUNS_BATCH) -> list[int]:
     return list(tx.conn.scalars(query))
 
 
-def beyond_history(tx: Tx, job_key: int, keep: int, limit: int = RUNS_BATCH) -> list[int]:
-    """Keys of ended runs of a job beyond its newest `keep`, at least one of which stays."""
+def beyond_history(
+    tx: Tx, job_key: int, keep: int, limit: int = RUNS_BATCH, *, scope: Scope
+) -> list[int]:
+    """Keys of ended runs of a job beyond its newest `keep`, at least one of which stays.
+
+    Those in scope: runs from before the job was moved are their group's.
+    """
     of_job = sa.select(runs.c.key).where(runs.c.job_key == job_key)
     newest_first = of_job.order_by(runs.c.key.desc())
     oldest_kept = tx.conn.scalar(newest_first.offset(max(keep, 1) - 1).limit(1))
     if oldest_kept is None:
         return []
-    older = of_job.where(runs.c.key < oldest_kept, runs.c.finished_at.is_not(None))
+    older = of_job.where(
+        runs.c.key < oldest_kept,
+        runs.c.finished_at.is_not(None),
+        in_scope(runs.c.group_name, scope),
+    )
     return list(tx.conn.scalars(older.order_by(runs.c.key).limit(limit)))
 
 

@@ -58,7 +58,9 @@ async def at(rig, then=THEN):
     """What the ledger has for the instant: reason, how many, caught up."""
     row = await rig.store.read(job_store.find_job, ADMIN, "job")
     us = to_us(then)
-    page = await rig.store.read(list_fires, row.key, since=us, until=us, page=PageRequest(size=10))
+    page = await rig.store.read(
+        list_fires, ADMIN, row.key, since=us, until=us, page=PageRequest(size=10)
+    )
     return [(fire.reason or "fired", fire.count, fire.caught_up) for fire in page.items]
 
 

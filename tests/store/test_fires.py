@@ -2,9 +2,11 @@
 
 import sqlalchemy as sa
 
+from kronforce.core.access import Role, Scope
 from kronforce.store import fires, tables
 from kronforce.store.fires import Skip
-from tests.store.rows import FIRST, NOW, SECOND, all_pages
+from tests.store.rig import ADMIN
+from tests.store.rows import FIRST, NOW, SECOND, all_pages, make_job, make_run
 
 
 def skip(job_key, first, last=None, *, instants=1, reason="overlap", now=NOW):
@@ -24,7 +26,7 @@ def fired(tx, job_key, second):
 
 def ledger(tx, job_key):
     """Oldest first: seconds from and to, how many, why."""
-    rows = fires.list_fires(tx, job_key, page=FIRST).items[::-1]
+    rows = fires.list_fires(tx, ADMIN, job_key, page=FIRST).items[::-1]
     return [
         ((row.nominal_at - NOW) // SECOND, (row.until - NOW) // SECOND, row.count, row.reason)
         for row in rows
@@ -37,7 +39,7 @@ def test_neighbours_of_the_same_reason_share_a_row(tx):
     fires.record_skips(tx, [skip(1, 2, 9, instants=8)])
 
     assert ledger(tx, 1) == [(0, 9, 10, "overlap")]
-    [row] = fires.list_fires(tx, 1, page=FIRST).items
+    [row] = fires.list_fires(tx, ADMIN, 1, page=FIRST).items
     assert (row.run_id, row.fired_at, row.caught_up) == (None, NOW, False)
 
 
@@ -98,8 +100,8 @@ def test_the_ledger_is_listed_newest_first_page_by_page(tx):
         fired(tx, 1, second)
     fired(tx, 2, 9)
 
-    rows = all_pages(lambda page: fires.list_fires(tx, 1, page=page), 2)
-    recent = fires.list_fires(tx, 1, since=NOW + 3 * SECOND, page=FIRST)
+    rows = all_pages(lambda page: fires.list_fires(tx, ADMIN, 1, page=page), 2)
+    recent = fires.list_fires(tx, ADMIN, 1, since=NOW + 3 * SECOND, page=FIRST)
 
     assert [(row.nominal_at - NOW) // SECOND for row in rows] == [4, 3, 2, 1, 0]
     assert (rows[0].run_id, recent.total) == (b"r", 2)
@@ -108,4 +110,22 @@ def test_the_ledger_is_listed_newest_first_page_by_page(tx):
 def test_a_range_that_reaches_into_the_wanted_time_is_shown(tx):
     fires.record_skips(tx, [skip(1, 0, 9, instants=10)])
 
-    assert fires.list_fires(tx, 1, since=NOW + 5 * SECOND, page=FIRST).total == 1
+    assert fires.list_fires(tx, ADMIN, 1, since=NOW + 5 * SECOND, page=FIRST).total == 1
+
+
+def test_a_run_of_another_group_is_not_named(tx):
+    job = make_job(tx, "site", group_name="web")
+    for second, group in enumerate(("ops", "web")):
+        run = make_run(tx, job, group_name=group)
+        at = NOW + second * SECOND
+        tx.conn.execute(
+            sa.insert(tables.fires).values(
+                job_key=job.key, nominal_at=at, until=at, count=1, reason="", run_key=run.key,
+                run_id=run.id, caught_up=False, fired_at=at,
+            )
+        )  # fmt: skip
+    web = Scope(principal_id="web", role=Role.VIEWER, groups=frozenset({"web"}))
+
+    rows = fires.list_fires(tx, web, job.key, page=FIRST).items
+    assert [bool(row.run_id) for row in rows] == [True, False]
+    assert all(row.run_id for row in fires.list_fires(tx, ADMIN, job.key, page=FIRST).items)

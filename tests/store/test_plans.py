@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from kronforce.store import audit, executions, explaining, jobs, open_work, retention, runs, status
 from kronforce.store.database import reading
+from tests.store.rig import ADMIN
 from tests.store.rows import EVERYTHING, FIRST, NOW
 
 QUESTIONS = {
@@ -16,7 +17,7 @@ QUESTIONS = {
     "overdue": lambda tx: open_work.overdue(tx, NOW, 10),
     "run deadlines": lambda tx: open_work.run_deadlines(tx, NOW, 10),
     "runs too old": lambda tx: retention.finished_before(tx, NOW),
-    "runs beyond a history": lambda tx: retention.beyond_history(tx, 1, 5),
+    "runs beyond a history": lambda tx: retention.beyond_history(tx, 1, 5, scope=ADMIN),
     "executions of runs": lambda tx: retention.executions_of(tx, [1, 2]),
     "a place in the queue": lambda tx: explaining.count_ahead(tx, [1, 2], 0, 9),
     "who holds a limit": lambda tx: explaining.runs_holding(tx, EVERYTHING, 1, "", [3]),

@@ -187,11 +187,11 @@ async def test_clearing_keeps_the_newest_run_and_those_that_are_open(rig):
         await rig.engine.cancelling.cancel_run(ADMIN, run.run_id, Someone(), "")
     job = await rig.store.read(jobs.find_job, ADMIN, "job")
 
-    assert await rig.engine.retention.clear(job, Someone()) == (11, False)
+    assert await rig.engine.retention.clear(ADMIN, job, Someone()) == (11, False)
 
     left = [run for run in [waiting, *ended] if await rig.row(run.run_id) is not None]
     assert left == [waiting, ended[-1]]
-    assert await rig.engine.retention.clear(job, Someone()) == (0, False)
+    assert await rig.engine.retention.clear(ADMIN, job, Someone()) == (0, False)
 
 
 async def test_output_goes_before_its_run_and_a_half_done_batch_is_finished_later(rig):
@@ -206,7 +206,7 @@ async def test_output_goes_before_its_run_and_a_half_done_batch_is_finished_late
         pass
     job = await rig.store.read(jobs.find_job, ADMIN, "job")
 
-    assert await rig.engine.retention.clear(job, Someone()) == (2, False)
+    assert await rig.engine.retention.clear(ADMIN, job, Someone()) == (2, False)
 
     left = await rig.store.read_output(output.progress_of, keys)
     assert list(left) == keys[2:]

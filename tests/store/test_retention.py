@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from kronforce.store import events, fires, jobs, output, requests, retention, tables
 from kronforce.store.events import NewEvent
+from tests.store.rig import ADMIN
 from tests.store.rows import (
     DAY,
     FIRST,
@@ -80,12 +81,12 @@ def test_a_job_keeps_its_newest_runs_and_at_least_one(tx):
     ended = [make_run(tx, job, finished_at=NOW).key for _ in range(4)]
     make_run(tx, other, finished_at=NOW)
 
-    assert retention.beyond_history(tx, job.key, 2) == ended[:2]
-    assert retention.beyond_history(tx, job.key, 0) == ended[:3]
-    assert retention.beyond_history(tx, job.key, 9) == []
-    assert retention.beyond_history(tx, job.key, 1, limit=1) == ended[:1]
+    assert retention.beyond_history(tx, job.key, 2, scope=ADMIN) == ended[:2]
+    assert retention.beyond_history(tx, job.key, 0, scope=ADMIN) == ended[:3]
+    assert retention.beyond_history(tx, job.key, 9, scope=ADMIN) == []
+    assert retention.beyond_history(tx, job.key, 1, limit=1, scope=ADMIN) == ended[:1]
     running = make_run(tx, job).key
-    assert running not in retention.beyond_history(tx, job.key, 1)
+    assert running not in retention.beyond_history(tx, job.key, 1, scope=ADMIN)
 
 
 def test_events_go_in_bounded_steps_and_the_newest_stays(tx):
@@ -121,7 +122,7 @@ def test_skipped_instants_go_by_age_and_fires_with_their_runs(tx):
     fires.record_skips(tx, [(job.key, NOW - DAY // 2, NOW + DAY, 9, "overlap", NOW)])
 
     assert retention.delete_skips(tx, NOW) == 1
-    left = fires.list_fires(tx, job.key, page=FIRST).items
+    left = fires.list_fires(tx, ADMIN, job.key, page=FIRST).items
     assert [row.reason for row in left] == ["overlap", ""]
 
 

@@ -49,7 +49,7 @@ def fire_message(row: FireRow, job_id: bytes) -> Fire:
     return Fire(
         job_id=to_text(job_id),
         nominal_at=stamp(row.nominal_at),
-        run_id="" if row.run_id is None else to_text(row.run_id),
+        run_id=to_text(row.run_id) if row.run_id else "",
         late_ms=max(0, row.fired_at - row.nominal_at) // 1000 if fired else 0,
         caught_up=row.caught_up,
         skipped_reason=row.reason,

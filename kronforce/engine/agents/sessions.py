@@ -239,9 +239,8 @@ class Sessions:
 
     def _mask_again(self, session: Session, live: LiveExecution) -> None:
         """After a restart of the controller: by the values as they are now."""
-        job = live.run.job
-        if job.template is not None and not session.redacts and live.masks is None:
-            self._masking.watch(live, session, self._resolving.secrets_of(job))
+        if live.run.job.template is not None and not session.redacts and live.masks is None:
+            self._masking.watch(live, session, self._resolving.secrets_of(live.run))
 
     def _take_step(
         self, session: Session, step: Step, live: LiveExecution | None,

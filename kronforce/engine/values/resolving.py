@@ -1,9 +1,10 @@
 """What an attempt's placeholders stand for, settled when it is assigned.
 
 From memory, synchronously, for jobs that name something; nothing of it is ever
-stored. A run acts with its job's group, whoever fired it. What has no value
-stays in the task as it stands and is told of; a job with `strict_variables`
-is not sent at all. Names are told, values never.
+stored. A run acts with its own group, its job's when it was made, whoever fired
+it: that group's members see what comes of it, wherever the job was moved since.
+What has no value stays in the task as it stands and is told of; a job with
+`strict_variables` is not sent at all. Names are told, values never.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kronforce.core.access import may_use
 from kronforce.core.params_text import texts_of
 from kronforce.core.templates import TaskTemplate
 from kronforce.core.variable_rules import MASKED_FROM
-from kronforce.engine.live import LiveExecution
+from kronforce.engine.live import LiveExecution, LiveRun
 from kronforce.engine.snapshots import JobSnapshot
 from kronforce.engine.values.cache import VariableCache
 from kronforce.security.envelope import CannotOpen
@@ -59,7 +60,7 @@ class Resolving:
         job, template = live.run.job, _template_of(live.run.job)
         params = Struct.FromString(live.run.params or b"")
         values = _params(job, template, params)
-        secrets, problems = self._variables(job, template, values)
+        secrets, problems = self._variables(live.run.group, job, template, values)
         problems += [
             f"{{{{params.{name}}}}} (the run was given none)"
             for name in sorted(template.params)
@@ -80,9 +81,9 @@ class Resolving:
             too_large=size > FILLED_MAX,
         )  # fmt: skip
 
-    def secrets_of(self, job: JobSnapshot) -> list[bytes]:
-        """What must not be seen in the output of a run of this job, as things stand now."""
-        return self._variables(job, _template_of(job), {})[0]
+    def secrets_of(self, run: LiveRun) -> list[bytes]:
+        """What must not be seen in the output of this run, as things stand now."""
+        return self._variables(run.group, run.job, _template_of(run.job), {})[0]
 
     def unresolved(self, job: JobSnapshot) -> list[str]:
         """What of the variables that a job names has no value for it now, in words."""
@@ -90,18 +91,21 @@ class Resolving:
         then = "its attempts fail" if job.job.strict_variables else "it stays as it stands"
         for name in sorted(_template_of(job).names):
             row = self._cache.get(name)
-            if problem := _problem(job, row, now):
+            if problem := _problem(job.group, job, row, now):
                 found.append(f"{{{{{name}}}}} has no value, so {then}: {problem}")
         return found
 
     def _variables(
-        self, job: JobSnapshot, template: TaskTemplate, values: dict[str, str]
+        self, group: str, job: JobSnapshot, template: TaskTemplate, values: dict[str, str]
     ) -> tuple[list[bytes], list[str]]:
-        """Add what the job's variables stand for; the secrets of them, and what has no value."""
+        """Add what the job's variables stand for; the secrets of them, and what has no value.
+
+        `group` is the run's, whose members see it: its job may be in another one by now.
+        """
         now, secrets, problems = self._clock.now_us(), set(), []
         for name in sorted(template.names):
             row = self._cache.get(name)
-            problem = _problem(job, row, now)
+            problem = _problem(group, job, row, now)
             if row is None or problem:
                 problems.append(f"{{{{{name}}}}} ({problem})")
                 continue
@@ -132,12 +136,12 @@ def _params(job: JobSnapshot, template: TaskTemplate, params: Struct) -> dict[st
     return {name: text for name, text in texts.items() if "\0" not in text}
 
 
-def _problem(job: JobSnapshot, row: VariableRow | None, now: int) -> str:
+def _problem(group: str, job: JobSnapshot, row: VariableRow | None, now: int) -> str:
     """Why a variable has no value for a job; one that it may not use looks like none."""
     if row is None or not may_use(
-        row.allowed_groups, job.group, guarded=row.secret, by_admin=job.trusted
+        row.allowed_groups, group, guarded=row.secret, by_admin=job.trusted
     ):
-        return f"no variable that jobs of group {job.group!r} may use"
+        return f"no variable that jobs of group {group!r} may use"
     if row.expires_at is not None and row.expires_at <= now:
         return "it has expired"
     return ""

@@ -12,6 +12,7 @@ from kronforce.v1 import api_key_pb2, execution_service_pb2
 from kronforce.v1 import job_service_pb2 as pb
 from kronforce.v1.agent_pb2 import Agent
 from kronforce.v1.event_service_pb2 import ListEventsRequest
+from kronforce.v1.execution_pb2 import EXECUTION_STATE_CANCELLED
 from kronforce.v1.job_pb2 import AgentTarget, AnyTarget, Job, NoopTask, Target, Task
 
 NOOP = Task(noop=NoopTask())
@@ -293,3 +294,46 @@ async def test_streams_of_a_key_whose_groups_changed_end_and_may_be_opened_again
             for stream in (again, everything):
                 [update] = await updates(stream, 1)
                 assert update.run_id == run.run.id
+
+
+async def moved_with_a_run(rig, *, ended):
+    """A job of `web` that has a run, open or not, from when it was in `ops`; the run's id."""
+    await create(rig, "site", "ops", target=Target(any=AnyTarget()))
+    runs = []
+    for _ in range(2):
+        made = await rig.call("JobService.TriggerJob", pb.TriggerJobRequest(job_id="site"))
+        runs.append(made.run.id)
+        if ended:
+            cancel = execution_service_pb2.CancelRunRequest(run_id=made.run.id)
+            await rig.call("ExecutionService.CancelRun", cancel)
+    move = pb.AssignGroupRequest(job_ids=["site"], group="web")
+    await rig.call("JobService.AssignGroup", move)
+    return runs[0]
+
+
+async def state_of(rig, run_id):
+    request = execution_service_pb2.GetRunRequest(run_id=run_id)
+    return (await rig.call("ExecutionService.GetRun", request)).state
+
+
+async def clear(rig, key):
+    request = pb.ClearHistoryRequest(job_id="site")
+    call = asyncio.create_task(rig.call("JobService.ClearHistory", request, key=key))
+    while not call.done():
+        rig.clock.advance(1)
+        await asyncio.sleep(0)
+    return (await call).deleted_runs
+
+
+async def test_clearing_a_moved_jobs_history_leaves_runs_of_another_group(rig):
+    run = await moved_with_a_run(rig, ended=True)
+    assert await clear(rig, key="web") == 0
+    assert await state_of(rig, run) == EXECUTION_STATE_CANCELLED
+    assert await clear(rig, key="admin") == 1
+
+
+async def test_deleting_a_moved_job_cancels_what_waits_from_its_time_in_another_group(rig):
+    run = await moved_with_a_run(rig, ended=False)
+    gone = await rig.call("JobService.DeleteJob", pb.DeleteJobRequest(job_id="site"), key="web")
+    assert gone.cancelled_runs == 2
+    assert await state_of(rig, run) == EXECUTION_STATE_CANCELLED
