@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kronforce.clock import Clock
-from kronforce.core.access import Scope
+from kronforce.core.access import Scope, may_see
 from kronforce.core.explain import next_steps, run_sentence, sentence
 from kronforce.core.explain_facts import Facts
 from kronforce.core.ids import from_text, to_text
@@ -143,7 +143,7 @@ class Explaining:
         live = self._table.by_key.get(row.key)
         facts = Facts(
             now=self._clock.now_us(), run_id=to_text(run.id), job_name=run.job_name,
-            settings=job.settings, target=target, target_name=self._name_of(job, target),
+            settings=job.settings, target=target, target_name=self._name_of(scope, job, target),
             state=State(row.state), reason=reason, message=row.message,
             attempt=row.attempt_number, allowed=job.settings.retry.retry_max + 1 + row.losses,
             agent=row.agent_name, created_at=row.created_at, since=_since(row),
@@ -177,10 +177,13 @@ class Explaining:
         )  # fmt: skip
         return [route, *others][:ROUTES]
 
-    def _name_of(self, job: JobSnapshot, target: Target | None) -> str:
+    def _name_of(self, scope: Scope, job: JobSnapshot, target: Target | None) -> str:
+        """The agent's name, or where the caller may not see that agent what the job says."""
         if isinstance(target, OneAgent):
             row = self._directory.find(to_text(target.agent_id))
-            return "" if row is None else row.name
+            if row is not None and may_see(scope, row.allowed_groups):
+                return row.name
+            return job.agent_ref
         return job.agent_ref if target is None else ""
 
     def _away_since(self, row: ExecutionRow) -> int | None:

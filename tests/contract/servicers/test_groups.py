@@ -337,3 +337,21 @@ async def test_deleting_a_moved_job_cancels_what_waits_from_its_time_in_another_
     gone = await rig.call("JobService.DeleteJob", pb.DeleteJobRequest(job_id="site"), key="web")
     assert gone.cancelled_runs == 2
     assert await state_of(rig, run) == EXECUTION_STATE_CANCELLED
+
+
+async def test_an_explanation_does_not_name_an_agent_of_other_groups(rig):
+    await enrol(rig, "payroll-db-1")
+    [agent] = (await rig.call("AgentService.ListAgents", agent_pb.ListAgentsRequest())).agents
+    await create(rig, "site", "web", target=Target(agent=AgentTarget(agent_id=agent.id)))
+    made = await rig.call("JobService.TriggerJob", pb.TriggerJobRequest(job_id="site"))
+    change = agent_pb.UpdateAgentRequest(
+        agent_id=agent.id,
+        agent=Agent(allowed_groups=["payroll"]),
+        update_mask=FieldMask(paths=["allowed_groups"]),
+    )
+    await rig.call("AgentService.UpdateAgent", change)
+
+    request = execution_service_pb2.ExplainRunRequest(run_id=made.run.id)
+    told = await rig.call("ExecutionService.ExplainRun", request, key="web")
+    assert "payroll" not in str(told)
+    assert agent.id in told.sentence
