@@ -204,7 +204,8 @@ def _moved(row: JobRow, name: str, author: Actor, now: int) -> events.NewEvent:
         kind="job.updated",
         severity=SEVERITY_INFO,
         at=now,
-        message=f"{row.name} was moved from {row.group_name} to {name}",
+        # Not where from: keys of the new group need not know of the old one. The audit log says.
+        message=f"{row.name} was moved to {name}",
         actor=author.name,
         job_id=row.id,
         job_name=row.name,
