@@ -2,14 +2,16 @@
 
 A `Statement` is written once, with `:name` for the values of a row and `t.` for
 the table's own columns, and runs over many rows at a time: on SQLite by
-`executemany` of positional parameters, on PostgreSQL as one statement over
-`unnest` of one array per column. Rows are tuples in the order of `params`.
+`executemany` of positional parameters (inserts by many rows of `VALUES`), on
+PostgreSQL as one statement over `unnest` of one array per column. Rows are
+tuples in the order of `params`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from sqlalchemy import Column, Connection, Table
@@ -22,6 +24,9 @@ Row = tuple[Any, ...]
 
 # Keys in one lookup on SQLite: far below its limit of 32,766 parameters.
 LOOKUP_KEYS = 1_000
+
+# Rows of one insert on SQLite: fewer cost more turns of the GIL, more gained nothing.
+MANY_ROWS = 32
 
 
 class Cursor(Protocol):
@@ -47,9 +52,11 @@ def _names(params: Sequence[str]) -> list[str]:
 class Statement:
     """One statement over a batch of rows, in the words of both stores."""
 
-    def __init__(self, table: Table, params: Sequence[str], sqlite: str, postgresql: str) -> None:
+    def __init__(self, table: Table, params: Sequence[str], sqlite: str, postgresql: str,
+                 *, sqlite_many: str = "") -> None:  # fmt: skip
         self.table = table.name
         self._sqlite = sqlite
+        self._sqlite_many = sqlite_many
         kinds = [arrays.of_type(_column(table, name).type) for name in params]
         self._literals = [literal for _, literal in kinds]
         typed = ", ".join(f"%s::{array}" for array, _ in kinds)
@@ -60,11 +67,23 @@ class Statement:
         if not rows:
             return 0
         if sqlite:
-            cursor.executemany(self._sqlite, rows)
-        else:
-            columns = zip(self._literals, zip(*rows, strict=True), strict=True)
-            cursor.execute(self._postgresql, [literal(column) for literal, column in columns])
+            return self._run_sqlite(cursor, rows)
+        columns = zip(self._literals, zip(*rows, strict=True), strict=True)
+        cursor.execute(self._postgresql, [literal(column) for literal, column in columns])
         return cursor.rowcount
+
+    def _run_sqlite(self, cursor: Cursor, rows: Sequence[Row]) -> int:
+        """Many rows a step where the statement can: between steps the loop takes the GIL."""
+        changed = done = 0
+        while self._sqlite_many and len(rows) - done >= MANY_ROWS:
+            part = rows[done : done + MANY_ROWS]
+            cursor.execute(self._sqlite_many, list(chain.from_iterable(part)))
+            changed += cursor.rowcount
+            done += MANY_ROWS
+        if done < len(rows):
+            cursor.executemany(self._sqlite, rows[done:])
+            changed += cursor.rowcount
+        return changed
 
 
 class Lookup:
@@ -101,6 +120,8 @@ def insert(table: Table, *columns: str, unless_exists: bool = False) -> Statemen
         columns,
         f"INSERT INTO {table.name} ({names}) VALUES ({marks}){tail}",
         f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({{arrays}}){tail}",
+        sqlite_many=f"INSERT INTO {table.name} ({names}) VALUES "
+        f"{', '.join([f'({marks})'] * MANY_ROWS)}{tail}",
     )
 
 
