@@ -30,8 +30,16 @@ def audit_key(config: Config) -> bytes:
         data_dir.write_private(path, made + "\n")
         log.info("the key that signs the audit log is in a file: keep a copy of it",
                  action="audit_key.made", path=str(path))  # fmt: skip
+    return read(config)
+
+
+def read(config: Config) -> bytes:
+    """The key that is there. Raises FileNotFoundError, or CannotStart where it is none."""
+    path = config.data_dir / FILE
     try:
         key = base64.b64decode(path.read_text(encoding="ascii").strip(), validate=True)
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, binascii.Error) as error:
         raise CannotStart(f"cannot read the audit log's key {path}: {error}") from error
     if len(key) != KEY_BYTES:

@@ -38,9 +38,28 @@ MOUNTS = Path("/proc/self/mounts")
 LOCK = "controller.lock"
 ENDPOINT = "endpoint.json"
 
+# There while `kronforce restore` replaces files: what lies here is half of two histories.
+RESTORING = "restore.unfinished"
 
-def prepare(folder: Path) -> None:
-    """Make the folder, 0700. Raises CannotStart where it cannot be used."""
+
+class FolderInUse(CannotStart):
+    """Another process is the controller of it; `holder` says which."""
+
+    def __init__(self, what: Path, pid: str, flag: str) -> None:
+        self.holder = (
+            f"{f'process {pid}' if pid else 'another process'} is the controller of {what}"
+        )
+        super().__init__(
+            f"{self.holder}: use that one (kronforce status), stop it"
+            f"{f' (kill {pid})' if pid else ''}, or choose another one with {flag}"
+        )
+
+
+def prepare(folder: Path, *, unfinished: bool = False) -> None:
+    """Make the folder, 0700. Raises CannotStart where it cannot be used.
+
+    With `unfinished` one that a restore has left half done is taken too.
+    """
     way_out = "choose another folder with --data-dir or KRONFORCE_DATA_DIR"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,6 +74,11 @@ def prepare(folder: Path) -> None:
         raise CannotStart(
             f"the data folder {folder} is on a network file system ({kind}), where neither locks"
             f" nor fsync can be trusted; {way_out}"
+        )
+    if not unfinished and (folder / RESTORING).exists():
+        raise CannotStart(
+            f"a restore into the data folder {folder} was not finished: repeat it with"
+            " kronforce restore FILE --force"
         )
 
 
@@ -104,7 +128,7 @@ def _locked(path: Path, what: Path, flag: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise CannotStart(_in_use(what, _pid_in(handle), flag)) from error
+            raise FolderInUse(what, _pid_in(handle), flag) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -115,14 +139,6 @@ def _locked(path: Path, what: Path, flag: str) -> Iterator[None]:
 
 def _pid_in(handle: int) -> str:
     return os.pread(handle, 32, 0).decode(errors="replace").strip()
-
-
-def _in_use(what: Path, pid: str, flag: str) -> str:
-    who = f"process {pid}" if pid else "another process"
-    return (
-        f"{who} is the controller of {what}: use that one (kronforce status), stop it"
-        f"{f' (kill {pid})' if pid else ''}, or choose another one with {flag}"
-    )
 
 
 @contextmanager

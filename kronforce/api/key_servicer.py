@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kronforce.api.call import Call
-from kronforce.api.convert.instants import instant_us, stamp, stamp_or_none
+from kronforce.api.convert.instants import instant_us
+from kronforce.api.convert.key import to_message
 from kronforce.api.identity import Store
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.clock import Clock
@@ -140,22 +141,6 @@ def _tell(tx: Tx, kind: str, severity: int, row: stored.KeyRow, actor: str, at: 
     message = f"key {row.name} was {kind.rpartition('.')[2]}"
     event = NewEvent(kind=kind, severity=severity, at=at, message=message, actor=actor)
     insert_events(tx, [event])
-
-
-def to_message(row: stored.KeyRow) -> pb.ApiKey:
-    """The contract's form, without hash or secret."""
-    return pb.ApiKey(
-        id=ids.to_text(row.id),
-        name=row.name,
-        role=pb.Role.ValueType(row.role),
-        prefix=row.prefix,
-        allowed_groups=row.allowed_groups,
-        allowed_networks=row.allowed_networks,
-        expires_at=stamp_or_none(row.expires_at),
-        created_at=stamp(row.created_at),
-        last_used_at=stamp_or_none(row.last_used_at),
-        revoked_at=stamp_or_none(row.revoked_at),
-    )
 
 
 def _check(key: pb.ApiKey, now: int) -> None:

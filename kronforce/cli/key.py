@@ -1,4 +1,6 @@
-"""`key create`, `list`, `revoke`, `whoami`."""
+"""`key create`, `list`, `revoke`, `reset-admin`, `whoami`."""
+
+# ruff: noqa: PLC0415 - what a command does not need is not imported at its start
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from kronforce.cli.host_flags import HostFlags, told
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import Column, facts, is_data, show_list, show_row
 from kronforce.cli.times import absolute, relative
@@ -92,6 +95,33 @@ def revoke(name: str, /, *, yes: Switch = False) -> None:
         show_row(session, key, name=lambda row: str(row.name))
         return
     print(f"{key.name} revoked")
+
+
+def reset_admin(flags: HostFlags | None = None, *, revoke_others: Switch = False) -> None:
+    """Make a new admin key at the data folder: for whoever lost the last one.
+
+    Asks no server; a controller that runs takes the new key within a second.
+
+    Parameters
+    ----------
+    flags
+        Which controller's files.
+    revoke_others
+        End every other admin key for good.
+    """
+    from kronforce.clock import SystemClock
+    from kronforce.host import admin_key
+
+    session = current()
+    with told():
+        config = (flags or HostFlags()).load()
+        made = admin_key.reset(config, SystemClock(), revoke_others=revoke_others)
+    print(made.path)
+    session.say(f"key {made.name}, admin; it replaces what was in that file")
+    if made.revoked:
+        session.say(f"revoked: {', '.join(made.revoked)}")
+    elif not revoke_others:
+        session.say("other admin keys still work: kronforce key list, or --revoke-others")
 
 
 def whoami() -> None:

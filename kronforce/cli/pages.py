@@ -52,6 +52,11 @@ EXAMPLES = {
     "key": """\
   kronforce key create ci --role operator --group Deploy
   kronforce key revoke ci --yes
+  kronforce key reset-admin --data-dir /var/lib/kronforce
+""",
+    "db": """\
+  kronforce db current --data-dir /var/lib/kronforce
+  kronforce db migrate --db postgresql://kronforce@db/kronforce
 """,
     "audit": """\
   kronforce audit list --operation 'job.*' --since 2026-11-20

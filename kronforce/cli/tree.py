@@ -76,6 +76,7 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "create": ("kronforce.cli.key:create", "make a key; its secret is shown once"),
             "list": ("kronforce.cli.key:list_keys", "all keys"),
             "revoke": ("kronforce.cli.key:revoke", "end a key for good"),
+            "reset-admin": ("kronforce.cli.key:reset_admin", "a new admin key, at the data folder"),
             "whoami": ("kronforce.cli.key:whoami", "whose key this is, and what it may do"),
         },
     ),
@@ -84,6 +85,13 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
         {
             "list": ("kronforce.cli.audit:list_audit", "changes, newest first"),
             "verify": ("kronforce.cli.audit:verify", "check that nothing of it was changed"),
+        },
+    ),
+    "db": (
+        "The controller's database, at its data folder.",
+        {
+            "current": ("kronforce.cli.db:current_schema", "which schema it has"),
+            "migrate": ("kronforce.cli.db:migrate", "bring the schema to this version's"),
         },
     ),
     "event": (

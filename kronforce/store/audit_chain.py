@@ -247,6 +247,12 @@ def _possible(number: int) -> int:
     return number if number < CHAINS_MAX - 1 else 0
 
 
+def book_holds(tx: Tx, signer: Signer) -> bool:
+    """Whether the book was signed with this key, or nobody has begun it."""
+    row = tx.conn.execute(sa.select(audit_book).where(audit_book.c.key == BOOK)).one_or_none()
+    return row is None or hmac.compare_digest(row.mac, signer.book(row._asdict()))
+
+
 def write_book(tx: Tx, signer: Signer, row: Any, now: int, **changed: int) -> None:
     """Change the book and sign it. One that was not signed by us is never made good by that."""
     values = {name: getattr(row, name) for name in _BOOK} | changed

@@ -144,6 +144,12 @@ def count_admins(tx: Tx, now: int = 0) -> int:
     return int(tx.conn.scalar(query) or 0)
 
 
+def living_admins(tx: Tx) -> list[KeyRow]:
+    """Admin keys that are not revoked, oldest first."""
+    query = _live().where(api_keys.c.role == ROLE_ADMIN).order_by(api_keys.c.key)
+    return [_key(row) for row in tx.conn.execute(query)]
+
+
 def _is_valid(row: KeyRow, now: int) -> bool:
     return row.expires_at is None or row.expires_at > now
 

@@ -75,6 +75,76 @@ def is_current(database: Database) -> bool:
     return all(_current(engine, history) == _newest(history) for engine, history in pairs)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchemaState:
+    """How one of the two histories stands; `current` is None in a database without tables."""
+
+    part: str
+    current: str | None
+    newest: str
+    known: bool
+
+    @property
+    def pending(self) -> bool:
+        """Whether this version would migrate it."""
+        return self.known and self.current != self.newest
+
+
+def schema_states(database: Database) -> list[SchemaState]:
+    """Where both histories stand; nothing is changed."""
+    found = []
+    for engine, history in ((database.main, _MAIN), (database.output, _OUTPUT)):
+        current = _current(engine, history)
+        found.append(
+            SchemaState(
+                part=history.folder,
+                current=current,
+                newest=_newest(history),
+                known=current is None or _is_known(history, current),
+            )
+        )
+    return found
+
+
+def set_schema_version(tx: Tx, revision: str) -> None:
+    """Say which main schema the database has: the last step of a restore on PostgreSQL."""
+    tx.conn.exec_driver_sql(f"DELETE FROM {_MAIN.version_table}")
+    version = sa.table(_MAIN.version_table, sa.column("version_num"))
+    tx.conn.execute(sa.insert(version).values(version_num=revision))
+
+
+def set_aside(tx: Tx, schema: str, aside: str) -> int:
+    """Move our tables on PostgreSQL into another schema, made for them; how many there were."""
+    names = [*tables.metadata.tables, *tables.output_metadata.tables]
+    names += [_MAIN.version_table, _OUTPUT.version_table]
+    query = sa.text(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "LEFT JOIN pg_inherits i ON i.inhrelid = c.oid "
+        "LEFT JOIN pg_class parent ON parent.oid = i.inhparent "
+        "WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') "
+        "AND coalesce(parent.relname, c.relname) = ANY(:names)"
+    )
+    found = list(tx.conn.scalars(query, {"schema": schema, "names": names}))
+    quote = tx.conn.dialect.identifier_preparer.quote
+    if found:
+        tx.conn.exec_driver_sql(f"CREATE SCHEMA {quote(aside)}")
+    for name in found:
+        tx.conn.exec_driver_sql(
+            f"ALTER TABLE {quote(schema)}.{quote(name)} SET SCHEMA {quote(aside)}"
+        )
+    return len(found)
+
+
+def current_namespace(tx: Tx) -> str:
+    """The PostgreSQL schema that our tables are in, or would be made in."""
+    return str(tx.conn.scalar(sa.text("SELECT current_schema()")) or "public")
+
+
+def tables_there(tx: Tx) -> bool:
+    """Whether the database holds tables of ours, whole or not."""
+    return bool(set(sa.inspect(tx.conn).get_table_names()) & set(tables.metadata.tables))
+
+
 def _server_now(tx: Tx) -> int:
     """The server's clock: whoever migrates has none, and a day more or less is no harm."""
     seconds = sa.extract("epoch", sa.func.now())

@@ -1,13 +1,10 @@
 """Events as pages and by cursor, on both stores."""
 
-import time
-
 import pytest
-import sqlalchemy as sa
 
 from kronforce.core.access import Role, Scope
 from kronforce.errors import OutOfRange
-from kronforce.store import commit_order, events, retention, tables
+from kronforce.store import events, retention
 from kronforce.store.database import reading, writing
 from kronforce.store.events import EventFilter, NewEvent
 from kronforce.store.paging import PageRequest
@@ -26,6 +23,7 @@ from tests.store.rows import (
     make_run,
     new_id,
 )
+from tests.store.settling import settle
 
 VIEWER = Scope(principal_id="v", role=Role.VIEWER)
 SUCCESS, WARNING, ERROR = 2, 3, 4
@@ -39,22 +37,6 @@ def make_event(kind="job.created", **values):
 def write(store, *rows):
     with writing(store.main) as tx:
         events.insert_events(tx, list(rows))
-
-
-def settle(store):
-    """Wait until what is committed can be followed.
-
-    Transactions of other tests hold that back too: they are of the same PostgreSQL cluster.
-    """
-    deadline = time.monotonic() + 60
-    while True:
-        with reading(store.main) as tx:
-            place = commit_order.position_column(tx)
-            newest = tx.conn.scalar(sa.select(sa.func.max(place)).select_from(tables.events))
-            if (newest or 0) <= commit_order.horizon(tx)[0]:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def follow(store, cursor, filters=events.EVERYTHING, scope=EVERYTHING, limit=100):

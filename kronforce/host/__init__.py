@@ -1,0 +1,1 @@
+"""What is done at the data folder, without asking a server: see README.md."""

@@ -1,0 +1,152 @@
+"""From the schema of the first version to this one's, with rows in it, on both stores."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+
+from kronforce.clock import SystemClock
+from kronforce.config import Config
+from kronforce.core.access import Role, Scope
+from kronforce.host import schema
+from kronforce.host.opening import HostError, alone
+from kronforce.store import agents, executions, jobs, runs
+from kronforce.store import migrate as migration
+from kronforce.store.database import open_database, reading, writing
+from kronforce.store.migrate import SchemaError, migrate
+from kronforce.v1 import job_pb2
+
+ADMIN = Scope(principal_id="x", role=Role.ADMIN)
+NOW = SystemClock().now_us()
+JOB, RUN, EXECUTION, AGENT = (bytes([n]) * 16 for n in (1, 2, 3, 4))
+
+# As the first version wrote them: only columns that it had.
+ROWS = {
+    "jobs": {
+        "key": 1, "id": JOB, "name": "old", "name_lower": "old", "group_name": "Default",
+        "tags": "", "status": 1, "spec": job_pb2.Job(name="old").SerializeToString(),
+        "version": 1, "revision": 1, "trusted": True, "created_at": NOW, "updated_at": NOW,
+    },
+    "agents": {
+        "key": 2, "id": AGENT, "name": "elder", "registered_by": "k", "agent_type": 1,
+        "built_in": False, "tags": "[]", "labels": "{}", "task_types": "[]", "facts": b"",
+        "slots": 4, "draining": False, "boot_id": "b", "session_epoch": 7, "controller": "main",
+        "clock_skew_ms": 0, "revision": 1, "created_at": NOW, "disconnected_at": NOW,
+    },
+    "runs": {
+        "key": 3, "id": RUN, "job_key": 1, "job_id": JOB, "job_name": "old",
+        "group_name": "Default", "job_version": 1, "state": 3, "state_reason": "", "trigger": 1,
+        "principal_key": 1, "principal": "p", "client_id": "", "priority": 0, "created_at": NOW,
+        "started_at": NOW, "revision": 2, "target_count": 1, "open_targets": 1, "worst": 0,
+        "admission": 0, "slot_key": "", "cancelled_by": "", "step_id": "", "cause_event": "",
+        "depth": 0,
+    },
+    "executions": {
+        "key": 4, "id": EXECUTION, "run_key": 3, "job_key": 1, "target_index": 0, "step_id": "",
+        "item_index": 0, "attempt_number": 1, "state": 3, "state_reason": "", "message": "",
+        "phase": 5, "priority": 0, "route": 1, "agent_key": 2, "fence": 41, "losses": 0,
+        "created_at": NOW, "started_at": NOW, "cancelled_by": "", "signal": 0, "stdout_bytes": 0,
+        "stderr_bytes": 0,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old_url(request, tmp_path) -> str:
+    """Give a database as the first version left it, with a run under way."""
+    url = (
+        str(tmp_path / "kronforce.db")
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_database_url")
+    )
+    database = open_database(url)
+    for engine, history in (
+        (database.main, migration._MAIN),
+        (database.output, migration._OUTPUT),
+    ):
+        with writing(engine) as tx:
+            config = migration._config(history)
+            config.attributes["connection"] = tx.conn
+            command.upgrade(config, "0001")
+    with writing(database.main) as tx:
+        for name, row in ROWS.items():
+            tx.conn.execute(sa.insert(_columns(name, row)).values(row))
+    database.close()
+    return url
+
+
+def _columns(name, row):
+    return sa.table(name, *(sa.column(each) for each in row))
+
+
+@pytest.fixture
+def config(old_url, tmp_path) -> Config:
+    return Config(data_dir=tmp_path / "data", db=old_url)
+
+
+def assert_everything_is_there(url: str) -> None:
+    database = open_database(url)
+    with reading(database.main) as tx:
+        assert jobs.find_job(tx, ADMIN, "old").name == "old"
+        assert runs.find_run(tx, ADMIN, RUN).state == 3
+        assert executions.find_execution(tx, ADMIN, EXECUTION).fence == 41
+        assert agents.get_agent(tx, 2).session_epoch == 7
+    database.close()
+
+
+def test_the_command_migrates_and_everything_is_still_there(config, old_url):
+    assert [each.current for each in schema.current(config)] == ["0001", "0001"]
+    assert schema.current(config)[0].pending
+
+    before = schema.upgrade(config)
+
+    assert before[0].current == "0001"
+    assert not any(each.pending for each in schema.current(config))
+    assert_everything_is_there(old_url)
+
+
+@pytest.mark.parametrize("old_url", ["sqlite"], indirect=True)
+def test_a_start_migrates_a_file_and_keeps_what_the_old_version_can_read(config, old_url):
+    database = open_database(old_url)
+    migrate(database)
+    database.close()
+
+    assert_everything_is_there(old_url)
+    kept = sqlite3.connect(Path(old_url + ".before-upgrade-from-0001"))
+    assert kept.execute("SELECT version_num FROM schema_version").fetchone() == ("0001",)
+    assert kept.execute("SELECT fence FROM executions").fetchone() == (41,)
+    kept.close()
+
+
+@pytest.mark.parametrize("old_url", ["postgresql"], indirect=True)
+def test_a_start_leaves_a_server_alone_and_names_the_command(config, old_url):
+    database = open_database(old_url)
+    with pytest.raises(SchemaError, match="make a backup, then run: kronforce db migrate"):
+        migrate(database)
+    database.close()
+
+    assert schema.current(config)[0].current == "0001"
+
+
+@pytest.mark.parametrize("held", ["folder", "database"])
+def test_nothing_is_migrated_under_a_controller_that_runs(config, old_url, held, monkeypatch):
+    monkeypatch.setattr("kronforce.store.migrate.CONTROLLER_LOCK_WAIT_MS", 50)
+    other = config if held == "folder" else Config(data_dir=config.data_dir / "b", db=old_url)
+    with alone(other), pytest.raises(HostError, match="controller"):
+        schema.upgrade(config)
+
+    assert schema.current(config)[0].current == "0001"
+
+
+def test_a_newer_schema_is_shown_and_left_alone(config, old_url):
+    database = open_database(old_url)
+    with writing(database.main) as tx:
+        tx.conn.exec_driver_sql("UPDATE schema_version SET version_num = '9999'")
+    database.close()
+
+    state = schema.current(config)[0]
+    assert (state.known, state.pending) == (False, False)
+    with pytest.raises(HostError, match="newer version of Kronforce"):
+        schema.upgrade(config)
