@@ -131,6 +131,10 @@ def test_any_shows_the_message_inside():
         ({"task": {"type": "shel"}}, 'not "shel"; did you mean "shell"?'),
         ({"task": {"command": "x"}}, 'task: needs "type": one of shell, noop'),
         ({"task": {"type": "noop", "command": "x"}}, "task.command: is not a known field"),
+        (
+            {"schedule": {"type": "cron", "zone": "UTC"}},
+            "schedule.zone: is not a known field; here may stand: type, value",
+        ),
         ({"task": {}}, None),
         ({"schedule": {"type": "cron"}}, 'schedule: "cron" needs "value"'),
         ({"schedule": {"type": "cron", "value": 5}}, "schedule.value: must be text"),

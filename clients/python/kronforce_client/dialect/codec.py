@@ -23,6 +23,7 @@ from kronforce_client.dialect.problems import (
     DialectError,
     Path,
     Problem,
+    all_of,
     described,
     suggestion,
 )
@@ -262,7 +263,8 @@ class _Compiled:
         known = set(self._fields or ())
         for union in self._unions:
             known |= union.keys(value)
-        reading.wrong((*path, text), "is not a known field", suggestion(text, sorted(known)))
+        hint = suggestion(text, sorted(known)) or all_of(known)
+        reading.wrong((*path, text), "is not a known field", hint)
 
 
 _COMPILED: dict[str, _Compiled] = {}

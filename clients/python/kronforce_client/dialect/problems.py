@@ -6,13 +6,16 @@ Reading goes on after a mistake, so that a person sees all of them at once, up t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
 
 # A document with more mistakes than this is not what its author thinks it is.
 MAX_PROBLEMS = 50
+
+# More names than this are not read but skipped.
+MAX_NAMED = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,11 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     """`did you mean "schedule"?`, or nothing when nothing is near."""
     near = difflib.get_close_matches(wrong.lower(), list(known), n=1, cutoff=0.6)
     return f'did you mean "{near[0]}"?' if near else ""
+
+
+def all_of(known: Collection[str]) -> str:
+    """`here may stand: name, type`, where they are few enough to be read."""
+    return f"here may stand: {', '.join(sorted(known))}" if len(known) <= MAX_NAMED else ""
 
 
 def described(value: object) -> str:
