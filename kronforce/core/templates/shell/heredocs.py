@@ -17,9 +17,11 @@ class Heredoc:
     expands: bool
     """Its delimiter has no quotes: the shell puts values into its text."""
     strips_tabs: bool
+    source: bool = False
+    """A shell reads it."""
 
 
-def read_announcement(text: str, at: int) -> tuple[Heredoc, int, int] | None:
+def read_announcement(text: str, at: int, *, source: bool) -> tuple[Heredoc, int, int] | None:
     """What follows `<<`, and where its delimiter begins and ends. None: there is no delimiter."""
     strips = text.startswith("-", at)
     start = at + 1 if strips else at
@@ -30,7 +32,7 @@ def read_announcement(text: str, at: int) -> tuple[Heredoc, int, int] | None:
         return None
     delimiter = _QUOTES.sub(lambda quoted: next(filter(None, quoted.groups()), ""), word[0])
     expands = not any(quote in word[0] for quote in "'\"\\")
-    heredoc = Heredoc(delimiter=delimiter, expands=expands, strips_tabs=strips)
+    heredoc = Heredoc(delimiter=delimiter, expands=expands, strips_tabs=strips, source=source)
     return heredoc, start, word.end()
 
 

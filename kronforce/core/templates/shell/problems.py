@@ -15,6 +15,11 @@ QUOTED_HEREDOC = (
     "off the delimiter (and write \\$ and \\` for those that are to stay), or keep the text in a "
     "file on the host"
 )
+SECOND_SHELL = (
+    "in what eval or another shell reads as source, where a value could run as a command; hand it "
+    "over as data (sh -c 'rm -- \"$1\"' _ {{NAME}}), or, if it is to be source, assign it in a "
+    'line before (V={{NAME}}) and use "$V" there'
+)
 DELIMITER = "in the delimiter of a here-document; use a fixed word there"
 ANSI_QUOTES = "inside $'…', which sh does not have everywhere; use '…' or \"…\""
 EXPANSION = (

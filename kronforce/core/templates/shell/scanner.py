@@ -135,7 +135,7 @@ class _Scanner:
             self._at += 3
         elif self._text.startswith("<<", self._at):
             self._at += 2
-            self._announce_heredoc()
+            self._announce_heredoc(source=words.second_shell.reads_input)
         else:
             self._at += 1
             if self._text.startswith(("&", "|", ">"), self._at):
@@ -153,7 +153,8 @@ class _Scanner:
             words.plain(char)
         else:
             words.other()
-            self._bare(char)
+            with self._refusing(problems.SECOND_SHELL if words.second_shell.reads_word else ""):
+                self._bare(char)
 
     def _bare(self, char: str) -> None:
         """What may stand in a word outside of quotes, beside plain characters."""
@@ -239,10 +240,13 @@ class _Scanner:
             self._at += 1
 
     def _substitution(self) -> None:
-        """`$(…)`. Its here-documents are its own."""
+        """`$(…)`. Its here-documents are its own; its words this shell reads, before any other."""
         start = self._at
         outer, self._heredocs = self._heredocs, []
+        refusal = self._refusal
+        self._refusal = "" if refusal == problems.SECOND_SHELL else refusal
         self._commands(closes=True)
+        self._refusal = refusal
         if self._heredocs or (outer and "\n" in self._text[start : self._at]):
             self._unclear = self._unclear or "a here-document that begins or ends within $(…)"
         self._heredocs = outer + self._heredocs
@@ -321,8 +325,8 @@ class _Scanner:
 
     # ---- here-documents ------------------------------------------------------------------------
 
-    def _announce_heredoc(self) -> None:
-        announced = read_announcement(self._text, self._at)
+    def _announce_heredoc(self, *, source: bool) -> None:
+        announced = read_announcement(self._text, self._at, source=source)
         if announced is None:
             return
         heredoc, start, self._at = announced
@@ -335,7 +339,8 @@ class _Scanner:
         for heredoc in waiting:
             body_end, after = find_end(self._text, self._at, self._end, heredoc)
             if heredoc.expands:
-                self._expanded_text(body_end)
+                with self._refusing(problems.SECOND_SHELL if heredoc.source else ""):
+                    self._expanded_text(body_end)
             else:
                 with self._refusing(problems.QUOTED_HEREDOC):
                     self._refuse_all(self._at, body_end)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from kronforce.core.templates.shell.second_shell import SecondShell
+
 OPENING = frozenset(
     ("if", "then", "else", "elif", "fi", "do", "done", "while", "until", "{", "}", "!", "time")
 )
@@ -28,6 +30,7 @@ class Words:
         self.started = False
         """Whether a word has begun that goes on here: a `#` is no comment then."""
         self._plain = ""
+        self.second_shell = SecondShell()
         self._quoted = False
         self._may_begin = True
         self._cases: list[_Case] = []
@@ -61,7 +64,7 @@ class Words:
     def operator(self) -> None:
         """`;`, `&`, `|`, `(`, newline and the like: a command may begin."""
         self.end()
-        self._may_begin = True
+        self._command_may_begin()
 
     def redirection(self) -> None:
         self.end()
@@ -72,7 +75,7 @@ class Words:
 
     def pattern_ended(self) -> None:
         self._cases[-1] = _Case.BODY
-        self._may_begin = True
+        self._command_may_begin()
 
     def branch_ended(self) -> None:
         """`;;` or one of bash's relatives of it."""
@@ -96,6 +99,8 @@ class Words:
 
     def _command_word(self, word: str) -> None:
         begins, self._may_begin = self._may_begin, self._may_begin and word in OPENING
+        if not self._may_begin:
+            self.second_shell.word(word)
         if begins and word == "case":
             self._cases.append(_Case.SUBJECT)
         elif begins and word == "esac" and self._cases:
@@ -107,4 +112,8 @@ class Words:
 
     def _end_case(self) -> None:
         self._cases.pop()
+        self._command_may_begin()
+
+    def _command_may_begin(self) -> None:
         self._may_begin = True
+        self.second_shell.begin()

@@ -17,6 +17,10 @@ REFUSED = [
     "echo $'…{{X}}…'",
     "echo ${v/{{X}}/y}",
     "echo ${v:{{N}}}",
+    "sh -c 'rm {{X}}'",
+    "su -c 'rm {{X}}'",
+    "eval rm {{X}}",
+    "bash <<END\n{{X}}\nEND",
 ]
 
 

@@ -37,6 +37,41 @@ REFUSED = {
     "(" * 101 + " {{X}}": "check that it is a number",
     "( " * 60 + "{{X}}": "deep",
 }
+SECOND_SHELLS = [
+    "sh -c 'rm {{X}}'",
+    'sh -c "rm {{X}}"',
+    "sh -c {{X}}",
+    "/bin/bash -euo pipefail -c 'a; b {{X}}'",
+    "bash -o errexit -lc 'b {{X}}'",
+    'sudo -u app bash --norc -c "b {{X}}"',
+    "su - app -c 'b {{X}}'",
+    "su -c 'b {{X}}' app",
+    "find . -exec sh -c 'b {{X}}' \\;",
+    "if A=1 exec sh -c 'b {{X}}'; then :; fi",
+    "echo a; ! zsh -c 'b {{X}}'",
+    "case a in a) dash -c 'b {{X}}';; esac",
+    "echo $(ksh -c 'b {{X}}')",
+    "eval {{X}}",
+    "A=1 eval set -- '{{X}}'",
+    'eval "a=${b:-{{X}}}"',
+    "sh <<E\nb {{X}}\nE",
+    "ls; sudo bash -eu <<E\nb {{X}}\nE",
+]
+FIRST_SHELL_ALONE = [
+    "sh -c 'rm -- \"$1\"' _ {{X}}",
+    "sh -c 'rm -- \"$1\"' _ '{{X}}'; echo {{X}}",
+    "bash script.sh -c {{X}}",
+    "sh script.sh <<E\n{{X}}\nE",
+    "sh -c cat <<E\n{{X}}\nE",
+    "su -c cat app <<E\n{{X}}\nE",
+    "eval a; echo {{X}}",
+    "eval a | cat {{X}}",
+    "echo eval {{X}}",
+    "A={{X}} sh -c 'echo \"$A\"'",
+    'sh -c "echo $(printf %q {{X}})"',
+    'V={{X}}\nsh -c "$V"',
+    "case sh in sh) grep -c {{X}};; esac",
+]
 
 
 @pytest.mark.parametrize("command", REFUSED)
@@ -45,6 +80,21 @@ def test_what_cannot_be_made_safe_is_refused_and_says_what_to_do(command: str) -
 
     assert problems
     assert all(REFUSED[command] in problem for problem in problems)
+
+
+@pytest.mark.parametrize("command", SECOND_SHELLS)
+def test_what_another_shell_reads_as_source_is_refused(command: str) -> None:
+    _, (problem,) = read_command(command)
+
+    assert "hand it over as data" in problem
+
+
+@pytest.mark.parametrize("command", FIRST_SHELL_ALONE)
+def test_what_another_shell_gets_as_data_is_not(command: str) -> None:
+    slots, problems = read_command(command)
+
+    assert slots
+    assert problems == []
 
 
 @pytest.mark.parametrize(
