@@ -7,7 +7,7 @@ back to the queue; a result is acknowledged when it is stored, never before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason, State, ends_as
@@ -180,8 +180,7 @@ class Reports:
         self._store.main.wake()
 
     def _heartbeat(self, session: Session, message: pb.AgentMessage) -> None:
-        beat = message.heartbeat
-        if (beat.held_count, beat.held_hash) == held_hash(self._held_by(session)):
+        if self._agrees(session, message.heartbeat):
             session.mismatches = 0
             return
         session.mismatches += 1
@@ -193,6 +192,14 @@ class Reports:
             request = pb.ControllerMessage()
             request.inventory_request.SetInParent()
             session.send(request)
+
+    def _agrees(self, session: Session, beat: pb.AgentHeartbeat) -> bool:
+        """Whether both sides mean the same; the long way only where the short one says no.
+
+        The agent still holds what has ended until it is told that the end is stored.
+        """
+        said = beat.held_count, beat.held_hash
+        return any(said == held_hash(held(session)) for held in (_in_slots, self._held_by))
 
     def _held_by(self, session: Session) -> list[LiveExecution]:
         return [
@@ -216,6 +223,10 @@ class Reports:
     def _awaits(self, item: pb.InventoryItem | None) -> bool:
         """Whether an end of it is being stored just now."""
         return item is not None and item.execution_id in self._table.by_id
+
+
+def _in_slots(session: Session) -> Iterable[LiveExecution]:
+    return session.held.values()
 
 
 def _no_step(
