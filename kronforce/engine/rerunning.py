@@ -16,7 +16,8 @@ from kronforce.core.ids import from_text, to_text
 from kronforce.core.lifecycle import TERMINAL, State
 from kronforce.core.targets import AllAgents
 from kronforce.engine.snapshots import JobSnapshots
-from kronforce.engine.triggering import RETRY, Caller, Outcome, Rerun, Triggering
+from kronforce.engine.trigger_requests import Rerun
+from kronforce.engine.triggering import RETRY, Caller, Outcome, Triggering
 from kronforce.errors import NothingToRerun, RunNotFound
 from kronforce.store.database import Tx
 from kronforce.store.runs import RunRow, RunTargetRow, find_run, run_targets

@@ -14,51 +14,48 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from google.protobuf.json_format import MessageToDict
+from typing import Protocol
 
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
-from kronforce.core.canonical import canonical_hash
 from kronforce.core.ids import IdSource, to_text
-from kronforce.core.params_rules import params_problems
 from kronforce.core.targets import AllAgents, Local
 from kronforce.engine.agents.directory import Directory
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
+from kronforce.engine.made_runs import live_execution, live_run, run_message
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots, one_agent
+from kronforce.engine.trigger_requests import (
+    SECOND,
+    Rerun,
+    check_request,
+    check_window,
+    hash_of,
+    job_not_found,
+    params_of,
+)
 from kronforce.engine.values.resolving import Resolving
 from kronforce.engine.watching import Hub
 from kronforce.errors import (
     Internal,
-    InvalidArgument,
-    JobNotFound,
     KronforceError,
-    NotFound,
-    OutsideWindow,
     RequestIdReused,
 )
 from kronforce.failpoints import failpoint
 from kronforce.store.hot.commands import Created, CreateRun, NewTarget
 from kronforce.store.open_work import execution_ids_of
 from kronforce.store.store import Store
-from kronforce.store.tables import Admission, Phase
+from kronforce.store.tables import Phase
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 from kronforce.v1.run_pb2 import Run
 
 log = logging.getLogger(__name__)
 
 SCHEDULER, API, RETRY = 1, 2, 5
-PENDING, SKIPPED = 1, 8
-SECOND = 1_000_000
 
 MAX_ITEMS = 1_000
-MAX_REQUEST_ID = 100
-MAX_CLIENT_ID = 100
-
 # How often a definition that changed while its trigger was under way is read again.
 STALE_RETRIES = 3
 
@@ -94,17 +91,6 @@ class Triggered:
     def message(self) -> Run | None:
         """The run as it was committed; None for a replay."""
         return None if self.command is None else run_message(self.command)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rerun:
-    """The run that is run again, the agents it is bound to (None: as the job chooses now)."""
-
-    of: bytes
-    agents: tuple[int | None, ...] | None
-    # What was asked for: only what did not succeed, and other params than the run's.
-    failed_only: bool
-    other_params: bool
 
 
 Outcome = Triggered | KronforceError
@@ -154,7 +140,7 @@ class Triggering:
             if not todo:
                 break
         for index in todo:
-            outcomes[index] = _job_not_found(requests[index].job_id)
+            outcomes[index] = job_not_found(requests[index].job_id)
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def _try(
@@ -213,25 +199,25 @@ class Triggering:
         """Everything that can be refused without the store."""
         job = self._snapshots.cached(request.job_id)
         if job is None or not scope.allows_group(job.group):
-            raise _job_not_found(request.job_id)
+            raise job_not_found(request.job_id)
         self._capacity.admit_trigger()
-        _check_request(request)
+        check_request(request)
         now = self._clock.now_us()
         if not request.force:
-            _check_window(job, now)
+            check_window(job, now)
         agents = None if rerun is None else rerun.agents
         run = self.new_run(job, trigger=trigger, now=now, agents=agents)
         run.principal_key, run.principal, run.actor = caller.key, caller.name, caller
         run.client_id = request.client_id
         if job.parameters is not None or request.HasField("params"):
-            run.params = _params_of(request, job)
+            run.params = params_of(request, job)
             if run.limit is not None:
                 run.limit = job.limit_for(run.params)
         if request.HasField("priority"):
             run.priority = request.priority
         if request.request_id:
             run.request_id = request.request_id
-            run.request_hash = _hash_of(request, job, rerun)
+            run.request_hash = hash_of(request, job, rerun)
         if rerun is not None:
             run.rerun_of = rerun.of
         return run
@@ -308,7 +294,7 @@ class Triggering:
 
     def _adopt(self, run: CreateRun) -> None:
         """From now on the run is live: assigned targets are sent, the others wait."""
-        live_run = self._table.runs.get(run.key) or _live_run(run)
+        made = self._table.runs.get(run.key) or live_run(run)
         waiting = run.outcome is Created.WAITING
         for target in run.targets:
             if target.skip_reason:
@@ -318,15 +304,15 @@ class Triggering:
                     target.session.release()
                 if waiting:
                     continue
-            self._put(self._live(live_run, run, target), target)
-        self._hub.run_created(live_run, waiting=waiting)
+            self._put(self._live(made, run, target), target)
+        self._hub.run_created(made, waiting=waiting)
 
-    def _live(self, live_run: LiveRun, run: CreateRun, target: NewTarget) -> LiveExecution:
+    def _live(self, of: LiveRun, run: CreateRun, target: NewTarget) -> LiveExecution:
         """The live object; somebody may have read the row between its commit and this."""
         known = self._table.by_key.get(target.execution_key)
         if known is not None:
             return known
-        live = _live_execution(live_run, run, target)
+        live = live_execution(of, run, target)
         self._table.add(live)
         return live
 
@@ -421,101 +407,6 @@ def _nobody(job: JobSnapshot, *, grouped: bool) -> str:
     return (
         f"nobody can run it now: {where} with task type {job.task_type!r}{group} is not connected"
     )
-
-
-def _job_not_found(ref: str) -> NotFound:
-    return JobNotFound(f"no job {ref!r}; see `kronforce job list`", job=ref)
-
-
-def _check_request(request: TriggerJobRequest) -> None:
-    if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isprintable():
-        raise InvalidArgument.of(("request_id", f"at most {MAX_REQUEST_ID} printable characters"))
-    if len(request.client_id) > MAX_CLIENT_ID or not request.client_id.isprintable():
-        raise InvalidArgument.of(("client_id", f"at most {MAX_CLIENT_ID} printable characters"))
-    if request.HasField("priority") and not -1000 <= request.priority <= 1000:
-        raise InvalidArgument.of(("priority", "from -1000 to 1000"))
-
-
-def _check_window(job: JobSnapshot, now: int) -> None:
-    s = job.settings
-    for bound, early in ((s.starts_at, True), (s.expires_at, False)):
-        if bound is None:
-            continue
-        at = int(bound.timestamp() * SECOND)
-        if (now < at) if early else (now >= at):
-            word = "starts_at" if early else "expires_at"
-            raise OutsideWindow(
-                f"job {job.name!r} is outside its window ({word} {bound.isoformat()}); "
-                "trigger it with force to run it all the same",
-            )
-
-
-def _params_of(request: TriggerJobRequest, job: JobSnapshot) -> bytes:
-    params = request.params
-    if job.parameters is not None:
-        params = job.parameters.fill(params)
-    elif problems := params_problems(params):
-        raise InvalidArgument.of(*problems)
-    return params.SerializeToString(deterministic=True)
-
-
-def _hash_of(request: TriggerJobRequest, job: JobSnapshot, rerun: Rerun | None) -> bytes:
-    content: dict[str, Any] = {"job": job.id_text, "force": request.force}
-    if rerun is not None:
-        content["rerun"] = [rerun.of.hex(), rerun.failed_only, rerun.other_params]
-    if request.HasField("params"):
-        content["params"] = MessageToDict(request.params)
-    if request.HasField("priority"):
-        content["priority"] = request.priority
-    return canonical_hash(content)
-
-
-def _live_run(run: CreateRun) -> LiveRun:
-    limit = run.limit
-    admission = Admission.UNLIMITED
-    if limit is not None:
-        admission = Admission.WAITING if run.outcome is Created.WAITING else Admission.ACTIVE
-    return LiveRun(
-        key=run.key, id_=run.id, job=run.job, group=run.job.group, trigger=run.trigger,
-        principal_key=run.principal_key, principal=run.principal, client_id=run.client_id,
-        priority=run.priority,
-        created_at=run.created_at, nominal_at=run.fire_at, params=run.params,
-        target_count=len(run.targets), open_targets=sum(not t.skip_reason for t in run.targets),
-        admission=admission, slot_key=limit.key if limit is not None else "", state=PENDING,
-        revision=1, started_at=None, cancelled_by="",
-    )  # fmt: skip
-
-
-def _live_execution(live_run: LiveRun, run: CreateRun, target: NewTarget) -> LiveExecution:
-    return LiveExecution(
-        live_run, key=target.execution_key, id_=target.execution_id, target_index=target.index,
-        attempt_number=1, retry_of=None, losses=0, phase=Phase.READY, route=target.route,
-        fence=target.fence, queue_deadline_at=run.queue_deadline_at,
-        bound_agent_key=target.agent_key,
-    )  # fmt: skip
-
-
-def run_message(run: CreateRun) -> Run:
-    """The run as the transaction left it."""
-    job = run.job
-    skipped = run.outcome is Created.SKIPPED or all(t.skip_reason for t in run.targets)
-    message = Run(
-        id=to_text(run.id), job_id=job.id_text, job_name=job.name, group=job.group,
-        job_version=job.version, state=SKIPPED if skipped else PENDING, trigger=run.trigger,  # type: ignore[arg-type]  # numbers, as stored
-        triggered_by=run.principal, client_id=run.client_id, priority=run.priority, revision=1,
-        target_count=len(run.targets),
-        state_reason="concurrency" if run.outcome is Created.WAITING else run.skip_reason,
-    )  # fmt: skip
-    message.created_at.FromMicroseconds(run.created_at)
-    if skipped:
-        message.finished_at.FromMicroseconds(run.created_at)
-    if run.params is not None:
-        message.params.ParseFromString(run.params)
-    if run.rerun_of is not None:
-        message.rerun_of = to_text(run.rerun_of)
-    if run.fire_at is not None:
-        message.nominal_at.FromMicroseconds(run.fire_at)
-    return message
 
 
 def _nothing(_run: CreateRun) -> None:
