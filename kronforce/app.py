@@ -178,10 +178,11 @@ async def controller(
             "Audit": AuditServicer(store=store, audit_log=audit_log),
             "Variable": VariableServicer(store=store, clock=clock, variables=variables),
         }
+        calls = CallCounts()
         chain = Chain(
             identity=identity,
             in_flight=in_flight,
-            counts=CallCounts(),
+            counts=calls,
             clock=clock,
             refused=recorder(audit_log),
             log_calls=config.log_level == "debug",
@@ -195,7 +196,8 @@ async def controller(
         )
         await server.start()
         stack.push_async_callback(server.stop)
-        stack.enter_context(_told_to_this_host(config, server))
+        metrics = await _serve_metrics(stack, config, engine, store, clock, calls)
+        stack.enter_context(_told_to_this_host(config, server, metrics))
         log.info("serving", action="controller.started", address=server.address)
         yield server
 
@@ -359,12 +361,42 @@ def _about(config: Config, store: Store, clock: Clock) -> About:
     )
 
 
-def _told_to_this_host(config: Config, server: Server) -> AbstractContextManager[None]:
+async def _serve_metrics(
+    stack: AsyncExitStack,
+    config: Config,
+    engine: Engine,
+    store: Store,
+    clock: Clock,
+    calls: CallCounts,
+) -> str:
+    """The address where Prometheus may ask; empty if nobody wanted one."""
+    if not config.metrics_bind:
+        return ""
+    # What nobody asked for costs no time at start.
+    from kronforce.engine.metrics.metrics import Metrics  # noqa: PLC0415
+    from kronforce.telemetry.metrics import CONTENT_TYPE  # noqa: PLC0415
+    from kronforce.telemetry.metrics_listener import MetricsListener  # noqa: PLC0415
+
+    metrics = Metrics(engine=engine, store=store, clock=clock, calls=calls, version=__version__)
+    listener = MetricsListener(
+        bind=config.metrics_bind, content_type=CONTENT_TYPE, text=metrics.text
+    )
+    await listener.start()
+    stack.push_async_callback(metrics.stop)
+    stack.push_async_callback(listener.stop)
+    metrics.start()
+    return listener.address
+
+
+def _told_to_this_host(
+    config: Config, server: Server, metrics: str
+) -> AbstractContextManager[None]:
     return data_dir.endpoint(
         config.data_dir,
         address=server.address,
         tls=config.tls_cert is not None,
         ca_file=str(config.tls_cert or ""),
+        metrics=metrics,
     )
 
 

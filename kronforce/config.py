@@ -35,6 +35,8 @@ class Config:
     grpc_bind: str = "127.0.0.1:50051"
     # The HTTP gateway's.
     bind: str = "127.0.0.1:8080"
+    # Where Prometheus may ask for metrics, without a key and in the clear; empty: nowhere.
+    metrics_bind: str = ""
     # The first admin key, brought instead of made.
     bootstrap_admin_key: str = field(default="", repr=False)
     # The built-in agent's.
@@ -161,6 +163,12 @@ def _address(value: Any) -> str:
     return f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - `:50051` means every address, and needs TLS
 
 
+def _metrics_address(value: Any) -> str:
+    """The same, or a port alone: of this machine, as whoever reaches it needs no key."""
+    text = str(value)
+    return _address(f"127.0.0.1:{text}" if text.isdecimal() else text)
+
+
 def _boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -207,6 +215,7 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "db": _db,
     "grpc_bind": _address,
     "bind": _address,
+    "metrics_bind": _metrics_address,
     "bootstrap_admin_key": _text,
     "agent_name": _text,
     "agent_tags": _words,

@@ -40,6 +40,9 @@ class ServerFlags:
         Where gRPC listens, host:port.
     bind
         Where the HTTP gateway listens, host:port.
+    metrics_bind
+        Where Prometheus may GET /metrics, a port of this machine or host:port; it needs no key.
+        Nowhere by default.
     bootstrap_admin_key
         The first admin key; better by environment or file than here.
     agent_name
@@ -74,6 +77,7 @@ class ServerFlags:
     db: str | None = None
     grpc_bind: str | None = None
     bind: str | None = None
+    metrics_bind: str | None = None
     bootstrap_admin_key: str | None = None
     agent_name: str | None = None
     agent_tags: str | None = None

@@ -21,35 +21,36 @@ class Capacity:
     def __init__(self, *, folder: Path, disk_reserve: int, max_pending: int,
                  pending: Callable[[], int]):  # fmt: skip
         self._folder = folder
-        self._reserve = disk_reserve
-        self._max_pending = max_pending
+        self.disk_reserve = disk_reserve
+        self.max_pending = max_pending
         self._pending = pending
-        self._free = disk_free(folder)
+        # As it was measured last.
+        self.disk_free = free_in(folder)
 
     @property
     def disk_short(self) -> bool:
         """Whether output is refused too."""
-        return self._free < self._reserve
+        return self.disk_free < self.disk_reserve
 
     def measure(self) -> None:
         """Look how much disk is free."""
-        self._free = disk_free(self._folder)
+        self.disk_free = free_in(self._folder)
 
     def admit_trigger(self) -> None:
         """Raise ResourceExhausted if another run must not be taken."""
-        if self._free < self._reserve:
+        if self.disk_free < self.disk_reserve:
             raise DiskFull(
-                f"only {self._free // MIB} MiB are free in {self._folder}, below the reserve of "
-                f"{self._reserve // MIB} MiB: free some space, then trigger again",
+                f"only {self.disk_free // MIB} MiB are free in {self._folder}, below the reserve "
+                f"of {self.disk_reserve // MIB} MiB: free some space, then trigger again",
             )
-        if self._pending() >= self._max_pending:
+        if self._pending() >= self.max_pending:
             raise QueueFull(
-                f"{self._max_pending} executions are waiting already: add agents or slots, or "
+                f"{self.max_pending} executions are waiting already: add agents or slots, or "
                 "cancel what is not needed",
             )
 
 
-def disk_free(folder: Path) -> int:
+def free_in(folder: Path) -> int:
     """Bytes that may still be written below a folder."""
     stats = os.statvfs(folder)
     return stats.f_bavail * stats.f_frsize

@@ -31,6 +31,7 @@ from kronforce.engine.groups import Groups
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
+from kronforce.engine.metrics.counts import Counts
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.reasons import Reasons
 from kronforce.engine.rerunning import Rerunning
@@ -53,7 +54,7 @@ from kronforce.engine.zone_changes import follow_zone_data
 from kronforce.security.envelope import Keyring
 from kronforce.store import agents as agent_store
 from kronforce.store import open_work
-from kronforce.store.hot.commands import Created, CreateRun, Finish
+from kronforce.store.hot.commands import CreateRun, Finish
 from kronforce.store.store import Store
 
 
@@ -78,7 +79,7 @@ class Engine:
         self._store = store
         self._keyring = keyring
         self._new_id = new_id
-        self._waiting = 0
+        self.counts = Counts()
         self.tasks = Tasks(clock)
         self.timers = Timers(clock)
         self.table = LiveTable()
@@ -90,7 +91,7 @@ class Engine:
         self.resolving = Resolving(cache=self.variables, clock=clock)
         self.capacity = Capacity(
             folder=limits.data_dir, disk_reserve=limits.disk_reserve,
-            max_pending=limits.max_pending, pending=lambda: self._waiting,
+            max_pending=limits.max_pending, pending=lambda: self.counts.waiting,
         )  # fmt: skip
         self.dispatcher = Dispatcher(store, clock)
         store.main.before_cut = self.dispatcher.before_cut
@@ -196,7 +197,7 @@ class Engine:
         for row in await self._store.read(agent_store.all_agents):
             self.directory.put(row)
         await self.groups.resume()
-        self._waiting = await self._store.read(open_work.count_waiting)
+        self.counts.waiting = await self._store.read(open_work.count_waiting)
         await self._load_held()
         await self.run_timeouts.load()
         await self.loader.load_ready()
@@ -218,6 +219,7 @@ class Engine:
     async def _load_held(self) -> None:
         """What agents have, or may have: it waits for them, from now on for a full term."""
         rows = await self._store.read(open_work.held)
+        self.counts.running = sum(row.started_at is not None for row in rows)
         lives = await self.loader.adopt(rows)
         await self.loader.resume_output(lives)
         for live in lives:
@@ -237,8 +239,7 @@ class Engine:
         if run.job.is_interval and all(target.skip_reason for target in run.targets):
             # It ended as it was made: the next one counts from now.
             self._interval_ended(run.job.key)
-        if run.outcome is not Created.SKIPPED:
-            self._waiting += sum(not target.skip_reason for target in run.targets)
+        self.counts.created(run)
 
     def _unsure(self) -> None:
         """A batch may have been written that memory does not know: all of it is read again."""
@@ -251,12 +252,11 @@ class Engine:
         self.completion.never_started(live, ends_as(live.cancel_reason), live.cancel_reason, "")
 
     def _started(self, live: LiveExecution) -> None:
-        self._waiting -= 1
+        self.counts.started(live)
         self.scheduler.run_started(live)
 
     def _ended(self, live: LiveExecution, finish: Finish) -> None:
-        if live.started_at is None:
-            self._waiting -= 1
+        self.counts.ended(live, finish)
         self.scheduler.run_started(live)
         job = live.run.job
         if finish.run_finished and job.is_interval:
@@ -270,7 +270,7 @@ class Engine:
         )
 
     def _attempt_made(self, live: LiveExecution, due_at: int | None) -> None:
-        self._waiting += 1
+        self.counts.waiting += 1
         self.loader.wait_for_retry(live, due_at)
 
     def _admitted(self, run_keys: list[int]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -69,9 +70,12 @@ class Scheduler:
         self._not_started: dict[int, set[int]] = {}
         self.key = 0
         self.name = NAME
+        # Called with every job that was made, changed or deleted.
+        self.told: Callable[[JobRow], None] = _ignore
 
     def changed(self, row: JobRow) -> None:
-        """A job was made or its timing changed."""
+        """A job was made, changed or deleted."""
+        self.told(row)
         self._snapshots.forget(row.key)
         self._due.pop(row.key, None)
         if row.deleted_at is None:
@@ -317,6 +321,10 @@ class Scheduler:
             return
         self._hold(changed)
         self._wake.set()
+
+
+def _ignore(_row: JobRow) -> None:
+    return None
 
 
 def _waits_for_start(run: CreateRun) -> bool:

@@ -28,6 +28,7 @@ import sqlalchemy as sa
 from kronforce.errors import Unavailable
 from kronforce.failpoints import failpoint
 from kronforce.store.database import Tx, driver_error, is_lost
+from kronforce.telemetry.histogram import Histogram
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,10 @@ class Committer:
         self._idle.set()
         self._commits = 0
         self._cuts = 0
+        # For metrics: how long batches took, what they held, what was not written of it.
+        self.seconds = Histogram()
+        self.writes = 0
+        self.failed_writes = 0
         # Called on the loop as a batch is cut, to stage what should ride in it.
         self.before_cut: Callable[[], None] = _nothing
         # Called on the loop after a batch, when all of its commands are resolved.
@@ -193,7 +198,10 @@ class Committer:
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
+            begun = time.monotonic()
             resolved = self._commit(batch)
+            self.seconds.observe(time.monotonic() - begun)
+            self.writes += len(batch)
             with suppress(RuntimeError):  # the loop is gone: a forced stop
                 self._loop.call_soon_threadsafe(self._done, resolved)
         self._disconnect()
@@ -209,6 +217,7 @@ class Committer:
         if len(batch) == 1 or self._away or isinstance(error, _Unsure):
             # A store that is away takes none of them: one by one they would only wait longer.
             told = _for_callers(error)
+            self.failed_writes += len(batch)
             return [(command, told) for command in batch]
         log.info(
             "batch failed, trying its commands one by one: %r",

@@ -1,0 +1,1 @@
+"""What the controller counts and measures of itself: see README.md of `engine`."""

@@ -1,0 +1,112 @@
+"""Numbers about the store itself, for whoever watches over it.
+
+Asked every few seconds, so each of them costs the same however much is stored:
+counts stop at COUNT_LIMIT, the oldest is looked up by steps along an index.
+Nothing here belongs to anybody: these functions take no Scope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from kronforce.store.database import Tx
+from kronforce.store.paging import COUNT_LIMIT
+from kronforce.store.status import store_bytes
+from kronforce.store.tables import groups, jobs
+
+# Kinds of agents that work waits for, and priorities within each, among which the oldest is looked
+# for: far more than there are, and bounded.
+ROUTES = 1_000
+PRIORITIES = 50
+
+# The oldest of each kind is the first of its part of the index `executions_ready`, and the kinds
+# are found by leaping from one to the next: no row of a long queue is read but the first.
+_OLDEST_READY = sa.text(
+    f"""
+    WITH RECURSIVE route(number, n) AS (
+        SELECT min(route), 1 FROM executions WHERE phase = 1
+        UNION ALL
+        SELECT (SELECT min(e.route) FROM executions e
+                WHERE e.phase = 1 AND e.route > route.number), n + 1
+        FROM route WHERE number IS NOT NULL AND n < {ROUTES}
+    ), kind(route, priority, n) AS (
+        SELECT number, (SELECT max(e.priority) FROM executions e
+                        WHERE e.phase = 1 AND e.route = route.number), 1
+        FROM route WHERE number IS NOT NULL
+        UNION ALL
+        SELECT route, (SELECT max(e.priority) FROM executions e
+                       WHERE e.phase = 1 AND e.route = kind.route AND e.priority < kind.priority),
+               n + 1
+        FROM kind WHERE priority IS NOT NULL AND n < {PRIORITIES}
+    )
+    SELECT min(CASE WHEN due_at > created_at THEN due_at ELSE created_at END)
+    FROM executions WHERE key IN (
+        SELECT (SELECT min(e.key) FROM executions e
+                WHERE e.phase = 1 AND e.route = kind.route AND e.priority = kind.priority)
+        FROM kind WHERE priority IS NOT NULL
+    )
+    """
+)
+_SNAPSHOT = sa.text(
+    "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint"
+    " FROM pg_current_snapshot() AS s"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """Sizes are bytes, instants microseconds; None: not of this store, or there is none."""
+
+    groups: int
+    size: int
+    wal_size: int | None
+    # Since when the execution waits that waits longest for an agent.
+    oldest_ready: int | None
+    # The lowest transaction that is open, and one more than the highest that has ended.
+    open_transactions: tuple[int, int] | None
+
+
+def measures(tx: Tx) -> Measures:
+    """All of it in one transaction."""
+    counted = sa.select(groups.c.key).limit(COUNT_LIMIT).subquery()
+    return Measures(
+        groups=int(tx.conn.scalar(sa.select(sa.func.count()).select_from(counted)) or 0),
+        size=store_bytes(tx),
+        wal_size=_wal_bytes(tx) if tx.sqlite else None,
+        oldest_ready=oldest_ready(tx),
+        open_transactions=None if tx.sqlite else _open_transactions(tx),
+    )
+
+
+def oldest_ready(tx: Tx) -> int | None:
+    """Since when the first execution of the queue waits for an agent, a retry since it is due."""
+    found = tx.conn.scalar(_OLDEST_READY)
+    return None if found is None else int(found)
+
+
+def job_specs(tx: Tx, after_key: int, limit: int) -> list[tuple[int, bytes]]:
+    """(key, definition) of the next jobs by key."""
+    query = (
+        sa.select(jobs.c.key, jobs.c.spec)
+        .where(jobs.c.key > after_key, jobs.c.deleted_at.is_(None))
+        .order_by(jobs.c.key)
+        .limit(limit)
+    )
+    return [(row.key, bytes(row.spec)) for row in tx.conn.execute(query)]
+
+
+def _wal_bytes(tx: Tx) -> int:
+    # (number, name, path) of the one file.
+    path = tx.conn.exec_driver_sql("PRAGMA database_list").one()[2]
+    try:
+        return Path(f"{path}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _open_transactions(tx: Tx) -> tuple[int, int]:
+    row = tx.conn.execute(_SNAPSHOT).one()
+    return int(row[0]), int(row[1])
