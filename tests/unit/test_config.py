@@ -55,6 +55,8 @@ def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
     [
         ("KRONFORCE_GRPC_BIND", "localhost"),
         ("KRONFORCE_GRPC_BIND", "127.0.0.1:70000"),
+        ("KRONFORCE_METRICS_BIND", "localhost"),
+        ("KRONFORCE_METRICS_BIND", "70000"),
         ("KRONFORCE_DISK_RESERVE", "lots"),
         ("KRONFORCE_DISK_RESERVE", "5 parsecs"),
         ("KRONFORCE_MAX_PENDING", "0"),
@@ -84,6 +86,20 @@ def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
         loaded(config=tmp_path / "absent.toml")
     with pytest.raises(CannotStart, match="not valid TOML"):
         loaded(config=file_with(tmp_path, "grpc_bind: 1"))
+
+
+@pytest.mark.parametrize(
+    ("given", "bind"),
+    [
+        ("9464", "127.0.0.1:9464"),
+        (9464, "127.0.0.1:9464"),
+        ("192.0.2.1:9464", "192.0.2.1:9464"),
+        (":9464", "0.0.0.0:9464"),
+    ],
+)
+def test_metrics_are_for_this_machine_unless_an_address_is_named(given: object, bind: str) -> None:
+    assert loaded().metrics_bind == ""
+    assert loaded(metrics_bind=given).metrics_bind == bind
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:50051", ":50051"])

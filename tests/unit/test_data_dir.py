@@ -90,6 +90,13 @@ def test_the_endpoint_is_there_while_the_controller_is(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_the_endpoint_tells_where_metrics_are_if_they_are_served(tmp_path: Path) -> None:
+    with data_dir.endpoint(tmp_path, address="a:5", tls=False, ca_file="", metrics="127.0.0.1:9"):
+        content = json.loads((tmp_path / "endpoint.json").read_text())
+
+    assert content["metrics"] == "127.0.0.1:9"
+
+
 def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "admin.key"
     data_dir.write_private(path, "one")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kronforce.cli import banner
+from kronforce.config import load
 
 
 def executable(folder: Path) -> Path:
@@ -33,6 +34,20 @@ def test_a_command_that_the_shell_does_not_find_is_called_as_it_was_typed(
     monkeypatch.setenv("PATH", str(other.parent))
 
     assert banner.command([".venv/bin/kronforce", "up"]) == ".venv/bin/kronforce"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "lines"),
+    [({}, []), ({"metrics": "127.0.0.1:9"}, ["  metrics  http://127.0.0.1:9/metrics"])],
+)
+def test_the_banner_says_where_metrics_are(
+    metrics: dict[str, str], lines: list[str], tmp_path: Path
+) -> None:
+    config = load({"data_dir": tmp_path}, {})
+
+    said = banner.head(config, {"address": "127.0.0.1:1", **metrics}, {})
+
+    assert [line for line in said if "metrics" in line] == lines
 
 
 def test_starting_again_takes_the_same_flags() -> None:
