@@ -341,10 +341,10 @@ async def test_what_waits_is_counted_alike_before_and_after_a_restart(rig, store
         await rig.run("solo")
     await _many(rig, 3)
     await a.assignment(3)
-    counted = rig.engine._waiting
+    counted = rig.engine.counts.waiting
     await a.leave()
     await rig.stop()
     other = Rig(store_url, tmp_path)
     await other.start()
-    assert other.engine._waiting == counted == 8
+    assert other.engine.counts.waiting == counted == 8
     await other.stop()
