@@ -21,7 +21,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 run: $(VENV)/.stamp-run
 	@$(BIN)/kronforce up --seed --trust-operators
 
-test: $(VENV)/.stamp
+test: $(VENV)/.stamp kronforce/v1/kronforce.binpb
 	$(BIN)/pytest -n auto --ignore=tests/bench --ignore=tests/chaos tests
 
 bench: $(VENV)/.stamp
@@ -66,7 +66,14 @@ generate: build/generated
 		cp -v build/kronforce.binpb kronforce/v1/kronforce.binpb
 	@$(BIN)/python clients/python/generate_docstrings.py
 	@$(BIN)/python clients/python/generate_sync.py
+	@$(BIN)/python clients/python/generate_job_schema.py
 	@$(BIN)/ruff check --quiet --fix-only clients/python && $(BIN)/ruff format --quiet clients/python
+
+# The descriptor set with the contract's comments: what docstrings and docs/job.schema.json are
+# checked against. Not in git; a test run makes it where it is missing or older than the contract.
+kronforce/v1/kronforce.binpb: $(PROTOS:%=proto/kronforce/v1/%) | build/googleapis
+	$(BIN)/buf build proto -o build/kronforce.binpb
+	@cp build/kronforce.binpb $@
 
 .PHONY: build/generated
 build/generated: $(GEN)/.stamp build/googleapis

@@ -10,8 +10,11 @@ from cyclopts import Parameter
 
 from kronforce.cli.exit_codes import Exit
 from kronforce.cli.failure import CommandError
+from kronforce.cli.job_schema import SCHEMA, text
 from kronforce.cli.session import current
 
+# Read by the language server of VS Code, Neovim, Helix and others; the path is from the file.
+FOR_EDITORS = f"# yaml-language-server: $schema={SCHEMA.name}\n"
 TEMPLATE = """\
 # A job: what to run, when, where.   kronforce job apply -f {file}
 # Check it without a server:         kronforce job validate {file}
@@ -58,8 +61,11 @@ def init(
     *,
     type_: Annotated[Literal["shell", "http"], Parameter(name="--type")] = "shell",
     force: Annotated[bool, Parameter(negative=())] = False,
+    schema: bool = True,
 ) -> None:
     """Write a commented job file; the job is called like it.
+
+    The JSON Schema is put beside it, for editors that complete and check.
 
     Parameters
     ----------
@@ -69,6 +75,8 @@ def init(
         What kind of task it begins with.
     force
         Overwrite a file that is there.
+    schema
+        Write the schema (one that is there is left as it is) and the line that names it.
     """
     path = Path(file)
     if path.exists() and not force:
@@ -77,6 +85,10 @@ def init(
         )
     # Quoted, so that any file name is a name in YAML.
     name = path.stem if path.stem.isidentifier() else json.dumps(path.stem)
-    path.write_text(TEMPLATE.format(file=file, name=name, task=TASKS[type_]), encoding="utf-8")
+    content = TEMPLATE.format(file=file, name=name, task=TASKS[type_])
+    path.write_text((FOR_EDITORS if schema else "") + content, encoding="utf-8")
     print(f"wrote {file}")
+    if schema and not (beside := path.with_name(SCHEMA.name)).exists():
+        beside.write_text(text(), encoding="utf-8")
+        current().say(f"wrote {beside}, for editors that complete and check job files")
     current().say(f"next: kronforce job apply -f {file}")

@@ -22,6 +22,7 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
                 "delete its ended runs but the newest",
             ),
             "init": ("kronforce.cli.job_init:init", "write a commented hello.yaml"),
+            "schema": ("kronforce.cli.job_schema:schema", "JSON Schema of job files, for editors"),
             "validate": ("kronforce.cli.job_apply:validate", "check job files without a server"),
         },
     ),

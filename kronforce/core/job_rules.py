@@ -35,7 +35,7 @@ from kronforce.core.schedules.schedule import next_fire
 from kronforce.core.task_rules import Problem, number, task_problems
 from kronforce.v1.job_pb2 import Job
 
-__all__ = ["JobSettings", "effective", "normalise_job", "validate_job"]
+__all__ = ["BOUNDS", "JobSettings", "effective", "normalise_job", "validate_job"]
 
 DESCRIPTION_MAX = 10_000
 RUN_AS_MAX = 100
@@ -62,7 +62,7 @@ OUTPUT_ONLY = (
 )
 
 # Field, least, most; fields with presence are checked only when they are set.
-_BOUNDS: tuple[tuple[str, float, float], ...] = (
+BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("jitter_secs", 0, 3_600),
     ("misfire_limit", 1, 10_000),
     ("starting_deadline_secs", 0, _INT32_MAX),
@@ -249,7 +249,7 @@ def _stamp_problems(field: str, stamp: Timestamp) -> Iterator[Problem]:
 
 
 def _number_problems(job: Job) -> Iterator[Problem]:
-    for field, low, high in _BOUNDS:
+    for field, low, high in BOUNDS:
         # An unset field with presence reads as 0, which may be outside its bounds.
         with_presence = job.DESCRIPTOR.fields_by_name[field].has_presence
         if not with_presence or job.HasField(field):  # type: ignore[arg-type]  # the stub wants literals
