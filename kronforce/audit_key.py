@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+from pathlib import Path
 
 from kronforce import data_dir
 from kronforce.config import CannotStart, Config
@@ -30,12 +31,12 @@ def audit_key(config: Config) -> bytes:
         data_dir.write_private(path, made + "\n")
         log.info("the key that signs the audit log is in a file: keep a copy of it",
                  action="audit_key.made", path=str(path))  # fmt: skip
-    return read(config)
+    return read_from(config.data_dir)
 
 
-def read(config: Config) -> bytes:
+def read_from(folder: Path) -> bytes:
     """The key that is there. Raises FileNotFoundError, or CannotStart where it is none."""
-    path = config.data_dir / FILE
+    path = folder / FILE
     try:
         key = base64.b64decode(path.read_text(encoding="ascii").strip(), validate=True)
     except FileNotFoundError:

@@ -8,6 +8,7 @@ new key beside it would hide that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kronforce import data_dir
@@ -16,6 +17,7 @@ from kronforce.security.envelope import (
     CannotOpen,
     Keyring,
     MasterKey,
+    StoredKey,
     new_master_key,
     parse_master_key,
 )
@@ -30,7 +32,11 @@ log = logs.logger("start")
 
 async def open_keyring(config: Config, *, store: Store) -> Keyring:
     """The keys of this database's secrets. Raises CannotStart."""
-    rows = await store.read(secret_keys.all_keys)
+    return opened(config, await store.read(secret_keys.all_keys))
+
+
+def opened(config: Config, rows: Sequence[StoredKey]) -> Keyring:
+    """The same for the rows of a store. Where there are none a key may be made."""
     master, where = _master_key(config, needed=bool(rows))
     keyring = Keyring(master)
     try:

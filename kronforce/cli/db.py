@@ -69,6 +69,8 @@ def _show(session: Session, states: list[SchemaState]) -> None:
 
 
 def _word(state: SchemaState) -> str:
+    if state.restoring:
+        return "restoring"
     if not state.known:
         return "newer"
     return "to_migrate" if state.pending else "current"
@@ -76,6 +78,7 @@ def _word(state: SchemaState) -> str:
 
 def _explained(state: SchemaState) -> str:
     return {
+        "restoring": "a restore was not finished: repeat kronforce restore FILE --force",
         "newer": f"made by a newer version; this one knows up to {state.newest}",
         "to_migrate": f"this version needs {state.newest}: kronforce db migrate",
         "current": "current",

@@ -106,6 +106,8 @@ ALONE: Verbs = {
     "controller": ("kronforce.cli.controller_process:controller", "start a controller alone"),
     "status": ("kronforce.cli.status:status", "agents, what waits longest, disk"),
     "last": ("kronforce.cli.run:last", "the newest run, explained"),
+    "backup": ("kronforce.cli.backup:backup", "everything in one file, running or not"),
+    "restore": ("kronforce.cli.restore:restore", "a backup becomes the controller's database"),
     "login": ("kronforce.cli.login:login", "remember an address and a key"),
     "completion": ("kronforce.cli.completion:completion", "completion for bash, zsh or fish"),
     "version": ("kronforce.cli.pages:print_version", "the version"),

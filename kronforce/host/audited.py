@@ -48,7 +48,7 @@ def auditing(config: Config, database: Database, clock: Clock) -> Iterator[Tx]:
 
 def _key(config: Config) -> bytes:
     try:
-        return audit_key.read(config)
+        return audit_key.read_from(config.data_dir)
     except FileNotFoundError as error:
         raise HostError(
             f"there is no {config.data_dir / audit_key.FILE}, with which the audit log is signed:"

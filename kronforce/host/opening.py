@@ -20,6 +20,7 @@ from kronforce.store.migrate import (
     ControllerRunningError,
     SchemaError,
     is_current,
+    schema_states,
     take_controller_lock,
 )
 
@@ -48,6 +49,11 @@ def opened(config: Config) -> Iterator[Database]:
 def opened_current(config: Config) -> Iterator[Database]:
     """The same, if its schema is this version's."""
     with opened(config) as database:
+        if any(state.restoring for state in schema_states(database)):
+            raise HostError(
+                f"a restore into {database.location} was not finished: repeat it with"
+                " kronforce restore FILE --force"
+            )
         if not is_current(database):
             raise HostError(
                 f"the schema of {database.location} is not this version's (kronforce db current);"
@@ -58,13 +64,18 @@ def opened_current(config: Config) -> Iterator[Database]:
 
 
 @contextmanager
-def alone(config: Config) -> Iterator[None]:
-    """Keep every controller out of the folder and the database. Raises HostError."""
+def alone(config: Config, *, folder: bool = False) -> Iterator[None]:
+    """Keep every controller out of the database. Raises HostError.
+
+    With SQLite out of the data folder too, which is made where it is not; with
+    PostgreSQL, whose database may be worked on from anywhere, only with `folder`.
+    """
     with ExitStack() as stack:
         try:
-            if config.sqlite:
+            if config.sqlite or folder:
                 data_dir.prepare(config.data_dir, unfinished=True)
                 stack.enter_context(data_dir.held(config.data_dir))
+            if config.sqlite:
                 stack.enter_context(data_dir.database_held(Path(config.db)))
             else:
                 stack.enter_context(_postgresql_held(config))

@@ -13,14 +13,18 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import UserDefinedType
 
 from kronforce.store.database import Tx
-from kronforce.store.tables import events
+from kronforce.store.tables import counters, events
 
 Position = tuple[int, int]
 
 START: Position = (0, 0)
+
+# The counter that is added to this server's transaction ids; there once a backup was restored.
+BASE = "events_xid_base"
 
 # Beyond every seq: "all of that transaction".
 _LAST_SEQ = 2**63 - 1
@@ -70,7 +74,30 @@ def horizon(tx: Tx) -> Position:
     if tx.sqlite:
         return 0, int(tx.conn.scalar(sa.select(sa.func.max(events.c.seq))) or 0)
     oldest_open = sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot(), type_=Xid8())
-    return int(tx.conn.scalar(sa.select(sa.cast(oldest_open, sa.Text))) or 0) - 1, _LAST_SEQ
+    base = sa.select(counters.c.value).where(counters.c.name == BASE).scalar_subquery()
+    row = tx.conn.execute(sa.select(sa.cast(oldest_open, sa.Text), base)).one()
+    return int(row[0]) + int(row[1] or 0) - 1, _LAST_SEQ
+
+
+def newest_transaction(tx: Tx) -> int:
+    """The first half of the newest event's position; 0 where there is none."""
+    return int(tx.conn.scalar(sa.select(sa.func.max(position_column(tx))).select_from(events)) or 0)
+
+
+def begin_after(tx: Tx, place: int) -> None:
+    """Let positions of this server's transactions, from this one on, come after `place`.
+
+    A restored database may lie on a server that has counted fewer transactions than its events
+    name, or as many as a history has that is forgotten: what is added keeps them in order.
+    """
+    own = int(tx.conn.scalar(sa.text("SELECT CAST(pg_current_xact_id() AS text)")) or 0)
+    base = max(0, place + 1 - own)
+    row = postgresql.insert(counters).values(name=BASE, value=base)
+    tx.conn.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": base}))
+    tx.conn.exec_driver_sql(
+        "ALTER TABLE events ALTER COLUMN xid SET DEFAULT CAST(CAST("
+        f"CAST(CAST(pg_current_xact_id() AS text) AS bigint) + {base} AS text) AS xid8)"
+    )
 
 
 def _place() -> sa.Tuple:

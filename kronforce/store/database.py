@@ -153,8 +153,12 @@ def open_database(url: str) -> Database:
     if url.startswith(("postgresql://", "postgres://")):
         return _open_postgresql(url)
     path = Path(url)
-    output = path.with_name(path.stem + "-output" + (path.suffix or ".db"))
-    return Database(_sqlite_engine(path), _sqlite_engine(output), location=str(path))
+    return Database(_sqlite_engine(path), _sqlite_engine(output_file(path)), location=str(path))
+
+
+def output_file(main: Path) -> Path:
+    """Where streamed output is kept beside a SQLite main file."""
+    return main.with_name(main.stem + "-output" + (main.suffix or ".db"))
 
 
 def _sqlite_engine(path: Path) -> sa.Engine:

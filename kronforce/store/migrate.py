@@ -55,18 +55,34 @@ _OUTPUT = _History(
     folder="output", version_table="output_schema_version", metadata=tables.output_metadata
 )
 
+# In place of a revision while a restore fills a PostgreSQL database.
+RESTORING = "restoring"
+# As Alembic makes it.
+_VERSION = sa.Table(
+    _MAIN.version_table,
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name=f"{_MAIN.version_table}_pkc"),
+)
 
-def migrate(database: Database, *, force: bool = False) -> None:
+
+def migrate(database: Database, *, force: bool = False, keep: bool = True) -> None:
     """Make the schema what this version needs.
 
     Raises SchemaError where that is not possible, or, on PostgreSQL without
-    `force`, where a database that holds data would have to change.
+    `force`, where a database that holds data would have to change. Without
+    `keep` a SQLite file is not copied before.
     """
     for engine, history in ((database.main, _MAIN), (database.output, _OUTPUT)):
-        _migrate(engine, history, force or database.sqlite)
+        _migrate(engine, history, allowed=force or database.sqlite, keep=keep)
     if not database.sqlite:
         with writing(database.main) as tx:
             ensure_partitions(tx, _server_now(tx))
+
+
+def migrate_output(database: Database) -> None:
+    """The same for streamed output alone, by an operator's word."""
+    _migrate(database.output, _OUTPUT, allowed=True, keep=True)
 
 
 def is_current(database: Database) -> bool:
@@ -83,6 +99,11 @@ class SchemaState:
     current: str | None
     newest: str
     known: bool
+
+    @property
+    def restoring(self) -> bool:
+        """Whether a restore was begun and not finished."""
+        return self.current == RESTORING
 
     @property
     def pending(self) -> bool:
@@ -106,43 +127,25 @@ def schema_states(database: Database) -> list[SchemaState]:
     return found
 
 
-def set_schema_version(tx: Tx, revision: str) -> None:
-    """Say which main schema the database has: the last step of a restore on PostgreSQL."""
+def knows(part: str, revision: str) -> bool:
+    """Whether this version can take this history (`main` or `output`) from there to its own."""
+    return any(h.folder == part and _is_known(h, revision) for h in (_MAIN, _OUTPUT))
+
+
+def adopt_main(tx: Tx, revision: str) -> None:
+    """Take main tables that came from elsewhere from their revision to this version's.
+
+    In the caller's transaction: until its commit no controller starts on them.
+    """
     tx.conn.exec_driver_sql(f"DELETE FROM {_MAIN.version_table}")
-    version = sa.table(_MAIN.version_table, sa.column("version_num"))
-    tx.conn.execute(sa.insert(version).values(version_num=revision))
+    tx.conn.execute(sa.insert(_VERSION).values(version_num=revision))
+    _upgrade(tx, _MAIN)
 
 
-def set_aside(tx: Tx, schema: str, aside: str) -> int:
-    """Move our tables on PostgreSQL into another schema, made for them; how many there were."""
-    names = [*tables.metadata.tables, *tables.output_metadata.tables]
-    names += [_MAIN.version_table, _OUTPUT.version_table]
-    query = sa.text(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "LEFT JOIN pg_inherits i ON i.inhrelid = c.oid "
-        "LEFT JOIN pg_class parent ON parent.oid = i.inhparent "
-        "WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') "
-        "AND coalesce(parent.relname, c.relname) = ANY(:names)"
-    )
-    found = list(tx.conn.scalars(query, {"schema": schema, "names": names}))
-    quote = tx.conn.dialect.identifier_preparer.quote
-    if found:
-        tx.conn.exec_driver_sql(f"CREATE SCHEMA {quote(aside)}")
-    for name in found:
-        tx.conn.exec_driver_sql(
-            f"ALTER TABLE {quote(schema)}.{quote(name)} SET SCHEMA {quote(aside)}"
-        )
-    return len(found)
-
-
-def current_namespace(tx: Tx) -> str:
-    """The PostgreSQL schema that our tables are in, or would be made in."""
-    return str(tx.conn.scalar(sa.text("SELECT current_schema()")) or "public")
-
-
-def tables_there(tx: Tx) -> bool:
-    """Whether the database holds tables of ours, whole or not."""
-    return bool(set(sa.inspect(tx.conn).get_table_names()) & set(tables.metadata.tables))
+def mark_restoring(tx: Tx) -> None:
+    """Keep every controller out until `adopt_main`; the main version table must not be there."""
+    tx.conn.execute(sa.schema.CreateTable(_VERSION))
+    tx.conn.execute(sa.insert(_VERSION).values(version_num=RESTORING))
 
 
 def _server_now(tx: Tx) -> int:
@@ -151,19 +154,23 @@ def _server_now(tx: Tx) -> int:
     return int(tx.conn.execute(sa.select(sa.cast(seconds, sa.BigInteger))).scalar_one()) * 1_000_000
 
 
-def _migrate(engine: sa.Engine, history: _History, allowed: bool) -> None:
+def _migrate(engine: sa.Engine, history: _History, *, allowed: bool, keep: bool) -> None:
     current, newest = _current(engine, history), _newest(history)
     if current == newest:
         return
     _check(engine, history, current, newest, allowed)
-    if current is not None and engine.dialect.name == "sqlite":
+    if keep and current is not None and engine.dialect.name == "sqlite":
         _copy(engine, current)
     with writing(engine) as tx:
         if not tx.sqlite:
             tx.conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-        config = _config(history)
-        config.attributes["connection"] = tx.conn
-        command.upgrade(config, "head")
+        _upgrade(tx, history)
+
+
+def _upgrade(tx: Tx, history: _History) -> None:
+    config = _config(history)
+    config.attributes["connection"] = tx.conn
+    command.upgrade(config, "head")
 
 
 def _check(
@@ -173,6 +180,11 @@ def _check(
         _check_server(tx)
         if current is None:
             _check_empty(tx, history)
+        elif current == RESTORING:
+            raise SchemaError(
+                f"a restore into {_where(engine)} was not finished: repeat it with"
+                " kronforce restore FILE --force"
+            )
         elif not _is_known(history, current):
             raise SchemaError(
                 f"{_where(engine)} was last used by a newer version of Kronforce (its schema is "

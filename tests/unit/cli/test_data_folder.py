@@ -84,3 +84,77 @@ def test_reset_admin_prints_the_file_and_not_the_key(kronforce, config):
 
     done = kronforce("key", "reset-admin", "--revoke-others", terminal=True)
     assert "revoked: admin" in done.err
+
+
+def test_backup_prints_the_file_and_says_what_is_in_it(kronforce, config, home):
+    done = kronforce("backup", terminal=True)
+
+    (made,) = home.glob("kronforce-*.tar.gz")
+    assert (done.code, done.out.strip()) == (0, made.name)
+    assert "audit.key: whoever reads it owns the installation" in done.err
+    assert f"to restore: kronforce restore {made.name} --data-dir FOLDER" in done.err
+    assert made.stat().st_mode & 0o777 == 0o600
+
+
+def test_backup_into_a_pipe_says_the_file_alone(kronforce, config, home):
+    done = kronforce("--quiet", "backup", "--out", "b.tar", "--verify")
+    assert (done.code, done.out) == (0, "b.tar\n")
+
+
+def test_backup_names_the_flag_for_whatever_stands_in_its_way(kronforce, config, home):
+    kronforce("backup", "--out", "b.tar")
+    for words, way_out in (
+        (["--out", "b.tar"], "--force"),
+        (["--out", "nowhere/b.tar"], "there is no folder nowhere"),
+        (["--data-dir", "elsewhere"], "--data-dir"),
+    ):
+        done = kronforce("backup", *words)
+        assert (done.code, done.out) == (1, "")
+        assert way_out in done.err
+    (config.data_dir / "audit.key").unlink()
+    done = kronforce("backup", "--out", "c.tar")
+    assert (done.code, "--no-keys" in done.err) == (1, True)
+    assert kronforce("backup", "--out", "c.tar", "--no-keys").code == 0
+
+
+def test_restore_says_what_is_where_now(kronforce, config, home):
+    kronforce("backup", "--out", "b.tar")
+
+    done = kronforce("restore", "b.tar", "--data-dir", "new", terminal=True)
+    assert (done.code, done.out.strip()) == (0, str(home / "new" / "kronforce.db"))
+    assert "fences go on after" in done.err
+    assert "keys: audit.key" in done.err
+
+    done = kronforce("restore", "b.tar", "--data-dir", "new")
+    assert (done.code, "--force" in done.err) == (1, True)
+    done = kronforce("restore", "b.tar", "--data-dir", "new", "--force", terminal=True)
+    assert done.code == 0
+    assert f"what was there is now in {home / 'new' / 'before-restore-'}" in done.err
+
+
+def test_restore_says_what_is_to_be_done_before_a_start(kronforce, config, home):
+    kronforce("backup", "--out", "b.tar", "--no-keys")
+    done = kronforce("restore", "b.tar", "--data-dir", "new", terminal=True)
+    assert done.code == 0
+    assert f"before you start: there is no {home / 'new' / 'audit.key'}" in done.err
+
+
+def test_restore_check_reads_it_all_and_changes_nothing(kronforce, config, home):
+    kronforce("backup", "--out", "b.tar")
+    done = kronforce("restore", "b.tar", "--check", "--data-dir", "new")
+    assert (done.code, done.out.startswith("b.tar: whole; made 20")) == (0, True)
+    assert not (home / "new").exists()
+
+    damaged = bytearray((home / "b.tar").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (home / "b.tar").write_bytes(damaged)
+    done = kronforce("restore", "b.tar", "--check")
+    assert (done.code, "damaged" in done.err) == (1, True)
+
+
+def test_restore_of_what_is_no_backup_says_so(kronforce, home):
+    (home / "b.tar").write_text("hello")
+    for name in ("b.tar", "nowhere.tar"):
+        done = kronforce("restore", name, "--data-dir", "new")
+        assert (done.code, name in done.err) == (1, True)
+    assert not (home / "new").exists()
