@@ -6,20 +6,24 @@ from hypothesis import strategies as st
 
 from kronforce.v1 import (
     agent_service_pb2,
+    audit_service_pb2,
     event_service_pb2,
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
     system_service_pb2,
+    variable_service_pb2,
 )
 
 FILES = (
     agent_service_pb2,
+    audit_service_pb2,
     event_service_pb2,
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
     system_service_pb2,
+    variable_service_pb2,
 )
 # Deeper than this a random message only gets larger.
 MAX_DEPTH = 3

@@ -15,6 +15,7 @@ from google.protobuf import duration_pb2, field_mask_pb2, struct_pb2, timestamp_
 from kronforce_client.dialect.problems import Path, described
 from kronforce_client.dialect.scalars import Reader, Writer, Wrong, read_text, write_float
 from kronforce_client.dialect.text import MAX_DEPTH, too_deep
+from kronforce_client.dialect.times import write_timestamp
 
 # Beyond this a double, which is what free JSON is kept in, cannot hold each integer.
 _EXACT = 2**53
@@ -24,10 +25,6 @@ _INSTANT = re.compile(
 _SECONDS = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s?", re.ASCII)
 _MAX_DURATION = 315_576_000_000
 _MASK = re.compile(r"[A-Za-z0-9_.]+(,[A-Za-z0-9_.]+)*", re.ASCII)
-
-
-def write_timestamp(value: timestamp_pb2.Timestamp) -> str:
-    return value.ToJsonString()
 
 
 def read_timestamp(value: Any) -> timestamp_pb2.Timestamp:

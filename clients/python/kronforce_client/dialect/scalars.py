@@ -146,9 +146,6 @@ def enum(descriptor: EnumDescriptor) -> tuple[Writer, Reader]:
     by_name = {name: number for number, name in by_number.items()}
     words = [name for name in by_name if name != "unspecified"]
 
-    def write(value: int) -> Any:
-        return by_number.get(value, value)
-
     def read(value: Any) -> int:
         if isinstance(value, str) and value in by_name:
             return by_name[value]
@@ -159,7 +156,14 @@ def enum(descriptor: EnumDescriptor) -> tuple[Writer, Reader]:
         hint = suggestion(value, words) if isinstance(value, str) else ""
         raise Wrong(f"must be one of {', '.join(words)}, not {shown}", hint)
 
-    return write, read
+    return _Names(by_number).__getitem__, read
+
+
+class _Names(dict[int, Any]):
+    """Names by number; a number that has none stands for itself."""
+
+    def __missing__(self, number: int) -> int:
+        return number
 
 
 def map_key(field: FieldDescriptor) -> tuple[Writer, Reader]:
