@@ -1,4 +1,4 @@
-"""Agents' sessions: opening, inventory, lease, loss of the stream; what goes down it.
+"""Agents' sessions: opening, inventory, loss of the stream; what goes down it.
 
 A session lives in the controller that holds its stream. Taking it over raises
 the agent's epoch and reads what that agent holds in the same transaction; each
@@ -20,6 +20,8 @@ from kronforce.clock import Clock
 from kronforce.core.ids import to_text
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.agents.directory import Directory, view_of
+from kronforce.engine.agents.hello import check_hello, skew_ms
+from kronforce.engine.agents.leases import HEARTBEAT_SECS, LEASE_SECS, Leases
 from kronforce.engine.agents.output_streams import OutputStreams
 from kronforce.engine.agents.reconcile import Step, reconcile
 from kronforce.engine.agents.reports import Reports
@@ -36,31 +38,17 @@ from kronforce.engine.watching import Hub
 from kronforce.errors import (
     AgentNotFound,
     InvalidArgument,
-    ProtocolVersion,
     ProtocolViolation,
     SessionTaken,
 )
 from kronforce.failpoints import failpoint
-from kronforce.store.agents import AgentRow, touch_agents
+from kronforce.store.agents import AgentRow
 from kronforce.store.sessions import SessionOpened, close_session, open_session
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
 from kronforce.v1 import agent_service_pb2 as pb
 
 log = logging.getLogger(__name__)
-
-PROTOCOL_VERSION = 1
-HEARTBEAT_SECS = 10
-LEASE_SECS = 30
-# Neither accepted nor rejected for this long: revoke, and the answer decides.
-ANSWER_SECS = 30.0
-# How often leases and answers are looked at.
-TICK_SECS = 1.0
-# A tick that comes this much late says that the loop stood still: nobody is expired before what
-# has arrived meanwhile is read.
-STALL_SECS = 3.0
-MAX_SLOTS = 10_000
-MAX_INVENTORY = 100_000
 
 _on_hello = failpoint("engine.session.hello")
 _before_send = failpoint("engine.session.before_send")
@@ -104,6 +92,12 @@ class Sessions:
         # Serves the agents' output streams, for whoever serves their sessions.
         self.stream_output = output_streams.stream_output
         dispatcher.assigned = self.assigned
+        leases = Leases(
+            sessions=dispatcher.sessions, store=store, clock=clock, tasks=tasks,
+            lost=self._lost_stream,
+        )  # fmt: skip
+        # Leases and answers, every second; ends when it is cancelled.
+        self.run = leases.run
 
     # The session's stream.
 
@@ -155,7 +149,7 @@ class Sessions:
     # Opening.
 
     async def _open(self, agent_key: int, hello: pb.Hello) -> Session:
-        _check_hello(hello)
+        check_hello(hello)
         row = self._directory.rows.get(agent_key)
         if row is None or hello.agent_id not in ("", to_text(row.id)):
             raise InvalidArgument.of(("hello.agent_id", "is not the agent of this credential"))
@@ -166,7 +160,7 @@ class Sessions:
                 open_session, agent_key=agent_key, boot_id=hello.boot_id,
                 controller=self._controller, facts=hello.facts.SerializeToString(),
                 slots=hello.slots, task_types=list(hello.task_types),
-                skew_ms=_skew_ms(hello, self._clock.now_us()),
+                skew_ms=skew_ms(hello, self._clock.now_us()),
                 highest_fence=max((i.fence for i in hello.inventory.items), default=0),
                 now=self._clock.now_us(),
             )  # fmt: skip
@@ -359,7 +353,7 @@ class Sessions:
         away = self.away.get(agent_key)
         return None if away is None else self._clock.monotonic() - away.since
 
-    # Lease and loss.
+    # Loss.
 
     def _lost_stream(self, session: Session) -> None:
         """The stream has ended: what it held waits for the agent's return."""
@@ -384,65 +378,6 @@ class Sessions:
             name="close-session",
         )
 
-    async def run(self) -> None:
-        """Leases and answers, every second; ends when it is cancelled."""
-        last = self._clock.monotonic()
-        beat = 0.0
-        while True:
-            await self._clock.sleep_until(last + TICK_SECS)
-            now = self._clock.monotonic()
-            stalled, last = now - last > STALL_SECS, now
-            for session in list(self._dispatcher.sessions.values()):
-                try:
-                    self._check_session(session, now, stalled=stalled)
-                except Exception:
-                    log.exception("a session could not be checked",
-                                  extra={"action": "session_check_failed"})  # fmt: skip
-            if now - beat >= HEARTBEAT_SECS:
-                beat = now
-                self._beat()
-                self._note_last_seen()
-
-    def _check_session(self, session: Session, now: float, *, stalled: bool) -> None:
-        if not stalled and now - session.last_heard > LEASE_SECS:
-            log.warning("agent %s was silent for %d s", session.agent_name, LEASE_SECS,
-                        extra={"action": "lease_ended"})  # fmt: skip
-            session.close()
-        self._check_answers(session, now)
-        if session.closed:
-            # Its stream may hang for long yet, in the middle of a write.
-            self._lost_stream(session)
-
-    def _beat(self) -> None:
-        message = pb.ControllerMessage()
-        message.heartbeat.SetInParent()
-        for session in self._dispatcher.sessions.values():
-            session.send(message)
-
-    def _note_last_seen(self) -> None:
-        """For people who look at the list: to within a heartbeat or two."""
-        now, ahead = self._clock.now_us(), self._clock.monotonic()
-        heard = [
-            (session.agent_key, now - int((ahead - session.last_heard) * 1_000_000))
-            for session in self._dispatcher.sessions.values()
-        ]
-        if heard:
-            self._tasks.spawn(self._store.write(touch_agents, heard), name="last-seen")
-
-    def _check_answers(self, session: Session, now: float) -> None:
-        for live in list(session.held.values()):
-            if live.phase != Phase.ASSIGNED or live.assigned_at is None or live.finishing:
-                continue
-            silent = now - live.assigned_at
-            if silent > 2 * ANSWER_SECS:
-                session.close()
-                return
-            if silent > ANSWER_SECS and not live.revoked:
-                live.revoked = True
-                message = pb.ControllerMessage(execution_id=live.id_text, fence=live.fence)
-                message.revoke.reason = "neither accepted nor rejected"
-                session.send(message)
-
     def expire_away(self) -> None:
         """What agents that stay away held longer than `lost_after_secs` is lost."""
         now = self._clock.monotonic()
@@ -456,24 +391,3 @@ class Sessions:
                     self._completion.lost(live, Reason.AGENT_LOST)
             if not away.held:
                 del self.away[agent_key]
-
-
-def _skew_ms(hello: pb.Hello, now_us: int) -> int:
-    return (hello.now.ToMicroseconds() - now_us) // 1000 if hello.HasField("now") else 0
-
-
-def _check_hello(hello: pb.Hello) -> None:
-    if hello.protocol_version != PROTOCOL_VERSION:
-        raise ProtocolVersion(
-            f"this server speaks agent protocol {PROTOCOL_VERSION}, the agent "
-            f"{hello.protocol_version}: use an agent of the server's version",
-        )
-    violations = []
-    if not 16 <= len(hello.boot_id) <= 64:
-        violations.append(("hello.boot_id", "16 to 64 characters"))
-    if not 1 <= hello.slots <= MAX_SLOTS:
-        violations.append(("hello.slots", f"1 to {MAX_SLOTS}"))
-    if len(hello.inventory.items) > MAX_INVENTORY:
-        violations.append(("hello.inventory", f"at most {MAX_INVENTORY} items"))
-    if violations:
-        raise InvalidArgument.of(*violations)

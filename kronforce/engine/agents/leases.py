@@ -1,0 +1,99 @@
+"""Whether connected agents are still there: heartbeats, leases, unanswered assignments."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from kronforce.clock import Clock
+from kronforce.engine.agents.session import Session
+from kronforce.engine.tasks import Tasks
+from kronforce.store.agents import touch_agents
+from kronforce.store.store import Store
+from kronforce.store.tables import Phase
+from kronforce.v1 import agent_service_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECS = 10
+LEASE_SECS = 30
+# Neither accepted nor rejected for this long: revoke, and the answer decides.
+ANSWER_SECS = 30.0
+# How often leases and answers are looked at.
+TICK_SECS = 1.0
+# A tick that comes this much late says that the loop stood still: nobody is expired before what
+# has arrived meanwhile is read.
+STALL_SECS = 3.0
+
+
+class Leases:
+    """One loop over this controller's sessions; `lost` is called with one whose lease ended."""
+
+    def __init__(
+        self, *, sessions: dict[int, Session], store: Store, clock: Clock, tasks: Tasks,
+        lost: Callable[[Session], None],
+    ) -> None:  # fmt: skip
+        self._sessions = sessions
+        self._store = store
+        self._clock = clock
+        self._tasks = tasks
+        self._lost = lost
+
+    async def run(self) -> None:
+        """Leases and answers, every second; ends when it is cancelled."""
+        last = self._clock.monotonic()
+        beat = 0.0
+        while True:
+            await self._clock.sleep_until(last + TICK_SECS)
+            now = self._clock.monotonic()
+            stalled, last = now - last > STALL_SECS, now
+            for session in list(self._sessions.values()):
+                try:
+                    self._check_session(session, now, stalled=stalled)
+                except Exception:
+                    log.exception("a session could not be checked",
+                                  extra={"action": "session_check_failed"})  # fmt: skip
+            if now - beat >= HEARTBEAT_SECS:
+                beat = now
+                self._beat()
+                self._note_last_seen()
+
+    def _check_session(self, session: Session, now: float, *, stalled: bool) -> None:
+        if not stalled and now - session.last_heard > LEASE_SECS:
+            log.warning("agent %s was silent for %d s", session.agent_name, LEASE_SECS,
+                        extra={"action": "lease_ended"})  # fmt: skip
+            session.close()
+        self._check_answers(session, now)
+        if session.closed:
+            # Its stream may hang for long yet, in the middle of a write.
+            self._lost(session)
+
+    def _beat(self) -> None:
+        message = pb.ControllerMessage()
+        message.heartbeat.SetInParent()
+        for session in self._sessions.values():
+            session.send(message)
+
+    def _note_last_seen(self) -> None:
+        """For people who look at the list: to within a heartbeat or two."""
+        now, ahead = self._clock.now_us(), self._clock.monotonic()
+        heard = [
+            (session.agent_key, now - int((ahead - session.last_heard) * 1_000_000))
+            for session in self._sessions.values()
+        ]
+        if heard:
+            self._tasks.spawn(self._store.write(touch_agents, heard), name="last-seen")
+
+    def _check_answers(self, session: Session, now: float) -> None:
+        for live in list(session.held.values()):
+            if live.phase != Phase.ASSIGNED or live.assigned_at is None or live.finishing:
+                continue
+            silent = now - live.assigned_at
+            if silent > 2 * ANSWER_SECS:
+                session.close()
+                return
+            if silent > ANSWER_SECS and not live.revoked:
+                live.revoked = True
+                message = pb.ControllerMessage(execution_id=live.id_text, fence=live.fence)
+                message.revoke.reason = "neither accepted nor rejected"
+                session.send(message)
