@@ -99,8 +99,8 @@ def job_specs(tx: Tx, after_key: int, limit: int) -> list[tuple[int, bytes]]:
 
 
 def _wal_bytes(tx: Tx) -> int:
-    # (number, name, path) of the one file.
-    path = tx.conn.exec_driver_sql("PRAGMA database_list").one()[2]
+    # (number, name, path): the main file first, then maybe what SQLite keeps for itself.
+    path = tx.conn.exec_driver_sql("PRAGMA database_list").all()[0][2]
     try:
         return Path(f"{path}-wal").stat().st_size
     except FileNotFoundError:

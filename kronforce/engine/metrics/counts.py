@@ -38,7 +38,9 @@ class Counts:
         self.triggered[run.trigger] += 1
         open_ = 0
         if run.outcome is not Created.SKIPPED:
-            open_ = sum(not target.skip_reason for target in run.targets)
+            for target in run.targets:
+                if not target.skip_reason:
+                    open_ += 1
             self.waiting += open_
         if open_ < len(run.targets):
             self.executions[State.SKIPPED] += len(run.targets) - open_
@@ -50,8 +52,9 @@ class Counts:
         self.running += 1
         if live.attempt_number == 1:
             assert live.started_at is not None
-            # The wall clock may have been put back since.
-            self.start_delay.observe(max(0, live.started_at - live.run.created_at) / SECOND)
+            delay = live.started_at - live.run.created_at
+            # Negative where the wall clock was put back since.
+            self.start_delay.observe(delay / SECOND if delay > 0 else 0.0)
 
     def ended(self, live: LiveExecution, finish: Finish) -> None:
         """Its end is stored, or was before."""
