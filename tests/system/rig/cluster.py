@@ -57,7 +57,7 @@ class Cluster:
         self.controller = await processes.start(
             "controller",
             ["controller"],
-            self._environment(failpoint)
+            self.environment(failpoint)
             | {
                 "KRONFORCE_DATA_DIR": str(self.data_dir),
                 "KRONFORCE_DB": self.db,
@@ -111,7 +111,7 @@ class Cluster:
         agent = self.agents[name] = await processes.start(
             f"agent {name}",
             ["agent", "run", *where, "--name", name, "--slots", str(slots), *flags],
-            self._environment(failpoint) | {"KRONFORCE_JOIN_TOKEN": self._token},
+            self.environment(failpoint) | {"KRONFORCE_JOIN_TOKEN": self._token},
             self.folder / f"agent-{name}.log",
         )
         if wait:
@@ -144,7 +144,7 @@ class Cluster:
             return set()
         return {line.split()[1] for line in lines}
 
-    def _environment(self, failpoint: str) -> dict[str, str]:
+    def environment(self, failpoint: str = "") -> dict[str, str]:
         environ = processes.clean_environment() | {
             "KRONFORCE_TEST_FAILPOINTS": "1",
             "KRONFORCE_FAILPOINT_LOG": str(self.failpoint_log),
