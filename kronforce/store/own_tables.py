@@ -14,6 +14,7 @@ from kronforce.store.database import Tx
 MAIN_VERSION = "schema_version"
 OUTPUT_VERSION = "output_schema_version"
 
+# A table that a later version renames or drops stays known here by its old name.
 _NAMES = (*tables.metadata.tables, *tables.output_metadata.tables, MAIN_VERSION, OUTPUT_VERSION)
 
 

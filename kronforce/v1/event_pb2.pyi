@@ -63,7 +63,8 @@ class Event(_message.Message):
     `agent.offline`, `agent.unpaired`, `group.created`, `group.renamed`,
     `group.deleted`, `key.created`, `key.revoked`, `variable.created`,
     `variable.updated`, `variable.deleted`, `variable.expiring`,
-    `variable.expired`. Readers ignore kinds that they do not know. Events of a
+    `variable.expired`, `store.restored` (what came after a backup is forgotten).
+    Readers ignore kinds that they do not know. Events of a
     job or group are seen by keys of that group, `agent.*` by those whose groups
     the agent serves, `key.*` by admins, `variable.*` by keys of the group that
     alone may use it; all of them by keys that are not limited to groups.
@@ -107,7 +108,9 @@ class Event(_message.Message):
     agent_id: _builtins.str
     """The agent that it is about, if any."""
     actor: _builtins.str
-    """Who caused it: an API key's name, an agent's, `scheduler`, `controller`…"""
+    """Who caused it: an API key's name, an agent's, `scheduler`, `controller`,
+    `host` for what was done at the data folder…
+    """
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When it was committed."""

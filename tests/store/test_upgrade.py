@@ -10,11 +10,14 @@ from alembic import command
 from kronforce.clock import SystemClock
 from kronforce.config import Config
 from kronforce.core.access import Role, Scope
-from kronforce.host import schema
+from kronforce.host import archive, postgresql_tools, restore, schema
+from kronforce.host.archive import Manifest, part_of
+from kronforce.host.backup import DUMP, MAIN, OUTPUT
 from kronforce.host.opening import HostError, alone
-from kronforce.store import agents, executions, jobs, runs
+from kronforce.store import agents, executions, jobs, own_tables, runs
 from kronforce.store import migrate as migration
-from kronforce.store.database import open_database, reading, writing
+from kronforce.store.copying import copy_files
+from kronforce.store.database import open_database, output_file, reading, writing
 from kronforce.store.migrate import SchemaError, migrate
 from kronforce.v1 import job_pb2
 
@@ -138,6 +141,64 @@ def test_nothing_is_migrated_under_a_controller_that_runs(config, old_url, held,
         schema.upgrade(config)
 
     assert schema.current(config)[0].current == "0001"
+
+
+def test_a_backup_of_the_first_version_is_brought_to_this_versions_schema(
+    config, old_url, tmp_path
+):
+    source = backup_of_then(config, tmp_path)
+
+    done = restore.restore(config, source, SystemClock(), lambda *_: None, force=True)
+
+    assert not any(each.pending for each in schema.current(config))
+    assert done.fence > 1 << 32
+    database = open_database(old_url)
+    with reading(database.main) as tx:
+        assert jobs.find_job(tx, ADMIN, "old").name == "old"
+        assert executions.find_execution(tx, ADMIN, EXECUTION).fence == 41
+        assert agents.get_agent(tx, 2).session_epoch > 7
+    database.close()
+
+
+def backup_of_then(config: Config, tmp_path: Path) -> Path:
+    """Make the archive that a first version with this command would have written."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    database = open_database(config.db)
+    if config.sqlite:
+        main, output = folder / MAIN, folder / OUTPUT
+        copy_files(
+            [(Path(config.db), main), (output_file(Path(config.db)), output)], lambda *_: None
+        )
+        parts = (part_of(main, "main"), part_of(output, "output"))
+    else:
+        with reading(database.main) as tx:
+            found = [name for name in own_tables.own_tables(tx) if name != own_tables.MAIN_VERSION]
+        postgresql_tools.dump(config.db, "public", found, folder / DUMP)
+        parts = (part_of(folder / DUMP, "dump"),)
+    database.close()
+    manifest = Manifest(
+        format=1, version="0.0.1", created_at="2026-01-01", parts=parts,
+        store="sqlite" if config.sqlite else "postgresql",
+        schema={"main": "0001", "output": "0001"}, namespace="" if config.sqlite else "public",
+    )  # fmt: skip
+    files = [folder / part.name for part in parts]
+    archive.write(tmp_path / "then.tar", manifest, files, folder, lambda *_: None)
+    return tmp_path / "then.tar"
+
+
+@pytest.mark.parametrize("old_url", ["postgresql"], indirect=True)
+def test_every_table_of_every_version_is_known_as_ours(old_url):
+    database = open_database(old_url)
+    for force in (False, True):
+        if force:
+            migrate(database, force=True)
+        with reading(database.main) as tx:
+            there = tx.conn.scalars(sa.text(
+                "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+            ))  # fmt: skip
+            assert own_tables.own_tables(tx) == sorted(there)
+    database.close()
 
 
 def test_a_newer_schema_is_shown_and_left_alone(config, old_url):

@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 def test_every_example_job_is_valid_and_applies_twice(cli):
     done = cli("job", "validate", str(EXAMPLES / "jobs"))
     assert done.code == 0, done.err
-    assert len(done.out.splitlines()) == 7
+    assert len(done.out.splitlines()) == 8
     assert cli("job", "apply", "-f", str(EXAMPLES / "jobs")).code == 0
     again = cli("job", "apply", "-f", str(EXAMPLES / "jobs"))
     assert {line.split("\t")[1] for line in again.out.splitlines()} == {"unchanged"}
