@@ -97,4 +97,4 @@ class Server:
             moved = own_tables.set_aside(tx, name)
             migrate.mark_restoring(tx)
         _set_aside()
-        return [f"schema {name}"] if moved else []
+        return [f"schema {moved}"] if moved else []

@@ -6,6 +6,8 @@ backed up nor moved. Partitions are found by their parents.
 
 from __future__ import annotations
 
+import itertools
+
 import sqlalchemy as sa
 
 from kronforce.store import tables
@@ -35,14 +37,22 @@ def own_tables(tx: Tx) -> list[str]:
     return list(tx.conn.scalars(query, {"names": list(_NAMES)}))
 
 
-def set_aside(tx: Tx, aside: str) -> int:
-    """Move them into another schema, made for them; how many there were."""
+def set_aside(tx: Tx, wanted: str) -> str:
+    """Move them into another schema, made for them, of about this name; empty: there were none."""
     found, here = own_tables(tx), namespace(tx)
+    if not found:
+        return ""
+    aside = _free_name(tx, wanted)
     quote = tx.conn.dialect.identifier_preparer.quote
-    if found:
-        tx.conn.exec_driver_sql(f"CREATE SCHEMA {quote(aside)}")
+    tx.conn.exec_driver_sql(f"CREATE SCHEMA {quote(aside)}")
     for name in found:
         tx.conn.exec_driver_sql(
             f"ALTER TABLE {quote(here)}.{quote(name)} SET SCHEMA {quote(aside)}"
         )
-    return len(found)
+    return aside
+
+
+def _free_name(tx: Tx, wanted: str) -> str:
+    taken = set(tx.conn.scalars(sa.text("SELECT nspname FROM pg_namespace")))
+    names = itertools.chain([wanted], (f"{wanted}_{number}" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)
