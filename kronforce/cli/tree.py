@@ -105,6 +105,7 @@ ALONE: Verbs = {
     "up": ("kronforce.cli.up:up", "start a controller and an agent on this host"),
     "controller": ("kronforce.cli.controller_process:controller", "start a controller alone"),
     "status": ("kronforce.cli.status:status", "agents, what waits longest, disk"),
+    "doctor": ("kronforce.cli.doctor:doctor", "is this host, its data and its server well?"),
     "last": ("kronforce.cli.run:last", "the newest run, explained"),
     "backup": ("kronforce.cli.backup:backup", "everything in one file, running or not"),
     "restore": ("kronforce.cli.restore:restore", "a backup becomes the controller's database"),

@@ -60,22 +60,22 @@ def kill(folder: Path) -> int | None:
     return count
 
 
-def current() -> Path | None:
+def current(own: Path = OWN_CGROUP, mount_info: Path = MOUNT_INFO) -> Path | None:
     """The folder of this process's v2 cgroup."""
-    root = mount_point()
+    root = mount_point(mount_info)
     if root is None:
         return None
-    for line in OWN_CGROUP.read_text().splitlines():
+    for line in own.read_text().splitlines():
         if line.startswith("0::"):
             folder = root / line[3:].lstrip("/")
             return folder if folder.is_dir() else None
     return None
 
 
-def mount_point() -> Path | None:
+def mount_point(mount_info: Path = MOUNT_INFO) -> Path | None:
     """Where cgroup2 is mounted from its root, if it is."""
     try:
-        lines = MOUNT_INFO.read_text().splitlines()
+        lines = mount_info.read_text().splitlines()
     except OSError:
         return None
     for line in lines:

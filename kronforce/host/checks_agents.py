@@ -1,0 +1,125 @@
+"""What the running controller says: its version, and its agents' clocks, versions and absence.
+
+Whoever asked it brings the answer; nothing here calls anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kronforce import __version__
+from kronforce.host.findings import Finding, fine, warning, wrong
+from kronforce.v1 import agent_pb2
+
+# A second or two is how long a hello may take; a minute is no longer a matter of NTP.
+SKEW_MS = 2_000
+SKEW_WRONG_MS = 60_000
+# Of one kind of trouble; the rest is counted.
+SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a controller said, `agents` being its first thousand or so."""
+
+    address: str
+    version: str
+    agents: Sequence[agent_pb2.Agent]
+
+
+def no_answer(address: str, why: str) -> Iterator[Finding]:
+    """It runs, and whoever asked got no answer."""
+    yield warning(
+        "agents",
+        f"were not asked: {address} says {why}",
+        "an admin's key with --key or KRONFORCE_KEY; kronforce status",
+    )
+
+
+def agents(answer: Answer) -> Iterator[Finding]:
+    """The controller's version against this command's, and whatever is odd about its agents."""
+    yield _version(answer)
+    online = [each for each in answer.agents if each.state != agent_pb2.AGENT_STATE_OFFLINE]
+    offline = [each for each in answer.agents if each.state == agent_pb2.AGENT_STATE_OFFLINE]
+    if not answer.agents:
+        yield warning(
+            "agents", "there is none, so nothing runs", "kronforce agent token; docs/agents.md"
+        )
+        return
+    if offline:
+        yield _offline(offline, len(answer.agents))
+    else:
+        yield fine("agents", f"{_counted(len(online), 'agent')}, all online")
+    yield from _clocks(online)
+    yield from _versions(online, answer.version)
+
+
+def _version(answer: Answer) -> Finding:
+    if answer.version == __version__:
+        return fine("server", f"{answer.address} answers, version {answer.version}")
+    return warning(
+        "server",
+        f"{answer.address} runs version {answer.version}, installed is {__version__}",
+        "restart the controller; running tasks outlive that",
+    )
+
+
+def _offline(offline: Sequence[agent_pb2.Agent], count: int) -> Finding:
+    none = len(offline) == count
+    judge = wrong if none else warning
+    return judge(
+        "agents",
+        f"{len(offline)} of {count} offline: {_names(offline)}"
+        + ("; nothing runs" if none else ""),
+        "start them (kronforce agent run), or kronforce agent delete NAME",
+    )
+
+
+def _clocks(online: Sequence[agent_pb2.Agent]) -> Iterator[Finding]:
+    odd = sorted(
+        (each for each in online if abs(each.clock_skew_ms) > SKEW_MS),
+        key=lambda each: -abs(each.clock_skew_ms),
+    )
+    for each in odd[:SHOWN]:
+        judge = wrong if abs(each.clock_skew_ms) > SKEW_WRONG_MS else warning
+        apart = f"{abs(each.clock_skew_ms) / 1000:,.1f} s"
+        side = "ahead of" if each.clock_skew_ms > 0 else "behind"
+        yield judge(
+            "agents' clocks",
+            f"{each.name} is {apart} {side} the controller",
+            "run chrony or systemd-timesyncd on both (timedatectl set-ntp true)",
+        )
+    if len(odd) > SHOWN:
+        yield warning(
+            "agents' clocks", f"and {len(odd) - SHOWN} more", "kronforce agent list -o json"
+        )
+    if online and not odd:
+        most = max(abs(each.clock_skew_ms) for each in online)
+        yield fine("agents' clocks", f"within {most / 1000:.1f} s of the controller's")
+
+
+def _versions(online: Sequence[agent_pb2.Agent], version: str) -> Iterator[Finding]:
+    # An agent of somebody's own says nothing, or what it likes.
+    other = [
+        each
+        for each in online
+        if each.agent_type != agent_pb2.AGENT_TYPE_CUSTOM
+        and each.facts.version not in ("", version)
+    ]
+    if other:
+        yield warning(
+            "agents' versions",
+            f"not {version}, which the controller has: {_names(other)}",
+            "install the controller's version there and restart them; running tasks outlive that",
+        )
+
+
+def _names(agents: Sequence[agent_pb2.Agent]) -> str:
+    shown = [each.name for each in agents[:SHOWN]]
+    more = f" and {len(agents) - SHOWN} more" if len(agents) > SHOWN else ""
+    return ", ".join(shown) + more
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
