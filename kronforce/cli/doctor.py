@@ -83,7 +83,7 @@ def _agents(session: Session, config: Config) -> Iterator[Finding]:
     from kronforce.host.checks_agents import agents, no_answer
     from kronforce.host.running import running
     from kronforce_client import Client
-    from kronforce_client.errors import ClientError
+    from kronforce_client.errors import ClientError, TimedOut, Unreachable
 
     found = running(config.data_dir)
     if found is None or not found.address:
@@ -93,7 +93,8 @@ def _agents(session: Session, config: Config) -> Iterator[Finding]:
         with Client(connection=connection, timeout_secs=ANSWER_SECS) as client:
             answer = _ask(client, connection.address)
     except ClientError as error:
-        yield from no_answer(connection.address, error.message)
+        deaf = isinstance(error, Unreachable | TimedOut)
+        yield from no_answer(connection.address, error.message, deaf=deaf)
         return
     yield from agents(answer)
 

@@ -28,13 +28,17 @@ class Answer:
     agents: Sequence[agent_pb2.Agent]
 
 
-def no_answer(address: str, why: str) -> Iterator[Finding]:
-    """It runs, and whoever asked got no answer."""
-    yield warning(
-        "agents",
-        f"were not asked: {address} says {why}",
-        "an admin's key with --key or KRONFORCE_KEY; kronforce status",
-    )
+def no_answer(address: str, why: str, *, deaf: bool) -> Iterator[Finding]:
+    """It runs, and whoever asked got no answer: it is `deaf`, or wants another key."""
+    if deaf:
+        yield wrong(
+            "server",
+            f"{address} does not answer, though its process lives: {why}",
+            "its log says why; stop it (SIGTERM) and start it again, running tasks outlive that",
+        )
+    else:
+        way_out = "an admin's key with --key or KRONFORCE_KEY; kronforce key reset-admin makes one"
+        yield warning("agents", f"were not asked: {why}", way_out)
 
 
 def agents(answer: Answer) -> Iterator[Finding]:

@@ -1,133 +1,131 @@
-"""The database: there, of this version's schema, whole, and of the same time as this machine."""
+"""The database: reached, of this schema, with the keys that fit, in step with our time."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-from kronforce.clock import to_us
+from kronforce.host import key_files
 from kronforce.host.findings import Finding, Surroundings, fine, size, warning, wrong
 from kronforce.host.opening import HostError, opened
-from kronforce.host.running import running
 from kronforce.store import examining
-from kronforce.store.database import reading
+from kronforce.store.database import Tx, output_file, reading
 from kronforce.store.migrate import SchemaState, schema_states
 
-# As long as a person waits; at some hundred MiB/s enough for a few GiB.
-QUICK_SECS = 20.0
-# Four times what the log is cut back to (`journal_size_limit`): somebody has read for long.
-WAL_LARGE = 256 << 20
-# What is newer than now was written under another clock; the first is a matter of NTP.
-AHEAD_SECS = 2.0
-FAR_AHEAD_SECS = 60.0
+# A second or two is a matter of NTP; beyond a minute leases and schedules go wrong.
+APART_SECS = 2.0
+FAR_APART_SECS = 60.0
+# Rows that were deleted since then are still there, and every query walks over them.
+OLD_TRANSACTIONS = 5_000_000
+POSTGRESQL_TOOLS = ("pg_dump", "pg_restore")
 
 
 def database(where: Surroundings) -> Iterator[Finding]:
-    """Reachable, its schema this version's, nothing in it from the future."""
-    if where.config.sqlite and not Path(where.config.db).exists():
-        yield warning(
+    """Whether it can be used, as a controller would use it."""
+    main = Path(where.config.db)
+    if where.config.sqlite and not main.exists():
+        way_out = "kronforce up makes it; another one is named with --db"
+        yield warning("database", f"there is no {main} yet", way_out)
+    elif where.config.sqlite and not output_file(main).exists():
+        # Opening it would make an empty one.
+        yield wrong(
             "database",
-            f"there is no {where.config.db} yet",
-            "kronforce up makes it; another one is named with --db",
+            f"{main} is there, and {output_file(main).name} beside it is not: output is missing",
+            "put it back, or kronforce restore FILE --force",
         )
-        return
-    try:
-        yield from _inside(where)
-    except HostError as error:
-        message, _, way_out = str(error).partition(";")
-        yield wrong("database", message, way_out.strip() or "see --db and KRONFORCE_DB")
+    else:
+        try:
+            yield from _inside(where)
+        except HostError as error:
+            message, _, way_out = str(error).partition("; ")
+            yield wrong("database", message, way_out or "see --db and KRONFORCE_DB")
 
 
 def _inside(where: Surroundings) -> Iterator[Finding]:
-    with ExitStack() as stack:
-        opened_now = stack.enter_context(opened(where.config))
-        states = schema_states(opened_now)
-        tx = stack.enter_context(reading(opened_now.main))
-        facts = examining.facts(tx)
-        yield fine("database", f"{facts.server}, {size(facts.size)}, {opened_now.location}")
-        yield _schema(where, states)
-        if all(each.current == each.newest for each in states):
-            yield _time(where, examining.newest_instant(tx))
+    with opened(where.config) as found:
+        states = schema_states(found)
+        with reading(found.main) as tx:
+            facts = examining.facts(tx)
+            yield fine("database", f"{facts.server}, {size(facts.size)}, {found.location}")
+            yield _schema(where, states)
+            if all(each.current == each.newest for each in states):
+                yield from _keys(where, tx)
+                yield from _time(where, tx, facts)
+        if not where.config.sqlite:
+            yield from _postgresql(facts)
 
 
 def _schema(where: Surroundings, states: list[SchemaState]) -> Finding:
     stands = ", ".join(f"{each.part} {each.current or 'none'}" for each in states)
+    newest = ", ".join(f"{each.part} {each.newest}" for each in states)
+    if any(each.restoring for each in states):
+        way_out = "kronforce restore FILE --force"
+        return wrong("schema", "a restore into it was not finished: no controller starts", way_out)
     if not all(each.known for each in states):
         return wrong(
             "schema",
-            f"{stands}: made by a newer version of Kronforce",
-            "install that version, or restore what was kept before the upgrade",
+            f"{stands}: made by a newer version; this one knows up to {newest}",
+            "install that version, or restore the copy from before the upgrade",
         )
     if not any(each.pending for each in states):
-        return fine("schema", stands)
-    newest = ", ".join(f"{each.part} {each.newest}" for each in states)
+        return fine("schema", f"{stands}: this version's")
     text = f"{stands}; this version needs {newest}"
     if where.config.sqlite:
-        return warning(
-            "schema", text, "the next start migrates, after a copy; or kronforce db migrate"
-        )
-    return wrong("schema", text, "kronforce backup, stop the controller, then kronforce db migrate")
+        way_out = "the next start migrates it, after a copy beside it; or kronforce db migrate"
+        return warning("schema", text, way_out)
+    way_out = "kronforce backup, stop the controller, kronforce db migrate"
+    return wrong("schema", f"{text}: no controller starts", way_out)
 
 
-def _time(where: Surroundings, newest: int | None) -> Finding:
-    ahead = 0.0 if newest is None else (newest - to_us(where.clock.now())) / 1e6
-    if ahead > AHEAD_SECS:
-        far = wrong if ahead > FAR_AHEAD_SECS else warning
-        return far(
-            "time",
-            f"the database is {ahead:,.0f} s ahead of this machine's clock",
-            "set the clock of this machine, and of the database's host (chrony,"
-            " systemd-timesyncd); until then schedules and leases go wrong",
-        )
-    return fine("time", "nothing in the database is ahead of this machine's clock")
+def _keys(where: Surroundings, tx: Tx) -> Iterator[Finding]:
+    """Without the right ones no secret can be read, and the audit log cannot be verified."""
+    troubles = (key_files.secrets_trouble(where.config, tx), _audit_trouble(where, tx))
+    for trouble in filter(None, troubles):
+        message, _, way_out = trouble.partition("; ")
+        yield wrong("keys", message, way_out or "put it back from a backup of the data folder")
+    if not any(troubles):
+        yield fine("keys", "those of secrets and of the audit log fit this database")
 
 
-def integrity(where: Surroundings) -> Iterator[Finding]:
-    """SQLite's own check of both files, bounded unless all of it is wanted."""
-    if not where.config.sqlite or not Path(where.config.db).exists():
-        return
-    limit = None if where.thorough else QUICK_SECS
-    for path in examining.files(where.config.db):
-        yield from _whole(path, limit, where)
+def _audit_trouble(where: Surroundings, tx: Tx) -> str:
+    return key_files.audit_trouble(where.config, tx) if examining.is_audited(tx) else ""
 
 
-def _whole(path: Path, limit: float | None, where: Surroundings) -> Iterator[Finding]:
-    try:
-        finished = examining.check(path, limit_secs=limit, monotonic=where.clock.monotonic)
-    except examining.DamagedError as error:
-        yield wrong(
-            "integrity",
-            f"{path} is damaged: {error}",
-            "stop the controller, keep a copy of the files, then kronforce restore FILE --force",
-        )
-        return
-    done = f"{path.name} is whole, {size(path.stat().st_size)}"
-    if not finished:
-        yield warning(
-            "integrity",
-            f"{path.name}: no damage found in {limit:.0f} s, but not all of it was read",
-            "kronforce doctor --thorough takes the time",
-        )
+def _time(where: Surroundings, tx: Tx, facts: examining.Facts) -> Iterator[Finding]:
+    """The clock of the database's server, and no event from the future, against our clock."""
+    now = where.clock.now_us()
+    newest = examining.newest_event_at(tx)
+    ahead = 0.0 if newest is None else (newest - now) / 1e6
+    apart = 0.0 if facts.server_now is None else (facts.server_now - now) / 1e6
+    if abs(apart) > APART_SECS:
+        side = "ahead of" if apart > 0 else "behind"
+        yield _out_of_step(abs(apart), f"the database's server is {abs(apart):,.1f} s {side} us")
+    elif ahead > APART_SECS:
+        text = f"the newest event lies {ahead:,.0f} s in the future: the clock was set back"
+        yield _out_of_step(ahead, text)
     else:
-        yield fine("integrity", done)
+        yield fine("time", "the database is in step with this machine's clock")
 
 
-def write_ahead_log(where: Surroundings) -> Iterator[Finding]:
-    """A log that does not shrink means that somebody reads and never ends."""
-    if not where.config.sqlite:
-        return
-    for path in examining.files(where.config.db):
-        log = path.with_name(path.name + "-wal")
-        found = log.stat().st_size if log.exists() else 0
-        if found > WAL_LARGE:
-            stop = (
-                "restart the controller"
-                if running(where.config.data_dir, where.proc)
-                else ("start the controller, which writes it back")
-            )
-            yield warning(
-                "write-ahead log",
-                f"{log.name} has {size(found)}: somebody reads the database and never ends",
-                f"end whatever else has {path.name} open (lsof {path}); or {stop}",
-            )
+def _out_of_step(secs: float, text: str) -> Finding:
+    judge = wrong if secs > FAR_APART_SECS else warning
+    return judge(
+        "time", text, "run chrony or systemd-timesyncd on every host (timedatectl set-ntp true)"
+    )
+
+
+def _postgresql(facts: examining.Facts) -> Iterator[Finding]:
+    missing = [tool for tool in POSTGRESQL_TOOLS if shutil.which(tool) is None]
+    if missing:
+        yield warning(
+            "backup tools",
+            f"{' and '.join(missing)} not found, which kronforce backup and restore need",
+            "apt install postgresql-client, at least as new as the server",
+        )
+    if facts.open_since > OLD_TRANSACTIONS:
+        yield warning(
+            "transactions",
+            f"one has been open for {facts.open_since:,} others: what was deleted since stays",
+            "end it: SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start",
+        )

@@ -35,17 +35,17 @@ def data_folder(where: Surroundings) -> Iterator[Finding]:
         yield _missing(folder)
         return
     mode, owner = found.st_mode & 0o777, found.st_uid
-    if (folder / data_dir.RESTORING).exists():
-        yield wrong(
-            "data folder",
-            f"a restore into {folder} was not finished, and no controller starts on it",
-            "kronforce restore FILE --force",
-        )
-    elif owner != os.geteuid() and os.geteuid() != 0:
+    if owner != os.geteuid() and os.geteuid() != 0:
         yield wrong(
             "data folder",
             f"{folder} belongs to user {owner}, and this is user {os.geteuid()}",
             f"sudo -u '#{owner}' kronforce doctor, or another folder with --data-dir",
+        )
+    elif (folder / data_dir.RESTORING).exists():
+        yield wrong(
+            "data folder",
+            f"a restore into {folder} was not finished, and no controller starts on it",
+            "kronforce restore FILE --force",
         )
     elif mode & 0o077:
         yield warning(

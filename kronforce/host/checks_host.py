@@ -78,17 +78,17 @@ def clock(where: Surroundings) -> Iterator[Finding]:
     if found is None:
         yield warning(
             "clock",
-            "the kernel does not say whether its clock is kept right",
+            "the kernel does not say whether its clock is in step",
             "make sure that chrony or systemd-timesyncd runs, on the host of a container",
         )
     elif not found.in_step or found.error_us > CLOCK_ERROR_US:
         yield warning(
             "clock",
-            "nothing keeps the machine's clock right, and schedules go by it",
+            "nothing keeps this machine's clock in step (NTP), and schedules go by it",
             "run chrony or systemd-timesyncd (timedatectl set-ntp true)",
         )
     else:
-        yield fine("clock", f"kept right, to within {found.error_us / 1000:.0f} ms")
+        yield fine("clock", f"in step, to within {found.error_us / 1000:.0f} ms")
 
 
 def task_cgroup(where: Surroundings) -> Iterator[Finding]:

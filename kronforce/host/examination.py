@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kronforce.host import checks_database, checks_folder, checks_host, checks_network
+from kronforce.host import (
+    checks_database,
+    checks_folder,
+    checks_host,
+    checks_network,
+    checks_sqlite,
+)
 from kronforce.host.findings import Check, Finding, Surroundings, warning
 from kronforce.host.opening import HostError
 
@@ -24,8 +30,8 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("disk", checks_folder.disk),
     ("fsync", checks_folder.fsync_time),
     ("database", checks_database.database),
-    ("integrity", checks_database.integrity),
-    ("write-ahead log", checks_database.write_ahead_log),
+    ("integrity", checks_sqlite.integrity),
+    ("write-ahead log", checks_sqlite.write_ahead_log),
     ("controller", checks_network.controller),
     ("addresses", checks_network.addresses),
     ("tls", checks_network.certificate),
