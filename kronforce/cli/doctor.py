@@ -11,7 +11,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -22,6 +22,7 @@ from kronforce.cli.show import as_yaml, is_data
 
 if TYPE_CHECKING:
     from kronforce.config import Config
+    from kronforce.host.asking import Answer
     from kronforce.host.findings import Finding
     from kronforce_client.discovery import Connection
 
@@ -74,54 +75,33 @@ def _findings(session: Session, config: Config, *, thorough: bool) -> Iterator[F
     from kronforce.host.examination import examine
     from kronforce.host.findings import Surroundings
 
-    yield from examine(Surroundings(config=config, clock=session.clock, thorough=thorough))
-    yield from _agents(session, config)
+    def ask(address: str) -> Answer:
+        return _ask(_connection(session, config, address))
+
+    return examine(Surroundings(config=config, clock=session.clock, thorough=thorough, ask=ask))
 
 
-def _agents(session: Session, config: Config) -> Iterator[Finding]:
-    """What the controller says of its agents, where it runs and may be asked."""
-    from kronforce.host.checks_agents import agents, no_answer
-    from kronforce.host.running import running
-    from kronforce_client import Client
-    from kronforce_client.errors import ClientError, TimedOut, Unreachable
-
-    found = running(config.data_dir)
-    if found is None or not found.address:
-        return
-    connection = _connection(session, config)
-    try:
-        with Client(connection=connection, timeout_secs=ANSWER_SECS) as client:
-            answer = _ask(client, connection.address)
-    except ClientError as error:
-        deaf = isinstance(error, Unreachable | TimedOut)
-        yield from no_answer(connection.address, error.message, deaf=deaf)
-        return
-    yield from agents(answer)
-
-
-def _connection(session: Session, config: Config) -> Connection:
-    """The data folder's own controller, whatever else this user works with."""
+def _connection(session: Session, config: Config, address: str) -> Connection:
+    """To the data folder's own controller, whatever else this user works with."""
     from kronforce_client.discovery import Wanted, discover
 
     environ = {**session.settings.environ, "KRONFORCE_DATA_DIR": str(config.data_dir)}
-    for name in ("KRONFORCE_ADDRESS", "KRONFORCE_CONTEXT"):
-        environ.pop(name, None)
-    address = str(_endpoint(config).get("address", ""))
     return discover(Wanted(address=address, key=session.settings.key), environ)
 
 
-def _endpoint(config: Config) -> dict[str, object]:
-    from kronforce.host.running import endpoint
+def _ask(connection: Connection) -> Answer:
+    """Its version and its agents. Raises NoAnswer."""
+    from kronforce.host.asking import Answer, NoAnswer
+    from kronforce_client import Client
+    from kronforce_client.errors import ClientError, TimedOut, Unreachable
 
-    return endpoint(config.data_dir)
-
-
-def _ask(client: Any, address: str) -> Any:
-    from kronforce.host.checks_agents import Answer
-
-    status = client.system.status()
-    agents = list(islice(client.agents.list(), AGENTS))
-    return Answer(address=address, version=status.version, agents=agents)
+    try:
+        with Client(connection=connection, timeout_secs=ANSWER_SECS) as client:
+            agents = list(islice(client.agents.list(), AGENTS))
+            return Answer(version=client.system.status().version, agents=agents)
+    except ClientError as error:
+        deaf = isinstance(error, Unreachable | TimedOut)
+        raise NoAnswer(error.message, deaf=deaf) from error
 
 
 def _line(session: Session, finding: Finding) -> str:

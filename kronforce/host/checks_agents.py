@@ -1,15 +1,13 @@
-"""What the running controller says: its version, and its agents' clocks, versions and absence.
-
-Whoever asked it brings the answer; nothing here calls anybody.
-"""
+"""What the running controller says: its version, and its agents' clocks, versions and absence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from kronforce import __version__
-from kronforce.host.findings import Finding, fine, warning, wrong
+from kronforce.host.asking import Answer, NoAnswer
+from kronforce.host.findings import Finding, Surroundings, fine, warning, wrong
+from kronforce.host.running import running
 from kronforce.v1 import agent_pb2
 
 # A second or two is how long a hello may take; a minute is no longer a matter of NTP.
@@ -19,31 +17,42 @@ SKEW_WRONG_MS = 60_000
 SHOWN = 5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What a controller said, `agents` being its first thousand or so."""
+def agents(where: Surroundings) -> Iterator[Finding]:
+    """Ask the controller that runs, if one does."""
+    found = running(where.config.data_dir, where.proc)
+    if found is None or not found.address or where.ask is None:
+        return
+    try:
+        answer = where.ask(found.address)
+    except NoAnswer as silence:
+        yield _silent(found.address, silence)
+        return
+    yield _server(found.address, answer.version)
+    yield from _agents(answer)
 
-    address: str
-    version: str
-    agents: Sequence[agent_pb2.Agent]
 
-
-def no_answer(address: str, why: str, *, deaf: bool) -> Iterator[Finding]:
-    """It runs, and whoever asked got no answer: it is `deaf`, or wants another key."""
-    if deaf:
-        yield wrong(
+def _silent(address: str, silence: NoAnswer) -> Finding:
+    if silence.deaf:
+        return wrong(
             "server",
-            f"{address} does not answer, though its process lives: {why}",
+            f"{address} does not answer, though its process lives: {silence}",
             "its log says why; stop it (SIGTERM) and start it again, running tasks outlive that",
         )
-    else:
-        way_out = "an admin's key with --key or KRONFORCE_KEY; kronforce key reset-admin makes one"
-        yield warning("agents", f"were not asked: {why}", way_out)
+    way_out = "an admin's key with --key or KRONFORCE_KEY; kronforce key reset-admin makes one"
+    return warning("agents", f"were not asked: {silence}", way_out)
 
 
-def agents(answer: Answer) -> Iterator[Finding]:
-    """The controller's version against this command's, and whatever is odd about its agents."""
-    yield _version(answer)
+def _server(address: str, version: str) -> Finding:
+    if version == __version__:
+        return fine("server", f"{address} answers, version {version}")
+    return warning(
+        "server",
+        f"{address} runs version {version}, installed is {__version__}",
+        "restart the controller; running tasks outlive that",
+    )
+
+
+def _agents(answer: Answer) -> Iterator[Finding]:
     online = [each for each in answer.agents if each.state != agent_pb2.AGENT_STATE_OFFLINE]
     offline = [each for each in answer.agents if each.state == agent_pb2.AGENT_STATE_OFFLINE]
     if not answer.agents:
@@ -57,16 +66,6 @@ def agents(answer: Answer) -> Iterator[Finding]:
         yield fine("agents", f"{_counted(len(online), 'agent')}, all online")
     yield from _clocks(online)
     yield from _versions(online, answer.version)
-
-
-def _version(answer: Answer) -> Finding:
-    if answer.version == __version__:
-        return fine("server", f"{answer.address} answers, version {answer.version}")
-    return warning(
-        "server",
-        f"{answer.address} runs version {answer.version}, installed is {__version__}",
-        "restart the controller; running tasks outlive that",
-    )
 
 
 def _offline(offline: Sequence[agent_pb2.Agent], count: int) -> Finding:

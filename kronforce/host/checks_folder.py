@@ -131,10 +131,15 @@ def fsync_time(where: Surroundings) -> Iterator[Finding]:
     folder = _folders(where)[-1]
     if not folder.is_dir():
         return
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield wrong("fsync", f"cannot write to {folder}", "run it as the controller's user")
+    try:
+        times = _time_syncs(folder, where)
+    except PermissionError:
+        raise
+    except OSError as error:
+        # A file system that is mounted read-only, or full to the last block.
+        way_out = "its file system: mount | grep ' on '; df -h; dmesg"
+        yield wrong("fsync", f"cannot write to {folder}: {error.strerror}", way_out)
         return
-    times = _time_syncs(folder, where)
     median, worst = statistics.median(times), max(times)
     text = f"{median * 1000:.1f} ms, {worst * 1000:.1f} ms at worst of {len(times)}"
     way_out = "a faster or less busy disk (an SSD with a cache that survives power loss)"

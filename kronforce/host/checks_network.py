@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from cryptography import x509
 
-from kronforce.config import CannotStart, Config, is_loopback
+from kronforce.config import CannotStart, is_loopback
 from kronforce.host.findings import Finding, Surroundings, fine, warning, wrong
 from kronforce.host.running import endpoint, running
 from kronforce.security import tls
@@ -48,8 +48,13 @@ def addresses(where: Surroundings) -> Iterator[Finding]:
         yield _address("gRPC address", config.grpc_bind, "--grpc-bind")
         if config.metrics_bind:
             yield _address("metrics address", config.metrics_bind, "--metrics-bind")
+    # Without `insecure` such settings are refused before anybody looks at the host.
     if not is_loopback(config.grpc_bind) and config.tls_cert is None:
-        yield _in_the_clear(config)
+        yield warning(
+            "tls",
+            f"whoever reaches {config.grpc_bind} can read along: --insecure",
+            "a certificate with --tls-cert and --tls-key",
+        )
 
 
 def _address(check: str, address: str, flag: str) -> Finding:
@@ -82,21 +87,6 @@ def _taken(address: str) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def _in_the_clear(config: Config) -> Finding:
-    if config.insecure:
-        return warning(
-            "tls",
-            f"whoever reaches {config.grpc_bind} can read along: --insecure",
-            "a certificate with --tls-cert and --tls-key",
-        )
-    return wrong(
-        "tls",
-        f"{config.grpc_bind} is not this machine alone, and there is no certificate: the"
-        " controller will not start",
-        "--tls-cert and --tls-key; or --grpc-bind 127.0.0.1:50051",
-    )
 
 
 def certificate(where: Surroundings) -> Iterator[Finding]:

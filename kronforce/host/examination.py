@@ -7,9 +7,11 @@ the others.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from kronforce.host import (
+    checks_agents,
     checks_database,
     checks_folder,
     checks_host,
@@ -35,17 +37,23 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("controller", checks_network.controller),
     ("addresses", checks_network.addresses),
     ("tls", checks_network.certificate),
+    ("agents", checks_agents.agents),
 )
 
 
 def examine(where: Surroundings, checks: Sequence[tuple[str, Check]] = CHECKS) -> Iterator[Finding]:
     """What each check finds, as soon as it has."""
+    forbidden = []
     for name, check in checks:
         try:
             yield from check(where)
+        except PermissionError:
+            forbidden.append(name)
         except (OSError, HostError) as error:
-            yield warning(
-                name,
-                f"could not be looked at: {error}",
-                "run it as the controller's user, or as root",
-            )
+            yield warning(name, f"could not be looked at: {error}", "see above, and its log")
+    if forbidden:
+        yield warning(
+            "not looked at",
+            f"{', '.join(forbidden)}: user {os.geteuid()} may not",
+            "run it as the controller's user, or as root",
+        )

@@ -17,6 +17,7 @@ from pathlib import Path
 from kronforce.clock import Clock
 from kronforce.config import Config
 from kronforce.host import kernel_clock
+from kronforce.host.asking import Answer
 
 
 class Verdict(StrEnum):
@@ -50,6 +51,8 @@ class Surroundings:
     proc: Path = Path("/proc")
     fsync: Callable[[int], None] = os.fsync
     statvfs: Callable[[Path], os.statvfs_result] = os.statvfs
+    # Asks the controller at an address; raises NoAnswer. None: it is not asked.
+    ask: Callable[[str], Answer] | None = None
     kernel_clock: Callable[[], kernel_clock.KernelClock | None] = field(default=kernel_clock.read)
 
 

@@ -24,10 +24,12 @@ class Running:
 
 
 def running(folder: Path, proc: Path = Path("/proc")) -> Running | None:
-    """The controller of this folder, if one lives."""
+    """The controller of this folder, if one lives. Raises PermissionError in another's folder."""
     lock = folder / data_dir.LOCK
     try:
         pid = int(lock.read_text(encoding="ascii").strip() or 0)
+    except PermissionError:
+        raise
     except (OSError, ValueError):
         return None
     if not pid or not _holds(proc / str(pid) / "fd", lock):
