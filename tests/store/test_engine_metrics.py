@@ -16,6 +16,7 @@ from kronforce.store.jobs import find_job
 from kronforce.telemetry.calls import CallCounts
 from kronforce.v1.job_pb2 import Job
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
+from tests.store.only_on import ON_POSTGRESQL
 from tests.store.rig import ADMIN, FakeAgent, ManualRig, Rig, Someone
 
 FAILED, LOST = 5, 11
@@ -284,3 +285,31 @@ async def test_the_store_is_asked_once_in_a_while_however_often_somebody_scrapes
 
     assert len(set(texts)) == 1
     assert (asked_soon, asked) == (1, 2)
+
+
+@ON_POSTGRESQL
+async def test_a_transaction_that_stays_open_grows_older_until_it_ends(store_url, tmp_path):
+    rig = ManualRig(store_url, tmp_path, ManualClock())
+    await rig.start()
+    watched = Watched(rig)
+    try:
+        with rig.store.database.main.connect() as held:
+            held.exec_driver_sql("SELECT pg_current_xact_id()")
+            # Written after it: followers of events wait for the one that is open.
+            await rig.job("a")
+            ages = []
+            for _ in range(3):
+                ages.append((await watched.read())["kronforce_db_xmin_age_seconds"])
+                rig.clock.advance(300)
+        await rig.job("b")
+
+        async def younger():
+            # Other tests' transactions are of the same cluster.
+            return (await watched.read())["kronforce_db_xmin_age_seconds"] < 600
+
+        assert await rig.until(younger)
+    finally:
+        await watched.metrics.stop()
+        await rig.stop()
+
+    assert ages == [0, 300, 600]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -231,6 +232,19 @@ def test_an_agent_that_dies_is_started_again(start: Callable[..., Up]) -> None:
     os.kill(up.child("agent"), signal.SIGKILL)
     up.wait_for("the agent ended", "starting it again in")
     assert until(lambda: "1 of 1 online" in up.cli("status").stdout)
+
+
+def test_metrics_are_where_the_first_lines_say(start: Callable[..., Up]) -> None:
+    up = start("--metrics-bind", "0", "--slots", "3")
+    url = up.wait_for("metrics  http://127.0.0.1:").split()[-1]
+    up.wait_for("agent    local")
+
+    def scraped() -> str:
+        with urllib.request.urlopen(url, timeout=LIMIT_SECS) as answer:
+            return str(answer.read().decode())
+
+    assert until(lambda: 'kronforce_agents_total{state="online"} 1.0' in scraped())
+    assert "kronforce_agent_slots 3.0" in scraped()
 
 
 def test_a_controller_that_dies_ends_the_command(start: Callable[..., Up]) -> None:
