@@ -1,7 +1,8 @@
 """Numbers about the store itself, for whoever watches over it.
 
 Asked every few seconds, so each of them costs the same however much is stored:
-counts stop at COUNT_LIMIT, the oldest is looked up by steps along an index.
+counts stop at COUNT_LIMIT, the oldest is one of the first of each kind
+(`first_waiting.py`).
 Nothing here belongs to anybody: these functions take no Scope.
 """
 
@@ -13,43 +14,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from kronforce.store.database import Tx
+from kronforce.store.first_waiting import FIRST_READY
 from kronforce.store.paging import COUNT_LIMIT
 from kronforce.store.status import store_bytes
-from kronforce.store.tables import groups, jobs
+from kronforce.store.tables import executions, groups, jobs
 
-# Kinds of agents that work waits for, and priorities within each, among which the oldest is looked
-# for: far more than there are, and bounded.
-ROUTES = 1_000
-PRIORITIES = 50
-
-# The oldest of each kind is the first of its part of the index `executions_ready`, and the kinds
-# are found by leaping from one to the next: no row of a long queue is read but the first.
-_OLDEST_READY = sa.text(
-    f"""
-    WITH RECURSIVE route(number, n) AS (
-        SELECT min(route), 1 FROM executions WHERE phase = 1
-        UNION ALL
-        SELECT (SELECT min(e.route) FROM executions e
-                WHERE e.phase = 1 AND e.route > route.number), n + 1
-        FROM route WHERE number IS NOT NULL AND n < {ROUTES}
-    ), kind(route, priority, n) AS (
-        SELECT number, (SELECT max(e.priority) FROM executions e
-                        WHERE e.phase = 1 AND e.route = route.number), 1
-        FROM route WHERE number IS NOT NULL
-        UNION ALL
-        SELECT route, (SELECT max(e.priority) FROM executions e
-                       WHERE e.phase = 1 AND e.route = kind.route AND e.priority < kind.priority),
-               n + 1
-        FROM kind WHERE priority IS NOT NULL AND n < {PRIORITIES}
-    )
-    SELECT min(CASE WHEN due_at > created_at THEN due_at ELSE created_at END)
-    FROM executions WHERE key IN (
-        SELECT (SELECT min(e.key) FROM executions e
-                WHERE e.phase = 1 AND e.route = kind.route AND e.priority = kind.priority)
-        FROM kind WHERE priority IS NOT NULL
-    )
-    """
-)
 _SNAPSHOT = sa.text(
     "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint"
     " FROM pg_current_snapshot() AS s"
@@ -83,7 +52,11 @@ def measures(tx: Tx) -> Measures:
 
 def oldest_ready(tx: Tx) -> int | None:
     """Since when the first execution of the queue waits for an agent, a retry since it is due."""
-    found = tx.conn.scalar(_OLDEST_READY)
+    since = sa.case(
+        (executions.c.due_at > executions.c.created_at, executions.c.due_at),
+        else_=executions.c.created_at,
+    )
+    found = tx.conn.scalar(sa.select(sa.func.min(since)).where(FIRST_READY))
     return None if found is None else int(found)
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from kronforce.core.access import Scope
 from kronforce.store.database import Tx
+from kronforce.store.first_waiting import FIRST_LIMITED, FIRST_READY
 from kronforce.store.paging import COUNT_LIMIT
 from kronforce.store.state_filter import IS_HELD, IS_WAITING, in_phase
 from kronforce.store.tables import Phase, agents, executions, jobs, runs
@@ -43,8 +44,9 @@ class Status:
     oldest_waiting: Oldest | None
 
 
-# What waits for an agent, one query per phase: each has an index of its own.
-_WAITING = (Phase.READY, Phase.CONCURRENCY, Phase.RETRY_WAIT, Phase.ASSIGNED)
+# What has not started, a query for each index: what waits for an agent and what waits for a limit
+# share one, in which looking for one of them would read the other.
+_NOT_STARTED = (IS_WAITING, in_phase(Phase.RETRY_WAIT), in_phase(Phase.ASSIGNED))
 
 
 def status(tx: Tx, scope: Scope) -> Status:
@@ -62,8 +64,8 @@ def status(tx: Tx, scope: Scope) -> Status:
         agents_online=_count(tx, sa.select(sa.literal(1)).where(online).select_from(agents)),
         slots=int(tx.conn.scalar(sa.select(sa.func.sum(agents.c.slots)).where(online)) or 0),
         slots_busy=_count(tx, held.select_from(executions)),
-        pending=min(COUNT_LIMIT, sum(_count(tx, _in_phase(scope, phase)) for phase in _WAITING)),
-        running=_count(tx, _in_phase(scope, Phase.RUNNING)),
+        pending=min(COUNT_LIMIT, sum(_count(tx, _open(scope, where)) for where in _NOT_STARTED)),
+        running=_count(tx, _open(scope, in_phase(Phase.RUNNING))),
         oldest_waiting=_oldest(tx, scope),
     )
 
@@ -94,8 +96,8 @@ def _jobs(scope: Scope) -> sa.Select[Any]:
     return sa.select(sa.literal(1)).select_from(jobs).where(visible)
 
 
-def _in_phase(scope: Scope, phase: int) -> sa.Select[Any]:
-    query = sa.select(sa.literal(1)).select_from(executions).where(in_phase(phase))
+def _open(scope: Scope, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    query = sa.select(sa.literal(1)).select_from(executions).where(where)
     if scope.groups is None and scope.agent_id is None:
         return query
     return query.join(runs, runs.c.key == executions.c.run_key).where(
@@ -104,7 +106,14 @@ def _in_phase(scope: Scope, phase: int) -> sa.Select[Any]:
 
 
 def _oldest(tx: Tx, scope: Scope) -> Oldest | None:
-    """By key: keys grow with time, and within a phase that is an order of its index."""
+    """Of everything, one of the first of each kind; of some groups, whatever they have waiting."""
+    if scope.groups is not None or scope.agent_id is not None:
+        return _oldest_where(tx, scope, IS_WAITING)
+    found = [_oldest_where(tx, scope, first) for first in (FIRST_READY, FIRST_LIMITED)]
+    return min((each for each in found if each), key=lambda each: each.since, default=None)
+
+
+def _oldest_where(tx: Tx, scope: Scope, waits: Any) -> Oldest | None:
     query = (
         sa.select(
             executions.c.id.label("execution_id"),
@@ -114,7 +123,7 @@ def _oldest(tx: Tx, scope: Scope) -> Oldest | None:
             executions.c.state_reason,
         )
         .join(runs, runs.c.key == executions.c.run_key)
-        .where(IS_WAITING)
+        .where(waits)
         .where(in_scope(runs.c.group_name, scope))
         .order_by(executions.c.created_at)
         .limit(1)

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from kronforce.store import measures
 from kronforce.store.database import reading, writing
+from kronforce.store.first_waiting import PRIORITIES, ROUTES
 from kronforce.store.jobs import mark_deleted
-from kronforce.store.measures import PRIORITIES, ROUTES
 from kronforce.store.tables import Phase, executions
 from tests.store.only_on import ON_POSTGRESQL, ON_SQLITE
 from tests.store.rows import NOW, SECOND, make_execution, make_job, make_run
