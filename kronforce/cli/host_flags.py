@@ -63,3 +63,6 @@ def told() -> Iterator[None]:
     except HostError as error:
         message, *hints = str(error).split("\n")
         raise CommandError(message, *hints) from error
+    except OSError as error:
+        # Of a folder that is another user's, of a disk that is full.
+        raise CommandError(f"{error.strerror}: {error.filename or 'the data folder'}") from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kronforce.cli.session import current
 from kronforce.cli.status import size
+from kronforce.clock import Clock
 
 # Before this nobody has begun to wonder.
 PATIENCE_SECS = 1.0
@@ -19,13 +19,14 @@ WIDTH = 30
 class Bar:
     """Call it with what is done, how much of it, and how much there is (0: nobody knows)."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, clock: Clock, *, shown: bool) -> None:
+        self._clock = clock
         self._shown = shown
-        self._begun = self._drawn = time.monotonic()
+        self._begun = self._drawn = clock.monotonic()
         self._on_screen = False
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if not self._shown or now - self._begun < PATIENCE_SECS or now - self._drawn < REDRAW_SECS:
             return
         self._drawn, self._on_screen = now, True
@@ -47,7 +48,7 @@ def _line(what: str, done: int, total: int) -> str:
 def progress_bar() -> Iterator[Bar]:
     """A bar that is gone when the block ends."""
     session = current()
-    bar = Bar(shown=sys.stderr.isatty() and not session.settings.quiet)
+    bar = Bar(session.clock, shown=sys.stderr.isatty() and not session.settings.quiet)
     try:
         yield bar
     finally:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from kronforce.config import Config
 from kronforce.host import archive, key_files, postgresql_tools
 from kronforce.host.archive import Manifest, Progress, part_of
 from kronforce.host.opening import HostError, opened_current
+from kronforce.host.workplace import workplace
 from kronforce.store import own_tables, secret_keys
 from kronforce.store.copying import DamagedError, check_file, copy_files
 from kronforce.store.database import Database, output_file, reading
@@ -65,9 +65,9 @@ def make(config: Config, wanted: Wanted, clock: Clock, progress: Progress) -> Ma
         with (
             opened_current(config) as database,
             # Beside the target: that is where room for it was meant to be.
-            tempfile.TemporaryDirectory(prefix=".kronforce-backup-", dir=target.parent) as made,
+            workplace(target.parent, ".kronforce-backup-") as made,
         ):
-            return _Making(config, database, wanted, Path(made), progress).run(clock)
+            return _Making(config, database, wanted, made, progress).run(clock)
     except OSError as error:
         raise HostError(f"cannot write the backup {target}: {error.strerror}") from error
     except sqlite3.Error as error:

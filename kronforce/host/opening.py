@@ -37,7 +37,7 @@ def opened(config: Config) -> Iterator[Database]:
             f"there is no database {config.db}; name the controller's data folder with"
             " --data-dir, or its database with --db"
         )
-    with _told(config):
+    with explained(config):
         database = open_database(config.db)
         try:
             yield database
@@ -88,7 +88,7 @@ def alone(config: Config, *, folder: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _postgresql_held(config: Config) -> Iterator[None]:
-    with _told(config):
+    with explained(config):
         database = open_database(config.db)
         lock = None
         try:
@@ -101,7 +101,8 @@ def _postgresql_held(config: Config) -> Iterator[None]:
 
 
 @contextmanager
-def _told(config: Config) -> Iterator[None]:
+def explained(config: Config) -> Iterator[None]:
+    """What the store says becomes a HostError."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -19,7 +19,7 @@ from kronforce.config import Config
 from kronforce.host import archive, key_files, postgresql_tools
 from kronforce.host.archive import Manifest, Progress
 from kronforce.host.backup import DUMP, MAIN, OUTPUT
-from kronforce.host.opening import HostError, alone, opened
+from kronforce.host.opening import HostError, alone, explained, opened
 from kronforce.host.restore_files import Files
 from kronforce.host.restore_postgresql import Server
 from kronforce.store.copying import DamagedError, check_file
@@ -59,7 +59,7 @@ def restore(
     """
     manifest = archive.read_manifest(source)
     _check_fits(config, manifest)
-    with alone(config, folder=True):
+    with alone(config, folder=True), explained(config):
         place = (Files if config.sqlite else Server)(config, manifest, clock, force=force)
         with place.staging() as staged:
             _read(source, manifest, staged, progress)

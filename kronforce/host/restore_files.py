@@ -15,6 +15,7 @@ from kronforce.host.archive import Manifest
 from kronforce.host.backup import MAIN, OUTPUT
 from kronforce.host.beginning import begin
 from kronforce.host.opening import HostError
+from kronforce.host.workplace import workplace
 from kronforce.store import new_history
 from kronforce.store.database import open_database, output_file, writing
 from kronforce.store.migrate import migrate
@@ -40,7 +41,7 @@ class Files:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A folder from which files can be renamed into place."""
-        with swapping.staging(self._main.parent) as made:
+        with workplace(self._main.parent, swapping.STAGING) as made:
             yield made
 
     def put(self, staged: Path) -> tuple[int, tuple[str, ...]]:

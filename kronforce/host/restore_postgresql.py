@@ -18,6 +18,7 @@ from kronforce.host.archive import Manifest, part_of
 from kronforce.host.backup import DUMP
 from kronforce.host.beginning import begin
 from kronforce.host.opening import HostError, opened
+from kronforce.host.workplace import workplace
 from kronforce.store import migrate, own_tables
 from kronforce.store.database import Database, reading, writing
 
@@ -67,7 +68,7 @@ class Server:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A folder for the dump: below the data folder, from which keys can be renamed."""
-        with swapping.staging(self._config.data_dir) as made:
+        with workplace(self._config.data_dir, swapping.STAGING) as made:
             yield made
 
     def put(self, staged: Path) -> tuple[int, tuple[str, ...]]:

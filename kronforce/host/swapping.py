@@ -7,11 +7,10 @@ leaves it there, and the next restore begins anew.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kronforce import data_dir
@@ -22,21 +21,13 @@ from kronforce.host.opening import belongs_to_owner
 # What SQLite keeps beside a file; of another history they would be replayed into this one.
 SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
-_STAGING = ".kronforce-restore-"
+# What `workplace` calls the folder from which files are renamed into place.
+STAGING = ".kronforce-restore-"
 
 _marked = failpoint("host.restore.marked")
 _moved_aside = failpoint("host.restore.moved_aside")
 _placed_one = failpoint("host.restore.placed_one")
 _placed_all = failpoint("host.restore.placed_all")
-
-
-@contextmanager
-def staging(parent: Path) -> Iterator[Path]:
-    """A folder from which files can be renamed into this one. Those of killed restores go."""
-    for left in parent.glob(f"{_STAGING}*"):
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_STAGING, dir=parent) as made:
-        yield Path(made)
 
 
 def mark(folder: Path) -> None:
@@ -75,10 +66,25 @@ def place(folder: Path, parts: Mapping[Path, Path]) -> None:
     """Rename each file to its place, where nothing is any more."""
     for staged, target in parts.items():
         belongs_to_owner(staged, folder)
-        staged.replace(target)
+        _rename(staged, target)
         sync(target.parent)
         _placed_one()
     _placed_all()
+
+
+def _rename(staged: Path, target: Path) -> None:
+    try:
+        staged.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # A key, where database and data folder are on two file systems.
+        beside = target.with_name(target.name + ".new")
+        shutil.copy2(staged, beside)
+        belongs_to_owner(beside, target.parent)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(target)
 
 
 def _new_folder(parent: Path, name: str) -> Path:

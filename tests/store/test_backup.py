@@ -345,6 +345,7 @@ def test_a_folder_where_a_restore_was_cut_off_is_no_controllers(config, tmp_path
     (config.data_dir / data_dir.RESTORING).touch()
     left = Path(config.db).parent / ".kronforce-restore-x"
     left.mkdir()
+    (left / ".lock").touch()
 
     with pytest.raises(CannotStart, match="repeat it with kronforce restore FILE --force"):
         data_dir.prepare(config.data_dir)

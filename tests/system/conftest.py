@@ -10,7 +10,7 @@ import pytest_asyncio
 from tests.system.rig.cluster import Cluster, cluster
 
 STORES = ("sqlite", "postgresql")
-ROOMS = ("crash", "failures", "mistakes", "restore")
+ROOMS = ("crash", "failures", "mistakes", "host")
 TIMEOUT_SECS = 110
 
 

@@ -77,7 +77,7 @@ def points() -> list[Point]:
     ours = [
         Point(name=name, role=CONTROLLER)
         for name in failpoints.registered()
-        # Those of `host.` are a command's: `tests/system/restore` kills it there.
+        # Those of `host.` are a command's: `tests/system/host` kills it there.
         if name not in ELSEWHERE and not name.startswith("host.")
     ]
     agents = [
