@@ -50,7 +50,13 @@ from kronforce.errors import AlreadyExists, InvalidArgument
 from kronforce.security import tls
 from kronforce.security.envelope import Keyring
 from kronforce.store.database import Database, open_database
-from kronforce.store.migrate import ControllerRunningError, SchemaError, migrate
+from kronforce.store.migrate import (
+    ControllerRunningError,
+    SchemaError,
+    SchemaState,
+    migrate,
+    schema_states,
+)
 from kronforce.store.store import Store
 from kronforce.telemetry import logs
 from kronforce.telemetry.calls import CallCounts
@@ -324,6 +330,7 @@ def _bring_up_to_date(database: Database, lock: LockKeeper) -> None:
     """Become the database's only controller and make its schema this version's."""
     try:
         lock.take()
+        older = [state for state in schema_states(database) if state.pending and state.current]
         migrate(database)
     except (SchemaError, ControllerRunningError) as error:
         database.close()
@@ -335,6 +342,14 @@ def _bring_up_to_date(database: Database, lock: LockKeeper) -> None:
             f"cannot use the database {database.location}: {reason}; choose another with --db or"
             " KRONFORCE_DB"
         ) from error
+    for state in older:
+        _tell_of_migration(state)
+
+
+def _tell_of_migration(state: SchemaState) -> None:
+    log.warning("the database was migrated; a copy of it as it was is beside it",
+                action="schema.migrated", part=state.part, before=state.current,
+                after=state.newest, copy=f"*.before-upgrade-from-{state.current}")  # fmt: skip
 
 
 def _stop_this_process() -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 
 from kronforce.clock import SystemClock
 from kronforce.config import Config
@@ -15,45 +14,13 @@ from kronforce.host.archive import Manifest, part_of
 from kronforce.host.backup import DUMP, MAIN, OUTPUT
 from kronforce.host.opening import HostError, alone
 from kronforce.store import agents, executions, jobs, own_tables, runs
-from kronforce.store import migrate as migration
 from kronforce.store.copying import copy_files
 from kronforce.store.database import open_database, output_file, reading, writing
 from kronforce.store.migrate import SchemaError, migrate
-from kronforce.v1 import job_pb2
+from tests.store import first_version
+from tests.store.first_version import EXECUTION, RUN
 
 ADMIN = Scope(principal_id="x", role=Role.ADMIN)
-NOW = SystemClock().now_us()
-JOB, RUN, EXECUTION, AGENT = (bytes([n]) * 16 for n in (1, 2, 3, 4))
-
-# As the first version wrote them: only columns that it had.
-ROWS = {
-    "jobs": {
-        "key": 1, "id": JOB, "name": "old", "name_lower": "old", "group_name": "Default",
-        "tags": "", "status": 1, "spec": job_pb2.Job(name="old").SerializeToString(),
-        "version": 1, "revision": 1, "trusted": True, "created_at": NOW, "updated_at": NOW,
-    },
-    "agents": {
-        "key": 2, "id": AGENT, "name": "elder", "registered_by": "k", "agent_type": 1,
-        "built_in": False, "tags": "[]", "labels": "{}", "task_types": "[]", "facts": b"",
-        "slots": 4, "draining": False, "boot_id": "b", "session_epoch": 7, "controller": "main",
-        "clock_skew_ms": 0, "revision": 1, "created_at": NOW, "disconnected_at": NOW,
-    },
-    "runs": {
-        "key": 3, "id": RUN, "job_key": 1, "job_id": JOB, "job_name": "old",
-        "group_name": "Default", "job_version": 1, "state": 3, "state_reason": "", "trigger": 1,
-        "principal_key": 1, "principal": "p", "client_id": "", "priority": 0, "created_at": NOW,
-        "started_at": NOW, "revision": 2, "target_count": 1, "open_targets": 1, "worst": 0,
-        "admission": 0, "slot_key": "", "cancelled_by": "", "step_id": "", "cause_event": "",
-        "depth": 0,
-    },
-    "executions": {
-        "key": 4, "id": EXECUTION, "run_key": 3, "job_key": 1, "target_index": 0, "step_id": "",
-        "item_index": 0, "attempt_number": 1, "state": 3, "state_reason": "", "message": "",
-        "phase": 5, "priority": 0, "route": 1, "agent_key": 2, "fence": 41, "losses": 0,
-        "created_at": NOW, "started_at": NOW, "cancelled_by": "", "signal": 0, "stdout_bytes": 0,
-        "stderr_bytes": 0,
-    },
-}  # fmt: skip
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -64,24 +31,8 @@ def old_url(request, tmp_path) -> str:
         if request.param == "sqlite"
         else request.getfixturevalue("postgres_database_url")
     )
-    database = open_database(url)
-    for engine, history in (
-        (database.main, migration._MAIN),
-        (database.output, migration._OUTPUT),
-    ):
-        with writing(engine) as tx:
-            config = migration._config(history)
-            config.attributes["connection"] = tx.conn
-            command.upgrade(config, "0001")
-    with writing(database.main) as tx:
-        for name, row in ROWS.items():
-            tx.conn.execute(sa.insert(_columns(name, row)).values(row))
-    database.close()
+    first_version.make(url)
     return url
-
-
-def _columns(name, row):
-    return sa.table(name, *(sa.column(each) for each in row))
 
 
 @pytest.fixture
