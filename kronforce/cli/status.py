@@ -39,7 +39,8 @@ def _facts(session: Session, address: str, reply: GetStatusResponse) -> list[tup
 
 def _oldest(reply: GetStatusResponse, since: str) -> str:
     if not reply.HasField("oldest_waiting"):
-        return "nothing waits"
+        # What waits for its retry, or is on its way to an agent, is counted and not the oldest.
+        return "only retries" if reply.pending else "nothing waits"
     waiting = reply.oldest_waiting
     return f"{waiting.job_name}, {since} ({waiting.state_reason}), run {waiting.run_id}"
 
