@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from kronforce.clock import Clock
 from kronforce.core.delivery import decide_loss
 from kronforce.core.ids import IdSource
-from kronforce.core.inline_output import within_limit
 from kronforce.core.lifecycle import Reason, State, ends_as
 from kronforce.core.retry import decide_retry
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
 from kronforce.engine.output import OutputIntake
+from kronforce.engine.result_output import (
+    NOTHING_STREAMED,
+    STREAMS,
+    StreamedOutput,
+    inline_chunks,
+    streamed_ends,
+)
 from kronforce.engine.timers import Timers
 from kronforce.engine.watching import Hub
 from kronforce.failpoints import failpoint
@@ -34,27 +40,20 @@ from kronforce.v1.run_pb2 import RunStatus
 
 log = logging.getLogger(__name__)
 
-# Without any progress for this long, while the session lives, missing output becomes a gap.
-OUTPUT_PATIENCE_SECS = 30.0
 # A finish that the store did not take is tried again after this long; the agent keeps the result.
 RETRY_SECS = 0.5
 
 SECOND = 1_000_000
 RUNNING = 3
-# Output that may ride in a result.
-MAX_INLINE = 16 << 10
 MAX_MESSAGE = 1_000
 MAX_REASON = 100
 
 _on_result = failpoint("engine.completion.result")
 _after_commit = failpoint("engine.completion.after_commit")
 
-_NOTHING_STREAMED = (0, 0)
-
 Ended = Callable[[LiveExecution, Finish], None]
 
 # What an agent may report, by the contract's number.
-_STREAMS = (1, 2)
 _REPORTED = {
     int(state): state
     for state in (State.SUCCEEDED, State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST)
@@ -76,6 +75,7 @@ class Completion:
         self._hub = hub
         self._output = output
         self._timers = timers
+        self._streamed = StreamedOutput(output, timers)
         self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         # Called when an agent has accepted an execution, and after the commit of each end.
         self.started: Callable[[LiveExecution], None] = _no_start
@@ -141,73 +141,16 @@ class Completion:
             self._output.release_held(live)
             result.message = live.masks.text(result.message)
         # Once: each walk over a message's list makes its objects anew. No other streams exist.
-        sent = [chunk for chunk in result.output if chunk.stream in _STREAMS]
-        ends = _streamed_ends(result, sent)
-        chunks = self._inline_chunks(live, sent) if sent else sent
+        sent = [chunk for chunk in result.output if chunk.stream in STREAMS]
+        ends = streamed_ends(result, sent)
+        chunks = inline_chunks(live, sent) if sent else sent
         if chunks:
             self._hub.output(live, chunks)
-        if ends == _NOTHING_STREAMED:
+        if ends == NOTHING_STREAMED:
             # Most runs are short: their output rides in the result.
             self._finish(live, result, chunks)
         else:
-            self._when_stored(live, ends, lambda: self._finish(live, result, chunks))
-
-    def _inline_chunks(
-        self, live: LiveExecution, output: Sequence[OutputChunk]
-    ) -> list[OutputChunk]:
-        """Output in the result that the stream did not bring already."""
-        known = live.output.offsets if live.output is not None else None
-        chunks = []
-        for sent in output:
-            chunk = sent
-            begun = 0 if known is None else known[chunk.stream] - chunk.offset
-            if begun >= max(1, len(chunk.data)):
-                continue
-            if begun > 0:
-                chunk = OutputChunk(stream=chunk.stream, offset=chunk.offset + begun,
-                                    data=chunk.data[begun:], sequence=chunk.sequence,
-                                    at=chunk.at)  # fmt: skip
-            chunks.append(chunk)
-        if live.masks is not None:
-            chunks = [*live.masks.take(chunks), *live.masks.flush()]
-        return within_limit(chunks, min(MAX_INLINE, live.run.job.settings.output_cap_bytes))
-
-    def _when_stored(
-        self, live: LiveExecution, ends: tuple[int, int], then: Callable[[], None]
-    ) -> None:
-        """Call `then` once streamed output is stored to these offsets, or given up."""
-        if live.output is None or not live.output.is_stored_to(*ends):
-            self._await_output(live, ends, then)
-        else:
-            then()
-
-    def _await_output(
-        self, live: LiveExecution, ends: tuple[int, int], then: Callable[[], None]
-    ) -> None:
-        state = self._output.state_of(live)
-
-        def check() -> None:
-            if not state.is_stored_to(*ends):
-                state.waiting.append(check)
-                return
-            then()
-
-        def give_up(seen: int, away: float) -> None:
-            if live.ended or state.is_stored_to(*ends):
-                return
-            gone = live.session is None or live.session.closed
-            away = away + OUTPUT_PATIENCE_SECS if gone else 0.0
-            # An agent that stays away is not waited for longer than its work would be.
-            patient = gone and away <= live.run.job.settings.lost_after_secs
-            if state.sequence > seen or patient:
-                now_seen = state.sequence
-                self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(now_seen, away))
-                return
-            self._output.close_gap(live, *ends)
-
-        seen = state.sequence
-        state.waiting.append(check)
-        self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(seen, 0.0))
+            self._streamed.when_stored(live, ends, lambda: self._finish(live, result, chunks))
 
     def _finish(self, live: LiveExecution, result: Result, chunks: list[OutputChunk]) -> None:
         """Judge a result and write the end."""
@@ -409,14 +352,6 @@ def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:
         # A task that leaves with an error after TERM was ended by the cancel.
         return ends_as(live.cancel_reason), live.cancel_reason
     return state, result.state_reason
-
-
-def _streamed_ends(result: Result, output: Sequence[OutputChunk]) -> tuple[int, int]:
-    """The offsets to which the output stream must have come: the final ones less what is inline."""
-    ends = {1: result.stdout_bytes, 2: result.stderr_bytes}
-    for chunk in output:
-        ends[chunk.stream] = min(ends[chunk.stream], chunk.offset)
-    return ends[1], ends[2]
 
 
 def _nothing(_live: LiveExecution, _finish: Finish) -> None:

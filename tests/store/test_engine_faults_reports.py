@@ -3,7 +3,7 @@
 import pytest
 
 from kronforce.core.lifecycle import Reason
-from kronforce.engine import completion
+from kronforce.engine import result_output
 from kronforce.engine.output import INITIAL_CREDIT, MAX_PENDING
 from kronforce.errors import FailedPrecondition, Unavailable
 from kronforce.store import output as output_store
@@ -174,7 +174,7 @@ async def test_an_agent_that_sends_without_credit_is_cut_off(rig, monkeypatch):
 
 
 async def test_a_result_whose_output_is_gone_with_its_agent_still_counts(rig, monkeypatch):
-    monkeypatch.setattr(completion, "OUTPUT_PATIENCE_SECS", 0.4)
+    monkeypatch.setattr(result_output, "OUTPUT_PATIENCE_SECS", 0.4)
     run, a, talker = await running(rig, lost_after_secs=1)
     a.finish(talker.sent, stdout_bytes=100)
     await rig.until(lambda: _true(talker.live.finishing))
