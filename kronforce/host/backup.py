@@ -140,7 +140,7 @@ class _Making:
     def _copy_files(self) -> None:
         main = Path(self._config.db)
         pairs = [(main, self._folder / MAIN), (output_file(main), self._folder / OUTPUT)]
-        _check_room(pairs, self._folder)
+        _check_room(pairs, self._folder, self._config)
         copy_files(pairs, lambda done, total: self._progress("copying", done, total))
         for _, copied in pairs if self._wanted.thorough else ():
             self._progress("checking", 0, 0)
@@ -164,11 +164,15 @@ def _check(path: Path) -> None:
         ) from error
 
 
-def _check_room(pairs: Sequence[tuple[Path, Path]], folder: Path) -> None:
-    needed = sum(source.stat().st_size for source, _ in pairs)
+def _check_room(pairs: Sequence[tuple[Path, Path]], folder: Path, config: Config) -> None:
+    """For the copy and for what is packed of it, which may be as large."""
+    needed = 2 * sum(source.stat().st_size for source, _ in pairs)
+    if folder.stat().st_dev == pairs[0][0].stat().st_dev:
+        # Below this the controller would refuse triggers.
+        needed += config.disk_reserve
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise HostError(
-            f"{folder.parent} has {free >> 20} MiB free and the copy needs {needed >> 20} MiB:"
-            " write it elsewhere with --out"
+            f"{folder.parent} has {free >> 20} MiB free and a backup may need {needed >> 20} MiB"
+            " there: write it elsewhere with --out"
         )

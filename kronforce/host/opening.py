@@ -49,11 +49,7 @@ def opened(config: Config) -> Iterator[Database]:
 def opened_current(config: Config) -> Iterator[Database]:
     """The same, if its schema is this version's."""
     with opened(config) as database:
-        if any(state.restoring for state in schema_states(database)):
-            raise HostError(
-                f"a restore into {database.location} was not finished: repeat it with"
-                " kronforce restore FILE --force"
-            )
+        check_whole(config, database)
         if not is_current(database):
             raise HostError(
                 f"the schema of {database.location} is not this version's (kronforce db current);"
@@ -61,6 +57,17 @@ def opened_current(config: Config) -> Iterator[Database]:
                 " or with PostgreSQL kronforce db migrate"
             )
         yield database
+
+
+def check_whole(config: Config, database: Database) -> None:
+    """Raises HostError where a restore was cut off: what is there is half of two histories."""
+    marked = (config.data_dir / data_dir.RESTORING).exists()
+    if marked or any(state.restoring for state in schema_states(database)):
+        where = config.data_dir if marked else database.location
+        raise HostError(
+            f"a restore into {where} was not finished: repeat it with"
+            " kronforce restore FILE --force"
+        )
 
 
 @contextmanager

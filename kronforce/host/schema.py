@@ -7,7 +7,7 @@ that runs keeps this out, and nothing newer than this version is touched.
 from __future__ import annotations
 
 from kronforce.config import Config
-from kronforce.host.opening import alone, opened
+from kronforce.host.opening import alone, check_whole, opened
 from kronforce.store.migrate import SchemaState, migrate, schema_states
 
 __all__ = ["SchemaState", "current", "upgrade"]
@@ -22,6 +22,7 @@ def current(config: Config) -> list[SchemaState]:
 def upgrade(config: Config) -> list[SchemaState]:
     """Migrate, on SQLite after a copy beside the file; how it stood before. Raises HostError."""
     with opened(config) as database, alone(config):
+        check_whole(config, database)
         before = schema_states(database)
         migrate(database, force=True)
         return before

@@ -349,6 +349,9 @@ def test_a_folder_where_a_restore_was_cut_off_is_no_controllers(config, tmp_path
 
     with pytest.raises(CannotStart, match="repeat it with kronforce restore FILE --force"):
         data_dir.prepare(config.data_dir)
+    for refused in (lambda: make(config, tmp_path / "c.tar"), lambda: schema.upgrade(config)):
+        with pytest.raises(HostError, match="was not finished: repeat it"):
+            refused()
     put(config, made.path, force=True)
 
     data_dir.prepare(config.data_dir)

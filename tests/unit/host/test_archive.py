@@ -8,6 +8,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kronforce.host import archive
 from kronforce.host.archive import Manifest, part_of
@@ -112,6 +114,33 @@ def test_a_changed_byte_of_any_part_is_found(made, tmp_path):
         folder.mkdir()
         with pytest.raises(HostError, match=f"{part.name} in the backup is damaged"):
             archive.extract(path, folder, quiet)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_changed_in_it_what_is_read_is_what_was_written_or_nothing(
+    made, tmp_path_factory, data
+):
+    source, manifest = made
+    whole = bytearray(gzip.decompress(source.read_bytes()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        # Mostly where names, sizes and types stand.
+        headers = [n for n in range(0, len(whole), 512) if whole[n + 257 : n + 262] == b"ustar"]
+        start = data.draw(st.sampled_from([*headers, 512, 0]))
+        place = start + data.draw(st.integers(0, 511))
+        whole[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("changed") / "x.tar"
+    path.write_bytes(whole)
+    folder = path.parent / "out"
+    folder.mkdir()
+
+    try:
+        found = archive.extract(path, folder, quiet)
+    except HostError:
+        return
+    for part in found.parts:
+        known = [each for each in manifest.parts if each.sha256 == part.sha256]
+        assert (folder / part.name).read_bytes() == CONTENT[: known[0].size]
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", ".hidden", "", "manifest.json"])
