@@ -59,6 +59,8 @@ def _inside(where: Surroundings) -> Iterator[Finding]:
 def _schema(where: Surroundings, states: list[SchemaState]) -> Finding:
     stands = ", ".join(f"{each.part} {each.current or 'none'}" for each in states)
     newest = ", ".join(f"{each.part} {each.newest}" for each in states)
+    if all(each.current is None for each in states):
+        return warning("schema", "it is empty", "the first start makes its tables: kronforce up")
     if any(each.restoring for each in states):
         way_out = "kronforce restore FILE --force"
         return wrong("schema", "a restore into it was not finished: no controller starts", way_out)

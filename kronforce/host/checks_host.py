@@ -95,7 +95,7 @@ def task_cgroup(where: Surroundings) -> Iterator[Finding]:
     """Whether a launcher has a cgroup of its own, or could make one where this command runs."""
     launchers = list(_launchers(where))
     if launchers and all(launchers):
-        yield fine("cgroup", f"the launcher has its own: {launchers[0]}")
+        yield fine("cgroup", f"the launcher has its own, {Path(launchers[0]).name}")
     elif launchers:
         yield _without_cgroup("the launcher of this host's agent has none of its own")
     elif folder := _writable(where.proc):

@@ -61,6 +61,15 @@ def test_a_schema_of_another_version_is_wrong_and_one_to_migrate_as_the_store_ha
     assert verdicts(config)["schema"] == Verdict.WRONG
 
 
+def test_an_empty_database_waits_for_its_first_start(config, database):
+    with writing(database.main) as tx:
+        tx.conn.exec_driver_sql("DELETE FROM schema_version")
+        tx.conn.exec_driver_sql("DROP TABLE IF EXISTS output_schema_version")
+    with writing(database.output) as tx:
+        tx.conn.exec_driver_sql("DROP TABLE IF EXISTS output_schema_version")
+    assert verdicts(config) == {"database": Verdict.FINE, "schema": Verdict.WARNING}
+
+
 def test_an_audit_key_that_is_gone_or_another_is_wrong(config):
     admin_key.reset(config, CLOCK, revoke_others=False)
     assert verdicts(config)["keys"] == Verdict.FINE
