@@ -66,7 +66,10 @@ class _Compiler:
         choices = [self._object(kind, arms) for arms in product(*map(self._arms, unions))]
         about = self._described(kind.full_name)
         if len(choices) > 1:
-            return {**about, "oneOf": [*choices, {"type": "null"}] if nullable else choices}
+            # Said once more, so that editors offer every arm and name all of them for a wrong one.
+            tags = {"properties": dict(map(_tags, unions))}
+            choices = [*choices, {"type": "null"}] if nullable else choices
+            return {**about, **tags, "oneOf": choices}
         only = values.nullable(choices[0]) if nullable else choices[0]
         return {**about, **only}
 
@@ -180,6 +183,12 @@ class _Part:
     title: list[str] = field(default_factory=list)
     properties: Mapping[str, Schema] = field(default_factory=dict)
     required: list[str] = field(default_factory=list)
+
+
+def _tags(union: OneofDescriptor) -> tuple[str, Schema]:
+    """The key that names the arm, and all that it may be."""
+    rule = union.GetOptions().Extensions[options_pb2.json_union]
+    return rule.tag or "type", {"enum": [arm.name for arm in union.fields]}
 
 
 def _names(arm: FieldDescriptor) -> list[str]:
