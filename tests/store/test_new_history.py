@@ -12,6 +12,7 @@ from kronforce.store.database import reading, writing
 from kronforce.store.events import NewEvent, insert_events
 from kronforce.store.hot.apply import FENCE, take_counter
 from kronforce.store.sessions import FENCE_JUMP
+from tests.store.rows import make_agent, make_job, make_run
 from tests.store.settling import settle
 
 ADMIN = Scope(principal_id="x", role=Role.ADMIN)
@@ -138,3 +139,30 @@ def test_output_of_runs_that_were_forgotten_is_deleted(database, store_url):
 
     with reading(database.output) as tx:
         assert tx.conn.scalars(sa.select(tables.output_chunks.c.execution_key)).all() == [1]
+
+
+def test_etags_of_then_fit_nothing_and_a_watcher_takes_open_runs_for_news(database):
+    with writing(database.main) as tx:
+        job = make_job(tx, "job")
+        agent = make_agent(tx, "agent")
+        still, over = make_run(tx, job).key, make_run(tx, job).key
+        ended = sa.update(tables.runs).where(tables.runs.c.key == over)
+        tx.conn.execute(ended.values(finished_at=NOW))
+        before = revisions(tx)
+
+    begin(database)
+
+    with reading(database.main) as tx:
+        after_ = revisions(tx)
+    assert after_["jobs", job.key] > before["jobs", job.key] + 2**32
+    assert after_["agents", agent.key] > before["agents", agent.key] + 2**32
+    assert after_["runs", still] > before["runs", still] + 2**32
+    assert after_["runs", over] == before["runs", over]
+
+
+def revisions(tx) -> dict[tuple[str, int], int]:
+    return {
+        (table.name, row.key): row.revision
+        for table in (tables.jobs, tables.agents, tables.runs)
+        for row in tx.conn.execute(sa.select(table.c.key, table.c.revision))
+    }

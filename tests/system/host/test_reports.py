@@ -1,5 +1,6 @@
 """What a restore means for agents that know more than the store: adopted, ended, or told again."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import sqlalchemy as sa
 from kronforce.core import ids
 from kronforce.store.database import open_database
 from kronforce.store.tables import evidence
-from tests.system.checker.history import Effect
+from tests.system.checker.history import TERMINAL, Effect
 from tests.system.failures.jobs import ended, fire, outcome, wrote
 from tests.system.failures.test_kills import runs
 from tests.system.rig.cluster import Cluster, until
+from tests.system.rig.recording import word
 from tests.system.rig.restoring import Said, backup, restore
 from tests.system.rig.tasks import Notes, printing
 
@@ -102,6 +104,51 @@ async def test_what_waited_at_the_backup_runs_again_and_the_old_report_is_eviden
     ]  # fmt: skip
     assert first < said.fence
     assert evidence_of(embedded, execution.id) == [first]
+
+
+async def test_followers_from_the_forgotten_time_go_on_with_what_comes_now(
+    running: Cluster,
+) -> None:
+    run_id = await fire(running, "long", "sleep 4")
+    job = await running.client.jobs.get("long")
+    source = await backup(running)
+    # Of this time both know more than the restored store does.
+    for name in ("one", "two", "three"):
+        await fire(running, name, "true")
+    changed = await running.client.jobs.pause("long")
+    page = await running.client.events.page(page_size=1)
+    states: list[str] = []
+    watching = asyncio.ensure_future(watch(running, run_id, states))
+    await until(lambda: is_there(states), "the watch to have begun")
+
+    await begin_again(running, source)
+
+    kinds = []
+    async with running.client.events.watch(cursor=page.events[0].cursor) as events:
+        async for event in events:
+            kinds.append(event.kind)
+            if event.run_id == run_id and event.kind == "execution.completed":
+                break
+    assert kinds[0] == "store.restored"
+    assert "job.created" not in kinds
+    # The watch went on through it, although revisions of the run had been shown already.
+    await asyncio.wait_for(watching, 60)
+    assert states[-1] == "succeeded"
+    now = await running.client.jobs.get("long")
+    assert now.etag not in (job.etag, changed.etag)
+
+
+async def is_there(found: list[str]) -> bool:
+    return bool(found)
+
+
+async def watch(cluster: Cluster, run_id: str, found: list[str]) -> None:
+    async with cluster.client.runs.watch(runs=[run_id]) as updates:
+        async for update in updates:
+            if update.WhichOneof("update") == "state":
+                found.append(word(update.state.state))
+                if found[-1] in TERMINAL:
+                    return
 
 
 def pid_in(notes: Notes) -> int:
