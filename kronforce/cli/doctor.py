@@ -17,6 +17,7 @@ from cyclopts import Parameter
 
 from kronforce.cli.exit_codes import Exit
 from kronforce.cli.host_flags import HostFlags
+from kronforce.cli.progress import Bar, progress_bar
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import as_yaml, is_data
 
@@ -59,10 +60,12 @@ def doctor(
     session = current()
     config = (flags or HostFlags()).load()
     found = []
-    for finding in _findings(session, config, thorough=thorough):
-        found.append(finding)
-        if not is_data(session):
-            print(_line(session, finding), flush=True)
+    with progress_bar() as bar:
+        for finding in _findings(session, config, bar, thorough=thorough):
+            found.append(finding)
+            bar.clear()
+            if not is_data(session):
+                print(_line(session, finding), flush=True)
     counts = Counter(str(each.verdict) for each in found)
     if is_data(session):
         _data(session, found, counts)
@@ -71,14 +74,15 @@ def doctor(
     return Exit.ERROR if counts["wrong"] else Exit.FINE
 
 
-def _findings(session: Session, config: Config, *, thorough: bool) -> Iterator[Finding]:
+def _findings(session: Session, config: Config, bar: Bar, *, thorough: bool) -> Iterator[Finding]:
     from kronforce.host.examination import examine
     from kronforce.host.findings import Surroundings
 
     def ask(address: str) -> Answer:
         return _ask(_connection(session, config, address))
 
-    return examine(Surroundings(config=config, clock=session.clock, thorough=thorough, ask=ask))
+    where = Surroundings(config=config, clock=session.clock, thorough=thorough, busy=bar, ask=ask)
+    return examine(where)
 
 
 def _connection(session: Session, config: Config, address: str) -> Connection:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 from kronforce import __version__
+from kronforce.clock import from_us
 from kronforce.host.asking import Answer, NoAnswer
 from kronforce.host.findings import Finding, Surroundings, fine, warning, wrong
 from kronforce.host.running import running
@@ -13,6 +15,8 @@ from kronforce.v1 import agent_pb2
 # A second or two is how long a hello may take; a minute is no longer a matter of NTP.
 SKEW_MS = 2_000
 SKEW_WRONG_MS = 60_000
+# Agents that lost their controller try again within this.
+COMING_BACK = timedelta(minutes=1)
 # Of one kind of trouble; the rest is counted.
 SHOWN = 5
 
@@ -28,7 +32,7 @@ def agents(where: Surroundings) -> Iterator[Finding]:
         yield _silent(found.address, silence)
         return
     yield _server(found.address, answer.version)
-    yield from _agents(answer)
+    yield from _agents(answer, where.clock.now())
 
 
 def _silent(address: str, silence: NoAnswer) -> Finding:
@@ -52,7 +56,7 @@ def _server(address: str, version: str) -> Finding:
     )
 
 
-def _agents(answer: Answer) -> Iterator[Finding]:
+def _agents(answer: Answer, now: datetime) -> Iterator[Finding]:
     online = [each for each in answer.agents if each.state != agent_pb2.AGENT_STATE_OFFLINE]
     offline = [each for each in answer.agents if each.state == agent_pb2.AGENT_STATE_OFFLINE]
     if not answer.agents:
@@ -61,22 +65,28 @@ def _agents(answer: Answer) -> Iterator[Finding]:
         )
         return
     if offline:
-        yield _offline(offline, len(answer.agents))
+        yield _offline(offline, len(answer.agents), now)
     else:
         yield fine("agents", f"{_counted(len(online), 'agent')}, all online")
     yield from _clocks(online)
     yield from _versions(online, answer.version)
 
 
-def _offline(offline: Sequence[agent_pb2.Agent], count: int) -> Finding:
-    none = len(offline) == count
-    judge = wrong if none else warning
-    return judge(
-        "agents",
-        f"{len(offline)} of {count} offline: {_names(offline)}"
-        + ("; nothing runs" if none else ""),
-        "start them (kronforce agent run), or kronforce agent delete NAME",
-    )
+def _offline(offline: Sequence[agent_pb2.Agent], count: int, now: datetime) -> Finding:
+    text = f"{len(offline)} of {count} offline: {_names(offline)}"
+    way_out = "start them (kronforce agent run), or kronforce agent delete NAME"
+    if len(offline) < count:
+        return warning("agents", text, way_out)
+    if any(_since(each) > now - COMING_BACK for each in offline):
+        way_out = "wait: after a restart of the controller they come back by themselves"
+        return warning("agents", f"{text}; nothing runs until one is back", way_out)
+    return wrong("agents", f"{text}; nothing runs", way_out)
+
+
+def _since(agent: agent_pb2.Agent) -> datetime:
+    """Since when it is away; one that never came, since it was enrolled."""
+    stamp = agent.disconnected_at if agent.HasField("disconnected_at") else agent.created_at
+    return from_us(stamp.ToMicroseconds())
 
 
 def _clocks(online: Sequence[agent_pb2.Agent]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from kronforce.host.findings import Finding, Surroundings, fine, size, warning, wrong
@@ -22,7 +23,12 @@ def integrity(where: Surroundings) -> Iterator[Finding]:
     limit = None if where.thorough else QUICK_SECS
     for path in _files(where):
         try:
-            finished = examining.check(path, limit_secs=limit, monotonic=where.clock.monotonic)
+            finished = examining.check(
+                path,
+                limit_secs=limit,
+                monotonic=where.clock.monotonic,
+                still=partial(where.busy, f"reading {path.name}", 0, 0),
+            )
         except DamagedError as error:
             yield wrong(
                 "integrity",

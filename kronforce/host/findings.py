@@ -48,6 +48,8 @@ class Surroundings:
     clock: Clock
     # Look through the whole database, however long that takes.
     thorough: bool = False
+    # Told what takes long, while it does.
+    busy: Callable[[str, int, int], None] = lambda what, done, total: None
     proc: Path = Path("/proc")
     fsync: Callable[[int], None] = os.fsync
     statvfs: Callable[[Path], os.statvfs_result] = os.statvfs

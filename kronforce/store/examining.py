@@ -63,15 +63,23 @@ def is_audited(tx: Tx) -> bool:
     return tx.conn.scalar(sa.select(audit_book).limit(1)) is not None
 
 
-def check(path: Path, *, limit_secs: float | None, monotonic: Callable[[], float]) -> bool:
+def check(
+    path: Path,
+    *,
+    limit_secs: float | None,
+    monotonic: Callable[[], float],
+    still: Callable[[], None],
+) -> bool:
     """SQLite's quick check; without a limit its whole one. Raises DamagedError.
 
-    False: the limit came first, and nothing was found until then.
+    False: the limit came first, and nothing was found until then. Meanwhile `still` is called
+    many times a second.
     """
     pragma = "integrity_check(1)" if limit_secs is None else "quick_check(1)"
     deadline = None if limit_secs is None else monotonic() + limit_secs
 
     def is_over() -> bool:
+        still()
         return deadline is not None and monotonic() > deadline
 
     # Not read-only: such a connection cannot take its log away when it is the last.

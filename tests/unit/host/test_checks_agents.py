@@ -1,5 +1,7 @@
 """What the running controller says of itself and its agents."""
 
+from datetime import timedelta
+
 import pytest
 
 from kronforce import __version__
@@ -13,7 +15,7 @@ from kronforce.v1.agent_pb2 import (
     Agent,
     AgentFacts,
 )
-from tests.unit.host.machine import around, controller_of, found, only
+from tests.unit.host.machine import NOW, around, controller_of, found, only
 
 
 @pytest.fixture
@@ -71,6 +73,14 @@ def test_absent_agents_are_told_and_none_at_all_is_wrong(worst):
     assert worst(agent(), offline) == {"agents": Verdict.WARNING}
     assert worst(offline) == {"agents": Verdict.WRONG}
     assert worst() == {"agents": Verdict.WARNING}
+
+
+def test_agents_that_have_just_gone_may_be_on_their_way_back(worst):
+    offline = agent("b", state=AGENT_STATE_OFFLINE)
+    offline.disconnected_at.FromDatetime(NOW - timedelta(seconds=50))
+    assert worst(offline) == {"agents": Verdict.WARNING}
+    offline.disconnected_at.FromDatetime(NOW - timedelta(seconds=70))
+    assert worst(offline) == {"agents": Verdict.WRONG}
 
 
 def test_other_versions_are_told_but_for_agents_of_somebodys_own(worst):
