@@ -2,8 +2,9 @@
 
 What is printed is true when it is printed: the address once the controller
 listens, the agent once its session is up. Ctrl-C stops tasks, agent and
-controller in this order. A controller that dies ends the command; an agent
-that dies is started again.
+controller in this order, and nothing else does: a controller or an agent that
+dies is started again, tasks go on meanwhile. Only a controller that cannot
+start in the first place ends the command.
 """
 
 # ruff: noqa: PLC0415 - what a command does not need is not imported at its start
@@ -21,6 +22,7 @@ from cyclopts import Parameter
 from kronforce.cli import banner
 from kronforce.cli.children import Child, start
 from kronforce.cli.exit_codes import Exit
+from kronforce.cli.kept import Kept
 from kronforce.cli.server_flags import ServerFlags
 from kronforce.cli.session import Session, current
 
@@ -38,9 +40,6 @@ AGENT_LIMIT_SECS = 10.0
 STOP_TASKS_SECS = 2.5
 STOP_AGENT_SECS = 3.0
 STOP_CONTROLLER_SECS = 1.8
-# Between an agent's end and its next start: doubled while it does not live long.
-RESTART_PAUSE_SECS = (1.0, 30.0)
-LIVED_LONG_SECS = 10.0
 # The hint comes after the first result, or after this, whichever is first.
 HINT_AFTER_SECS = 15.0
 
@@ -97,21 +96,46 @@ class _Up:
         self._seed = seed
         self._slots = slots
         self._stop = asyncio.Event()
-        self._agent: Child | None = None
+        self._agent: Kept | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         self._listen_to_signals()
-        controller = start("controller", ["controller", "--built-in-agent"], self._environ)
+        first = self._start_controller()
+        controller = Kept(first, self._controller_again, self._session.warn)
         try:
-            endpoint = await self._until_serving(controller)
+            endpoint = await self._until_serving(first)
             if endpoint is None:
                 # It has said itself why it does not run.
-                return await controller.ended if controller.ended.done() else Exit.FINE
+                return await first.ended if first.ended.done() else Exit.FINE
             _say(*banner.head(self._config, endpoint, self._session.settings.environ))
-            return await self._serve(controller, str(endpoint["address"]))
+            self._stay_at(endpoint)
+            await self._serve(controller, str(endpoint["address"]))
+            return Exit.FINE
         finally:
             await self._end(controller)
+
+    def _start_controller(self) -> Child:
+        return start("controller", ["controller", "--built-in-agent"], self._environ)
+
+    def _controller_again(self) -> Child:
+        child = self._start_controller()
+        self._in_background(self._tell_when_back(child))
+        return child
+
+    async def _tell_when_back(self, controller: Child) -> None:
+        if await self._until_serving(controller) is not None:
+            _say("the controller is back")
+
+    def _stay_at(self, endpoint: Mapping[str, Any]) -> None:
+        """Another controller listens where this one does, also where any free port would do."""
+        for name, bind, taken in (
+            ("KRONFORCE_GRPC_BIND", self._config.grpc_bind, endpoint["address"]),
+            ("KRONFORCE_METRICS_BIND", self._config.metrics_bind, endpoint.get("metrics")),
+        ):
+            if bind and taken:
+                host = bind.rpartition(":")[0]
+                self._environ[name] = f"{host}:{str(taken).rpartition(':')[2]}"
 
     def _listen_to_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -135,22 +159,21 @@ class _Up:
                 return None
         return None
 
-    async def _serve(self, controller: Child, address: str) -> int:
-        self._agent = self._start_agent(address)
+    async def _serve(self, controller: Kept, address: str) -> None:
+        """Until somebody stops us."""
+
+        def start_agent() -> Child:
+            return self._start_agent(address)
+
+        self._agent = Kept(start_agent(), start_agent, self._session.warn)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._cancel_tasks)
             client = self._client(stack)
-            self._in_background(self._keep_agent(address))
+            self._in_background(controller.keep())
+            self._in_background(self._agent.keep())
             if client is not None:
                 self._in_background(self._greet(client))
-            stopped = asyncio.create_task(self._stop.wait())
-            await asyncio.wait({stopped, controller.ended}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-        if self._stop.is_set():
-            return Exit.FINE
-        code = await controller.ended
-        self._session.warn(f"the controller ended by itself (exit {code}); its log is above")
-        return Exit.ERROR
+            await self._stop.wait()
 
     def _client(self, stack: AsyncExitStack) -> AsyncClient | None:
         """A client with the admin key of this host, if that is still where it was put."""
@@ -177,20 +200,6 @@ class _Up:
         hidden = {*_FOR_CONTROLLER_ALONE, "KRONFORCE_AGENT_TAGS"}
         environ = {name: value for name, value in self._environ.items() if name not in hidden}
         return start("agent", arguments, environ)
-
-    async def _keep_agent(self, address: str) -> None:
-        """Start the agent again whenever it ends before we do."""
-        shortest, longest = RESTART_PAUSE_SECS
-        pause = shortest
-        loop = asyncio.get_running_loop()
-        while self._agent is not None:
-            began = loop.time()
-            code = await asyncio.shield(self._agent.ended)
-            pause = shortest if loop.time() - began > LIVED_LONG_SECS else pause
-            self._session.warn(f"the agent ended (exit {code}); starting it again in {pause:.0f} s")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
-            self._agent = self._start_agent(address)
 
     async def _greet(self, client: AsyncClient) -> None:
         """What can be told once the agent is there; then results, if there are seeds."""
@@ -237,11 +246,11 @@ class _Up:
         await self._session.clock.wait(first, HINT_AFTER_SECS)
         _hint(f"{banner.command()} job run hello --follow")
 
-    async def _end(self, controller: Child) -> None:
+    async def _end(self, controller: Kept) -> None:
         """Tasks (the agent's to end) and agent first, then the controller, which stores it all."""
-        if self._agent is not None and not await self._agent.stop(STOP_AGENT_SECS):
+        if self._agent is not None and not await self._agent.child.stop(STOP_AGENT_SECS):
             self._session.warn("the agent did not end in time and was killed")
-        if not await controller.stop(STOP_CONTROLLER_SECS):
+        if not await controller.child.stop(STOP_CONTROLLER_SECS):
             self._session.warn("the controller did not end in time and was killed")
         if self._stop.is_set():
             _say(f"stopped; start again with: {banner.again()}")

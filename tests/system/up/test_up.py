@@ -24,6 +24,9 @@ STOP_SECS = 15.0
 
 STUBBORN = 'trap "" TERM; echo up; while :; do sleep 0.2; done'
 
+# Waits for the gate to open, then writes more than one row of output holds.
+STEADY = "echo begun; while [ ! -e {{params.gate}} ]; do sleep 0.05; done; seq 20000"
+
 
 class Up:
     """One `kronforce up`, read line by line."""
@@ -247,12 +250,32 @@ def test_metrics_are_where_the_first_lines_say(start: Callable[..., Up]) -> None
     assert "kronforce_agent_slots 3.0" in scraped()
 
 
-def test_a_controller_that_dies_ends_the_command(start: Callable[..., Up]) -> None:
-    up = start()
+def test_a_task_goes_on_while_the_controller_is_killed_and_started_again(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    up = start("--metrics-bind", "0")
     up.wait_for("agent    local")
-    os.kill(up.child("controller"), signal.SIGKILL)
-    up.wait_for("the controller ended by itself")
-    assert up.process.wait(LIMIT_SECS) == 1
+    reached = {**json.loads((up.folder / "endpoint.json").read_text()), "pid": 0}
+    killed = up.child("controller")
+    job = tmp_path / "steady.json"
+    job.write_text(json.dumps({"name": "steady", "task": {"type": "shell", "command": STEADY}}))
+    assert up.cli("job", "apply", "-f", str(job)).returncode == 0
+    gate = tmp_path / "gate"
+    assert up.cli("job", "run", "steady", "--param", f"gate={gate}").returncode == 0
+    assert until(lambda: "begun" in up.cli("run", "logs", "steady").stdout)
+    os.kill(killed, signal.SIGKILL)
+    up.wait_for("the controller ended", "starting it again in")
+    # It writes, and ends, while nobody is there to be told.
+    gate.touch()
+    up.wait_for("the controller is back")
+    assert up.child("controller") != killed
+    found = json.loads((up.folder / "endpoint.json").read_text())
+    assert {**found, "pid": 0} == reached
+    ended = up.cli("run", "watch", "steady")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    expected = "begun\n" + "".join(f"{number}\n" for number in range(1, 20_001))
+    assert up.cli("run", "logs", "steady").stdout == expected
+    assert up.interrupt() == 0
     assert up.gone()
 
 
