@@ -17,7 +17,19 @@ from tests.system.rig.recording import word
 from tests.system.rig.restoring import Said, backup, restore
 from tests.system.rig.tasks import Notes, printing
 
-SIZE, PARTS = 100_000, 20
+# Prints for longer than a backup, a kill and a start take on a busy machine.
+SIZE, PARTS, PAUSE_SECS = 100_000, 50, 0.3
+
+
+class Gate:
+    """What a task waits at until the test opens it."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._path = notes.path.with_name("gate")
+        self.wait = f"until [ -e {self._path} ]; do sleep 0.1; done"
+
+    def open(self) -> None:
+        self._path.touch()
 
 
 @pytest.fixture
@@ -35,7 +47,7 @@ async def begin_again(cluster: Cluster, source: Path) -> Said:
 
 
 async def test_what_ran_at_the_backup_and_still_runs_is_adopted(embedded: Cluster) -> None:
-    run_id = await fire(embedded, "long", printing(SIZE, parts=PARTS, pause_secs=0.3))
+    run_id = await fire(embedded, "long", printing(SIZE, parts=PARTS, pause_secs=PAUSE_SECS))
     execution = await wrote(embedded, run_id, SIZE // PARTS)
     source = await backup(embedded)
     # Stored, acknowledged and forgotten: of this the agent has nothing any more.
@@ -52,9 +64,11 @@ async def test_what_ran_at_the_backup_and_still_runs_is_adopted(embedded: Cluste
 async def test_what_ran_at_the_backup_and_was_reported_since_is_lost_to_the_store(
     embedded: Cluster, notes: Notes
 ) -> None:
-    run_id = await fire(embedded, "short", notes.command("sleep 3"))
+    gate = Gate(notes)
+    run_id = await fire(embedded, "short", notes.command(gate.wait))
     await started(notes, 1)
     source = await backup(embedded)
+    gate.open()
     assert outcome(await ended(embedded, run_id)) == ("succeeded", "")
 
     await begin_again(embedded, source)
@@ -84,12 +98,14 @@ async def test_what_waited_at_the_backup_runs_again_and_the_old_report_is_eviden
     embedded: Cluster, notes: Notes
 ) -> None:
     await embedded.agents["one"].stop()
-    run_id = await fire(embedded, "waiting", notes.command("sleep 2"))
+    gate = Gate(notes)
+    run_id = await fire(embedded, "waiting", notes.command(gate.wait))
     source = await backup(embedded)
     await embedded.start_agent()
     await started(notes, 1)
     assert embedded.controller is not None
     await embedded.controller.kill()
+    gate.open()
     await done(notes, 1)
 
     said = await begin_again(embedded, source)
@@ -107,9 +123,11 @@ async def test_what_waited_at_the_backup_runs_again_and_the_old_report_is_eviden
 
 
 async def test_followers_from_the_forgotten_time_go_on_with_what_comes_now(
-    running: Cluster,
+    running: Cluster, notes: Notes
 ) -> None:
-    run_id = await fire(running, "long", "sleep 4")
+    gate = Gate(notes)
+    run_id = await fire(running, "long", notes.command(gate.wait))
+    await started(notes, 1)
     job = await running.client.jobs.get("long")
     source = await backup(running)
     # Of this time both know more than the restored store does.
@@ -123,6 +141,7 @@ async def test_followers_from_the_forgotten_time_go_on_with_what_comes_now(
 
     await begin_again(running, source)
 
+    gate.open()
     kinds = []
     async with running.client.events.watch(cursor=page.events[0].cursor) as events:
         async for event in events:
