@@ -158,7 +158,7 @@ class Session:
             raise SessionEnded("the controller does not answer hello") from None
         if frame is grpc.aio.EOF:
             await _raise_status(call)
-        first, *rest = frame.messages
+        first, *rest = _messages(frame)
         if first.WhichOneof("message") != "welcome":
             raise SessionEnded("the controller's first message is not welcome")
         return first.welcome, rest
@@ -169,7 +169,7 @@ class Session:
             if frame is grpc.aio.EOF:
                 await _raise_status(call)
             self._heard = self._clock.monotonic()
-            self._supervisor.on_messages(frame.messages)
+            self._supervisor.on_messages(_messages(frame))
 
     async def _write(self, call: StreamCall) -> None:
         while True:
@@ -269,6 +269,13 @@ async def _send(call: StreamCall, frame: Any) -> None:
     except asyncio.InvalidStateError:
         # What grpc.aio says to a writer that comes a moment after the end.
         await _raise_status(call)
+
+
+def _messages(frame: Any) -> Any:
+    """Of a frame; grpc gives None for bytes that are none."""
+    if frame is None:
+        raise SessionEnded("the controller sent what this agent cannot read")
+    return frame.messages
 
 
 async def _raise_status(call: StreamCall) -> NoReturn:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
@@ -26,7 +26,7 @@ from kronforce.api.call import UNIX_PEER, Call
 from kronforce.api.chain import Chain
 from kronforce.api.services import Endpoint
 from kronforce.api.status import CallFailed, to_status
-from kronforce.errors import KronforceError
+from kronforce.errors import InvalidArgument, KronforceError
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,7 +55,11 @@ def _method_handler(endpoint: Endpoint, chain: Chain) -> grpc.RpcMethodHandler[A
     behaviour = (_streaming if rule.server_streaming else _unary)(endpoint, chain)
     return _FACTORIES[rule.client_streaming, rule.server_streaming](
         behaviour,
-        request_deserializer=endpoint.request_class.FromString,
+        request_deserializer=(
+            endpoint.request_class.FromString
+            if rule.client_streaming
+            else _reader(endpoint.request_class)
+        ),
         response_serializer=endpoint.reply_class.SerializeToString,
     )
 
@@ -68,6 +72,31 @@ _FACTORIES: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any
 }
 
 
+class _Unreadable(Exception):
+    """Stands in for a request whose bytes are no such message, until its caller is known."""
+
+
+def _reader(kind: type[Message]) -> Callable[[bytes], Message | _Unreadable]:
+    def read(data: bytes) -> Message | _Unreadable:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
+
+
+async def _refuse(_request: Any, _call: Call) -> NoReturn:
+    raise InvalidArgument.of(
+        ("request", "is no message of this method's type, or nests deeper than 100 messages")
+    )
+
+
+async def _refuse_stream(request: Any, call: Call) -> AsyncIterator[Any]:
+    await _refuse(request, call)
+    yield  # type: ignore[unreachable]  # what makes it a stream
+
+
 def _unary(endpoint: Endpoint, chain: Chain) -> Any:
     rule, handler, run = endpoint.rule, endpoint.handler, chain.unary
     monotonic = chain.monotonic
@@ -75,6 +104,8 @@ def _unary(endpoint: Endpoint, chain: Chain) -> Any:
     async def behaviour(request: Any, context: Context) -> Any:
         call = make_call(rule, context, monotonic)
         try:
+            if type(request) is _Unreadable:
+                await run(rule, _refuse, endpoint.request_class(), call)
             reply = await run(rule, handler, request, call)
         except KronforceError as error:
             await _abort(error, call, context)
@@ -88,10 +119,13 @@ def _unary(endpoint: Endpoint, chain: Chain) -> Any:
 
 
 def _streaming(endpoint: Endpoint, chain: Chain) -> Any:
-    rule, handler, monotonic = endpoint.rule, endpoint.handler, chain.monotonic
+    rule, monotonic = endpoint.rule, chain.monotonic
 
     async def behaviour(request: Any, context: Context) -> None:
         call = make_call(rule, context, monotonic)
+        handler = endpoint.handler
+        if type(request) is _Unreadable:
+            handler, request = _refuse_stream, endpoint.request_class()
         try:
             async with aclosing(chain.stream(rule, handler, request, call)) as replies:
                 await _write_all(replies, call, context)

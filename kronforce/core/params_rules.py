@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterator
 
 from google.protobuf.json_format import MessageToJson
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 Problem = tuple[str, str]
 
 JSON_BYTES_MAX = 256 << 10
-DEPTH_MAX = 64
+# Readers of protobuf in C++, Java and Python stop at 100 messages within each other, a level of
+# JSON is up to three of them, and what carries it (a page of runs, an audit entry) needs the rest.
+DEPTH_MAX = 25
 # Beyond it neighbouring integers are one number to most readers of JSON.
 INTEGER_MAX = 2**53
 
@@ -34,6 +36,24 @@ def params_problems(params: Struct) -> list[Problem]:
         if size > JSON_BYTES_MAX:
             return [("params", f"is {size:,} bytes as JSON; at most {JSON_BYTES_MAX:,}")]
     return []
+
+
+def is_too_deep(free: Struct) -> bool:
+    """Whether it nests deeper than every reader of protobuf follows."""
+    level: list[Struct | ListValue] = [free]
+    for _ in range(DEPTH_MAX - 1):
+        level = [inner for each in level for inner in _inner(each)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: Struct | ListValue) -> Iterator[Struct | ListValue]:
+    for each in value.fields.values() if isinstance(value, Struct) else value.values:
+        if each.HasField("struct_value"):
+            yield each.struct_value
+        elif each.HasField("list_value"):
+            yield each.list_value
 
 
 def _walk(params: Struct) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from kronforce.clock import Clock
 from kronforce.core.delivery import decide_loss
 from kronforce.core.ids import IdSource
 from kronforce.core.lifecycle import Reason, State, ends_as
+from kronforce.core.params_rules import DEPTH_MAX, is_too_deep
 from kronforce.core.retry import decide_retry
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
@@ -47,6 +48,8 @@ SECOND = 1_000_000
 RUNNING = 3
 MAX_MESSAGE = 1_000
 MAX_REASON = 100
+
+_TOO_DEEP = f"its outputs were left out: they are nested deeper than {DEPTH_MAX}"
 
 _on_result = failpoint("engine.completion.result")
 _after_commit = failpoint("engine.completion.after_commit")
@@ -170,7 +173,10 @@ class Completion:
             inline.chunks.extend(chunks)
             finish.inline = inline.SerializeToString()
         if result.HasField("outputs"):
-            finish.outputs = result.outputs.SerializeToString()
+            if is_too_deep(result.outputs):
+                finish.message = f"{finish.message}; {_TOO_DEEP}".lstrip("; ")[:MAX_MESSAGE]
+            else:
+                finish.outputs = result.outputs.SerializeToString()
         self.end(finish)
 
     def lost(self, live: LiveExecution, reason: Reason) -> None:

@@ -719,7 +719,9 @@ class Result(_message.Message):
 
     @_builtins.property
     def outputs(self) -> _struct_pb2.Struct:
-        """Structured results; bounded by the frame."""
+        """Structured results; bounded by the frame, nested at most 25 deep: deeper
+        ones are left out, and the execution's message says so.
+        """
 
     def __init__(
         self,

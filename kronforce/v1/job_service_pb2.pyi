@@ -328,7 +328,10 @@ class TriggerJobRequest(_message.Message):
     """
     @_builtins.property
     def params(self) -> _struct_pb2.Struct:
-        """The run's input; at most 256 KiB as JSON, depth 64, integers within ±2^53."""
+        """The run's input; at most 256 KiB as JSON, nested at most 25 deep (readers of
+        protobuf follow a hundred messages, a level takes up to three of them),
+        integers within ±2^53.
+        """
 
     def __init__(
         self,

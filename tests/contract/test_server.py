@@ -111,6 +111,45 @@ async def test_a_method_that_is_not_there_is_unimplemented(served: Served) -> No
     assert missing.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def deeper_than_anybody_reads() -> bytes:
+    request = job_service_pb2.TriggerJobRequest(job_id="x").SerializeToString()
+    # Its field 3, by hand: the writer has the reader's limit.
+    data = b""
+    for _ in range(50):
+        data = length(1, length(1, b"a") + length(2, length(5, data)))
+    return request + length(3, data)
+
+
+def length(number: int, data: bytes) -> bytes:
+    """A length-delimited field."""
+    size, head = len(data), bytearray([number << 3 | 2])
+    while size > 127:
+        head.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*head, size]) + data
+
+
+@pytest.mark.parametrize("data", [b"\xff", deeper_than_anybody_reads()], ids=["junk", "deep"])
+async def test_bytes_that_are_no_request_are_refused_once_the_caller_is_known(
+    served: Served, data: bytes
+) -> None:
+    unary = served.channel.unary_unary("/kronforce.v1.JobService/TriggerJob")
+    with pytest.raises(grpc.aio.AioRpcError) as unknown:
+        await unary(data)
+    assert unknown.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    metadata = tuple((await served.key()).items())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await unary(data, metadata=metadata)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "no message of this method's type" in refused.value.details()
+
+    stream = served.channel.unary_stream("/kronforce.v1.ExecutionService/WatchRuns")
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await anext(aiter(stream(b"\xff", metadata=metadata)))
+    assert ended.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_taken_port_is_one_sentence_with_the_way_out(served: Served) -> None:
     second = Server(
         bind=served.server.address,

@@ -3,6 +3,7 @@
 import pytest
 
 from kronforce.core.lifecycle import Reason
+from kronforce.core.params_rules import DEPTH_MAX
 from kronforce.engine import result_output
 from kronforce.engine.output import INITIAL_CREDIT, MAX_PENDING
 from kronforce.errors import FailedPrecondition, Unavailable
@@ -278,3 +279,18 @@ async def test_what_was_written_for_a_closed_session_is_lost_with_the_rest_in_ti
     await a.leave()
     row = await rig.ended(run.run_id)
     assert (row.state, row.state_reason) == (LOST, "agent_lost")
+
+
+async def test_outputs_that_nobody_could_read_are_left_out_and_said_to_be(rig):
+    run, a, talker = await running(rig)
+    report = pb.AgentMessage(execution_id=talker.sent.execution_id, fence=talker.sent.fence)
+    report.result.state = SUCCEEDED
+    inner = report.result.outputs
+    for _ in range(DEPTH_MAX):
+        inner = inner.fields["a"].struct_value
+    a.send(report)
+    row = await rig.ended(run.run_id)
+    assert (row.state, row.outputs) == (SUCCEEDED, None)
+    (attempt,) = await rig.attempts(run.run_id)
+    assert attempt.message == "its outputs were left out: they are nested deeper than 25"
+    await a.leave()

@@ -1,12 +1,21 @@
 """The limits of a run's input."""
 
+import json
 import math
 
 import pytest
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from kronforce.core.params_rules import params_problems
+from kronforce.core.params_rules import DEPTH_MAX, is_too_deep, params_problems
+from kronforce.v1.agent_service_pb2 import Assignment, ConnectResponse, ControllerMessage
+from kronforce.v1.audit_pb2 import AuditEntry
+from kronforce.v1.audit_service_pb2 import ListAuditResponse
+from kronforce.v1.execution_service_pb2 import ListRunsResponse
+from kronforce.v1.run_pb2 import Run
+from kronforce_client import dialect
+from kronforce_client.dialect import DialectError
+from kronforce_client.dialect.known import FREE_DEPTH
 
 
 def struct(**fields: object) -> Struct:
@@ -41,9 +50,41 @@ def test_a_value_of_no_kind_is_refused() -> None:
     assert [place for place, _ in params_problems(params)] == ["params.a"]
 
 
-def test_64_levels_are_good_and_one_more_is_not() -> None:
-    assert params_problems(nested(64)) == []
-    assert [place for place, _ in params_problems(nested(65))] == ["params"]
+def test_so_many_levels_are_good_and_one_more_is_not() -> None:
+    assert params_problems(nested(DEPTH_MAX)) == []
+    assert [place for place, _ in params_problems(nested(DEPTH_MAX + 1))] == ["params"]
+
+
+def test_outputs_are_too_deep_where_params_are() -> None:
+    assert not is_too_deep(Struct())
+    assert not is_too_deep(nested(DEPTH_MAX))
+    assert is_too_deep(nested(DEPTH_MAX + 1))
+    assert is_too_deep(struct(a=[{"b": json.loads("[" * 40 + "]" * 40)}]))
+
+
+def test_the_form_that_people_write_nests_as_deep() -> None:
+    assert FREE_DEPTH == DEPTH_MAX
+    deep: dict[str, object] = {}
+    for _ in range(FREE_DEPTH - 2):
+        deep = {"a": deep}
+    assert params_problems(dialect.parse(Struct, {"a": deep})) == []
+    with pytest.raises(DialectError, match="deeper"):
+        dialect.parse(Struct, {"a": {"a": {"a": deep}}})
+
+
+@pytest.mark.parametrize("list_of", [True, False])
+def test_whatever_is_let_in_travels_in_every_message_that_carries_it(list_of: bool) -> None:
+    value: object = 1
+    for _ in range(DEPTH_MAX - 2):
+        value = [value] if list_of else {"a": value}
+    free = struct(a=value)
+    assert params_problems(free) == []
+    for carrier in (
+        ConnectResponse(messages=[ControllerMessage(assignment=Assignment(params=free))]),
+        ListRunsResponse(runs=[Run(params=free, outputs=free)]),
+        ListAuditResponse(entries=[AuditEntry(before=struct(params={"x": [MessageToDict(free)]}))]),
+    ):
+        assert type(carrier).FromString(carrier.SerializeToString()) == carrier
 
 
 def test_the_size_is_that_of_the_json() -> None:

@@ -14,9 +14,11 @@ from google.protobuf import duration_pb2, field_mask_pb2, struct_pb2, timestamp_
 
 from kronforce_client.dialect.problems import Path, described
 from kronforce_client.dialect.scalars import Reader, Writer, Wrong, read_text, write_float
-from kronforce_client.dialect.text import MAX_DEPTH, too_deep
+from kronforce_client.dialect.text import too_deep
 from kronforce_client.dialect.times import write_timestamp
 
+# Protobuf's readers follow a hundred messages, and a level of free JSON is up to three of them.
+FREE_DEPTH = 25
 # Beyond this a double, which is what free JSON is kept in, cannot hold each integer.
 _EXACT = 2**53
 _INSTANT = re.compile(
@@ -106,8 +108,8 @@ def read_value(value: Any) -> struct_pb2.Value:
 
 
 def _checked(value: Any) -> struct_pb2.Value:
-    if too_deep(value):
-        raise Wrong(f"is nested deeper than {MAX_DEPTH}")
+    if too_deep(value, FREE_DEPTH - 1):
+        raise Wrong(f"is nested deeper than {FREE_DEPTH}")
     message = struct_pb2.Value()
     _fill(message, value, ())
     return message
