@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from kronforce.cli.host_flags import HostFlags, told
 from kronforce.cli.progress import progress_bar
 from kronforce.cli.session import Session, current
+from kronforce.cli.show import show_plain
 from kronforce.cli.status import size
 
 Switch = Annotated[bool, Parameter(negative=())]
@@ -53,7 +54,11 @@ def backup(
             thorough=verify,
         )
         made = making.make(config, wanted, session.clock, bar)
-    print(made.path)
+    plain = {
+        "path": str(made.path), "size": made.size, "keys": list(made.keys), "verified": verify,
+        "secrets_key_missing": made.secrets_key_missing,
+    }  # fmt: skip
+    show_plain(session, plain, name=str(made.path), text=str(made.path))
     session.say(f"{size(made.size)}{', verified' if verify else ''}")
     if made.keys:
         session.warn(f"it holds {', '.join(made.keys)}: whoever reads it owns the installation")

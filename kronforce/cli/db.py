@@ -49,6 +49,9 @@ def migrate(flags: HostFlags | None = None) -> None:
     with told():
         config = (flags or HostFlags()).load()
         before = schema.upgrade(config)
+    if is_data(session):
+        _print(session, [{"part": s.part, "before": s.current, "after": s.newest} for s in before])
+        return
     for each in before:
         print(f"{each.part}\t{_step(each)}" if session.output == "tabs" else _sentence(each))
     if config.sqlite and any(each.pending and each.current for each in before):
@@ -61,11 +64,15 @@ def _show(session: Session, states: list[SchemaState]) -> None:
             {"part": s.part, "current": s.current, "newest": s.newest, "state": _word(s)}
             for s in states
         ]
-        print(as_yaml(rows) if session.output == "yaml" else json.dumps(rows, indent=2))
+        _print(session, rows)
         return
     facts(
         session, [(each.part, f"{each.current or 'none'} ({_explained(each)})") for each in states]
     )
+
+
+def _print(session: Session, rows: list[dict[str, str | None]]) -> None:
+    print(as_yaml(rows) if session.output == "yaml" else json.dumps(rows, indent=2))
 
 
 def _word(state: SchemaState) -> str:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from kronforce.cli.host_flags import HostFlags, told
 from kronforce.cli.session import Session, current
-from kronforce.cli.show import Column, facts, is_data, show_list, show_row
+from kronforce.cli.show import Column, facts, is_data, show_list, show_plain, show_row
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.api_key_pb2 import ApiKey, Role
 
@@ -109,14 +109,14 @@ def reset_admin(flags: HostFlags | None = None, *, revoke_others: Switch = False
     revoke_others
         End every other admin key for good.
     """
-    from kronforce.clock import SystemClock
     from kronforce.host import admin_key
 
     session = current()
     with told():
         config = (flags or HostFlags()).load()
-        made = admin_key.reset(config, SystemClock(), revoke_others=revoke_others)
-    print(made.path)
+        made = admin_key.reset(config, session.clock, revoke_others=revoke_others)
+    plain = {"name": made.name, "path": str(made.path), "revoked": list(made.revoked)}
+    show_plain(session, plain, name=made.name, text=str(made.path))
     session.say(f"key {made.name}, admin; it replaces what was in that file")
     if made.revoked:
         session.say(f"revoked: {', '.join(made.revoked)}")

@@ -9,7 +9,7 @@ A terminal gets an aligned table, a pipe gets tab-separated lines with full ids 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,22 @@ def show_row(session: Session, row: Message, *, name: Callable[[Any], str]) -> N
         print(f"---\n{as_yaml(dialect.render(row, omit_defaults=True))}", end="")
     else:
         print(dialect.dumps(dialect.render(row), indent=2))
+
+
+def show_plain(session: Session, plain: Mapping[str, Any], *, name: str, text: str) -> None:
+    """What a command did at the data folder: as data where that was asked for, else as text."""
+    import json
+
+    if session.output == "name":
+        print(name)
+    elif session.output == "json":
+        print(json.dumps(plain, indent=2, ensure_ascii=False))
+    elif session.output == "jsonl":
+        print(json.dumps(plain, ensure_ascii=False))
+    elif session.output == "yaml":
+        print(f"---\n{as_yaml(dict(plain))}", end="")
+    else:
+        print(text)
 
 
 def is_data(session: Session) -> bool:

@@ -50,6 +50,9 @@ def test_db_migrate_says_what_it_did_and_nothing_twice(kronforce, config):
     done = kronforce("db", "migrate", terminal=True)
     assert (done.code, done.out.split()) == (0, ["main", "unchanged", "output", "unchanged"])
 
+    done = kronforce("db", "migrate", "-o", "json")
+    assert json.loads(done.out)[0] == {"part": "main", "before": "0002", "after": "0002"}
+
     fresh = str(config.data_dir / "fresh.db")
     open_database(fresh).close()
     (config.data_dir / "fresh.db").touch()
@@ -158,3 +161,19 @@ def test_restore_of_what_is_no_backup_says_so(kronforce, home):
         done = kronforce("restore", name, "--data-dir", "new")
         assert (done.code, name in done.err) == (1, True)
     assert not (home / "new").exists()
+
+
+def test_programs_get_data_of_what_was_done(kronforce, config, home):
+    made = json.loads(kronforce("backup", "--out", "b.tar", "-o", "json").out)
+    assert (made["path"], made["keys"], made["verified"]) == ("b.tar", ["audit.key"], False)
+
+    done = kronforce("restore", "b.tar", "--data-dir", "new", "-o", "json")
+    restored = json.loads(done.out)
+    assert (restored["store"], restored["aside"], restored["troubles"]) == ("sqlite", [], [])
+    assert restored["fence"] > 1 << 32
+    checked = json.loads(kronforce("restore", "b.tar", "--check", "-o", "jsonl").out)
+    assert checked["backup_of"] == restored["backup_of"]
+
+    done = kronforce("key", "reset-admin", "-o", "yaml")
+    assert "path: " in done.out
+    assert kronforce("key", "reset-admin", "-o", "name").out == "admin-2\n"
