@@ -51,7 +51,9 @@ def test_db_migrate_says_what_it_did_and_nothing_twice(kronforce, config):
     assert (done.code, done.out.split()) == (0, ["main", "unchanged", "output", "unchanged"])
 
     done = kronforce("db", "migrate", "-o", "json")
-    assert json.loads(done.out)[0] == {"part": "main", "before": "0002", "after": "0002"}
+    main = json.loads(done.out)[0]
+    assert main["part"] == "main"
+    assert main["before"] == main["after"]
 
     fresh = str(config.data_dir / "fresh.db")
     open_database(fresh).close()
