@@ -4,7 +4,7 @@ Not a shell: it reads only as much of the grammar (POSIX, and what bash adds whe
 where a quote ends) as it takes to know what stands around each placeholder. A wrong answer here
 could make a value arrive split or with a quote too many, never run as code: in every form the
 value comes from an expansion, and what comes from one is not read again. The exceptions are
-arithmetic and a second shell (`eval`, `sh -c`), which is why nothing may stand there.
+arithmetic and what commands evaluate (`evaluated.py`), which is why nothing may stand there.
 """
 
 from kronforce.core.templates.shell.problems import Problem

@@ -20,6 +20,16 @@ SECOND_SHELL = (
     "over as data (sh -c 'rm -- \"$1\"' _ {{NAME}}), or, if it is to be source, assign it in a "
     'line before (V={{NAME}}) and use "$V" there'
 )
+DOUBLE_BRACKETS = (
+    "inside [[ … ]], where bash may evaluate it; use [ … ] or case, or assign it in a line before "
+    '(V={{NAME}}), check it, and use "$V" there'
+)
+NAME = (
+    "where the name of a variable is expected, which bash evaluates; use a fixed name, or assign "
+    'it in a line before (V={{NAME}}), check it, and use "$V" there'
+)
+OF_WORDS = frozenset((SECOND_SHELL, DOUBLE_BRACKETS, NAME))
+"""What a command makes of its own words; what stands in a `$(…)` among them is read before."""
 DELIMITER = "in the delimiter of a here-document; use a fixed word there"
 ANSI_QUOTES = "inside $'…', which sh does not have everywhere; use '…' or \"…\""
 EXPANSION = (

@@ -126,7 +126,8 @@ class _Scanner:
             words.operator()
         else:
             self._at += 1
-            self._commands(closes=True)
+            with self._refusing(words.evaluated.refusal):
+                self._commands(closes=True)
             words.operator()
 
     def _redirection(self, words: Words) -> None:
@@ -135,7 +136,7 @@ class _Scanner:
             self._at += 3
         elif self._text.startswith("<<", self._at):
             self._at += 2
-            self._announce_heredoc(source=words.second_shell.reads_input)
+            self._announce_heredoc(source=words.evaluated.reads_input)
         else:
             self._at += 1
             if self._text.startswith(("&", "|", ">"), self._at):
@@ -153,7 +154,7 @@ class _Scanner:
             words.plain(char)
         else:
             words.other()
-            with self._refusing(problems.SECOND_SHELL if words.second_shell.reads_word else ""):
+            with self._refusing(words.evaluated.refusal):
                 self._bare(char)
 
     def _bare(self, char: str) -> None:
@@ -244,7 +245,7 @@ class _Scanner:
         start = self._at
         outer, self._heredocs = self._heredocs, []
         refusal = self._refusal
-        self._refusal = "" if refusal == problems.SECOND_SHELL else refusal
+        self._refusal = "" if refusal in problems.OF_WORDS else refusal
         self._commands(closes=True)
         self._refusal = refusal
         if self._heredocs or (outer and "\n" in self._text[start : self._at]):

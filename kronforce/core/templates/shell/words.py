@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from kronforce.core.templates.shell.second_shell import SecondShell
+from kronforce.core.templates.shell.evaluated import Evaluated
 
 OPENING = frozenset(
     ("if", "then", "else", "elif", "fi", "do", "done", "while", "until", "{", "}", "!", "time")
@@ -30,7 +30,7 @@ class Words:
         self.started = False
         """Whether a word has begun that goes on here: a `#` is no comment then."""
         self._plain = ""
-        self.second_shell = SecondShell()
+        self.evaluated = Evaluated()
         self._quoted = False
         self._may_begin = True
         self._cases: list[_Case] = []
@@ -100,7 +100,7 @@ class Words:
     def _command_word(self, word: str) -> None:
         begins, self._may_begin = self._may_begin, self._may_begin and word in OPENING
         if not self._may_begin:
-            self.second_shell.word(word)
+            self.evaluated.word(word)
         if begins and word == "case":
             self._cases.append(_Case.SUBJECT)
         elif begins and word == "esac" and self._cases:
@@ -116,4 +116,4 @@ class Words:
 
     def _command_may_begin(self) -> None:
         self._may_begin = True
-        self.second_shell.begin()
+        self.evaluated.begin()

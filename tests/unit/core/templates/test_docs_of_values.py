@@ -19,7 +19,17 @@ REFUSED = [
     "echo ${v:{{N}}}",
     "sh -c 'rm {{X}}'",
     "su -c 'rm {{X}}'",
+    "flock /tmp/lock -c 'rm {{X}}'",
     "eval rm {{X}}",
+    "trap {{X}} EXIT",
+    "alias x={{X}}",
+    "[[ {{X}} -gt 1 ]]",
+    "let a={{X}}",
+    "declare -i a={{X}}",
+    "unset {{X}}",
+    "read {{X}}",
+    "[ -v {{X}} ]",
+    "printf -v {{X}} a",
     "bash <<END\n{{X}}\nEND",
 ]
 

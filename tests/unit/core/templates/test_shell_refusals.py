@@ -56,7 +56,27 @@ SECOND_SHELLS = [
     'eval "a=${b:-{{X}}}"',
     "sh <<E\nb {{X}}\nE",
     "ls; sudo bash -eu <<E\nb {{X}}\nE",
+    "trap {{X}} EXIT",
+    "trap 'echo {{X}}' EXIT",
+    "alias zz={{X}}",
+    "runuser -u app -- sh -c 'b {{X}}'",
+    "runuser app -c 'b {{X}}'",
+    "flock /tmp/l -c 'b {{X}}'",
+    "script -qc 'b {{X}}' /dev/null",
 ]
+EVALUATED = {
+    "[[ {{X}} -gt 5 ]]": "[[ … ]]",
+    "[[ -n a && ( {{X}} -eq 1 || b < {{Y}} ) ]]": "[[ … ]]",
+    "if ! [[ a == '{{X}}' ]]; then :; fi": "[[ … ]]",
+    'let "x={{X}}"': "check that it is a number",
+    "declare -i y={{X}}": "check that it is a number",
+    "A=1 typeset -ri y='{{X}}'": "check that it is a number",
+    "[ -v {{X}} ]": "name of a variable",
+    "test -v a{{X}}": "name of a variable",
+    "printf -v {{X}} %s b": "name of a variable",
+    "unset {{X}}": "name of a variable",
+    "read -r '{{X}}'": "name of a variable",
+}
 FIRST_SHELL_ALONE = [
     "sh -c 'rm -- \"$1\"' _ {{X}}",
     "sh -c 'rm -- \"$1\"' _ '{{X}}'; echo {{X}}",
@@ -71,6 +91,19 @@ FIRST_SHELL_ALONE = [
     'sh -c "echo $(printf %q {{X}})"',
     'V={{X}}\nsh -c "$V"',
     "case sh in sh) grep -c {{X}};; esac",
+    "[[ -n a ]] && echo {{X}}",
+    "[[ $(cat {{X}}) == b ]]",
+    "[ {{X}} -gt 5 ]",
+    "test -n {{X}}",
+    "declare y={{X}}",
+    "export A={{X}}",
+    "printf %s {{X}}",
+    "printf -v a %s {{X}}",
+    "[ -v a ] && echo {{X}}",
+    "flock /tmp/l echo {{X}}",
+    "flock /tmp/l -c date; echo {{X}}",
+    "read -r a <<E\n{{X}}\nE",
+    "trap 'rm \"$F\"' EXIT; F={{X}}",
 ]
 
 
@@ -87,6 +120,14 @@ def test_what_another_shell_reads_as_source_is_refused(command: str) -> None:
     _, (problem,) = read_command(command)
 
     assert "hand it over as data" in problem
+
+
+@pytest.mark.parametrize("command", EVALUATED)
+def test_what_is_evaluated_otherwise_is_refused(command: str) -> None:
+    _, problems = read_command(command)
+
+    assert problems
+    assert all(EVALUATED[command] in problem for problem in problems)
 
 
 @pytest.mark.parametrize("command", FIRST_SHELL_ALONE)
