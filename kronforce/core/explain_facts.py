@@ -72,8 +72,11 @@ class Facts:
     held_by: tuple[str, ...] = ()
     # The attempt before: its state's word and what was said of it.
     before: str = ""
-    # Who asked for its end.
+    # Who asked for its end, and what was said with it.
     by: str = ""
+    why: str = ""
+    # The reason word of that.
+    asked: str = ""
     # Its run has taken longer than it may.
     overdue: bool = False
     # The run that took its place.

@@ -97,8 +97,11 @@ def _unreachable(f: Facts) -> str:
 
 
 def _cancelling(f: Facts) -> str:
-    why = f", asked for by {f.by}" if f.by else ""
-    if f.overdue:
+    said = f" ({f.why})" if f.why else ""
+    why = f", asked for by {f.by}{said}" if f.by else ""
+    if f.asked == Reason.REPLACED:
+        why = ", since a newer run takes its place"
+    elif f.overdue and not f.by:
         why = ", since its run took too long"
     grace = f"{f.settings.kill_grace_secs} s"
     return f"Being ended{on_agent(f)}{why}: TERM was sent, KILL follows after {grace}."

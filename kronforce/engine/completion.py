@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable
 
 from kronforce.clock import Clock
+from kronforce.core.cancel_words import told_of_end
 from kronforce.core.delivery import decide_loss
 from kronforce.core.ids import IdSource
 from kronforce.core.lifecycle import Reason, State, ends_as
@@ -160,9 +161,13 @@ class Completion:
         now = self._clock.now_us()
         state, reason = _judge(live, result)
         finish = Finish(live, state, reason, now)
-        finish.message = result.message[:MAX_MESSAGE]
+        message = result.message
+        if live.cancel_text and reason == live.cancel_reason:
+            # Who asked for it and why, which the agent does not know.
+            message = told_of_end(live.cancel_text, message)
         if live.note:
-            finish.message = f"{result.message}; {live.note}".lstrip("; ")[:MAX_MESSAGE]
+            message = f"{message}; {live.note}".lstrip("; ")
+        finish.message = message[:MAX_MESSAGE]
         if result.HasField("exit_code"):
             finish.exit_code = result.exit_code
         finish.signal = result.signal
@@ -309,7 +314,8 @@ class Completion:
         self._table.add(following)
         if live.run.cancelled_by:
             # Cancelled while this end was being written: the attempt ends before it begins.
-            following.cancel_reason = Reason.CANCELLED
+            following.cancel_reason = live.run.cancel_reason
+            following.cancel_text = live.run.cancel_text
         elif live.run.overdue:
             following.cancel_reason = Reason.RUN_TIMEOUT
         return following

@@ -249,7 +249,8 @@ class Engine:
         self.tasks.spawn_until_done(self.loader.load_ready, name="load-ready")
 
     def _cancelled(self, live: LiveExecution) -> None:
-        self.completion.never_started(live, ends_as(live.cancel_reason), live.cancel_reason, "")
+        reason = live.cancel_reason
+        self.completion.never_started(live, ends_as(reason), reason, live.cancel_text)
 
     def _started(self, live: LiveExecution) -> None:
         self.counts.started(live)

@@ -150,6 +150,8 @@ class Explaining:
             until=self._until(run, job, row, reason), started_at=row.started_at,
             finished_at=row.finished_at, exit_code=row.exit_code, signal=row.signal,
             by=row.cancelled_by or run.cancelled_by,
+            why=row.cancel_message or run.cancel_message or "",
+            asked=row.cancel_reason or run.cancel_reason or "",
             overdue=live is not None and live.run.overdue,
             before="" if before is None else _told_before(before),
             held_by=shared.held_by, slot_key=run.slot_key, replaced_by=shared.replaced_by,

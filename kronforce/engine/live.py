@@ -24,7 +24,8 @@ class LiveRun:
     """A run that has not ended."""
 
     __slots__ = (
-        "admission", "cancelled_by", "client_id", "created_at", "ends_at", "executions", "group",
+        "admission", "cancel_reason", "cancel_text", "cancelled_by", "client_id", "created_at",
+        "ends_at", "executions", "group",
         "id", "id_text", "job", "key", "nominal_at", "open_targets", "params", "principal",
         "principal_key",
         "overdue", "priority", "revision", "slot_key", "started_at", "state", "target_count",
@@ -59,6 +60,9 @@ class LiveRun:
         self.started_at = started_at
         # Who asked for its cancellation; empty: nobody. No attempt follows once it is set.
         self.cancelled_by = cancelled_by
+        # What that is, as a reason word, and the line that says who and why.
+        self.cancel_reason = ""
+        self.cancel_text = ""
         # It is open longer than its job's `run_timeout_secs`; no attempt follows either.
         self.overdue = False
         # Its deadline on the monotonic clock; None: it has none, or has not started.
@@ -71,10 +75,10 @@ class LiveExecution:
 
     __slots__ = (
         "agent_id", "agent_key", "agent_name", "assigned_at", "attempt_number", "bound_agent_key",
-        "cancel_reason", "dones", "ended", "fence", "finish", "finishing", "id", "id_text", "key",
-        "losses", "masks", "note",
-        "output", "phase", "queue_deadline_at", "queued", "retry_of", "revoked", "route", "run",
-        "session", "start", "start_cut", "started_at", "target_index",
+        "cancel_reason", "cancel_text", "dones", "ended", "fence", "finish", "finishing", "id",
+        "id_text", "key", "losses", "masks", "note", "output", "phase",
+        "queue_deadline_at", "queued", "retry_of", "revoked", "route", "run", "session", "start",
+        "start_cut", "started_at", "target_index",
     )  # fmt: skip
 
     def __init__(self, run: LiveRun, *, key: int, id_: bytes, target_index: int,
@@ -105,6 +109,8 @@ class LiveExecution:
         self.started_at: int | None = None
         # A cancel that was asked for, by its reason word; empty: none.
         self.cancel_reason = ""
+        # The line that says who wants that, and why.
+        self.cancel_text = ""
         # The start that is staged, and the cut before which it was.
         self.start: Start | None = None
         self.start_cut = -1

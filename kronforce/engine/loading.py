@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Concatenate, ParamSpec
 
 from kronforce.clock import Clock
+from kronforce.core.cancel_words import cancel_line
 from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import AllAgents
 from kronforce.engine.agents.directory import Directory
@@ -91,7 +92,11 @@ class Loader:
             live.agent_id = None if agent is None else agent.id
             live.agent_name = "" if agent is None else agent.name
         if row.cancel_requested_at is not None:
-            live.cancel_reason = Reason.CANCELLED
+            live.cancel_reason = row.cancel_reason or Reason.CANCELLED
+            live.cancel_text = cancel_line(row.asked_by, row.cancel_message)
+        elif run.cancelled_by:
+            # An attempt that was made while its run was being cancelled.
+            live.cancel_reason, live.cancel_text = run.cancel_reason, run.cancel_text
         elif run.overdue:
             live.cancel_reason = Reason.RUN_TIMEOUT
         self._table.add(live)
@@ -226,6 +231,9 @@ class Loader:
             state=row.run_state, revision=row.revision, started_at=row.run_started_at,
             cancelled_by=row.cancelled_by,
         )  # fmt: skip
+        if row.cancelled_by:
+            run.cancel_reason = row.run_cancel_reason or Reason.CANCELLED
+            run.cancel_text = cancel_line(row.cancelled_by, row.run_cancel_message)
         run.overdue = row.deadline_at is not None and row.deadline_at <= self._clock.now_us()
         return run
 

@@ -133,4 +133,4 @@ class RunTimeouts:
             if live.cancel_reason in ("", Reason.RUN_TIMEOUT):
                 live.cancel_reason = Reason.RUN_TIMEOUT
                 lives.append(live)
-        await self._cancelling.end_all(lives, Reason.RUN_TIMEOUT)
+        await self._cancelling.end_all(lives)

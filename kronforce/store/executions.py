@@ -67,6 +67,8 @@ class ExecutionRow:
     stderr_bytes: int
     outputs: bytes | None
     dispatch: bytes | None
+    cancel_reason: str | None
+    cancel_message: str | None
 
 
 _TABLES = executions.join(runs, runs.c.key == executions.c.run_key).outerjoin(

@@ -85,6 +85,12 @@ class OpenRow:
     slot_key: str
     cancelled_by: str
     deadline_at: int | None
+    run_cancel_reason: str | None
+    run_cancel_message: str | None
+    # Who asked for this one's end, and what that is.
+    asked_by: str
+    cancel_reason: str | None
+    cancel_message: str | None
 
 
 def _query() -> sa.Select[Any]:
@@ -99,6 +105,9 @@ def _query() -> sa.Select[Any]:
             r.created_at.label("run_created_at"), r.started_at.label("run_started_at"),
             r.state.label("run_state"), r.revision, r.target_count, r.open_targets, r.admission,
             r.slot_key, r.cancelled_by, r.deadline_at,
+            r.cancel_reason.label("run_cancel_reason"),
+            r.cancel_message.label("run_cancel_message"), e.cancelled_by.label("asked_by"),
+            e.cancel_reason, e.cancel_message,
         )
         .join(runs, r.key == e.run_key)
         .join(run_targets, sa.and_(t.run_key == e.run_key, t.target_index == e.target_index))
@@ -291,13 +300,20 @@ def idle_scheduled(tx: Tx) -> list[JobRow]:
     return jobs_by_keys(tx, tx.conn.execute(query).scalars().all())
 
 
-def request_cancel(tx: Tx, run_keys: Sequence[int], execution_keys: Sequence[int], by: str,
-                   now: int) -> None:  # fmt: skip
+def request_cancel(
+    tx: Tx, run_keys: Sequence[int], execution_keys: Sequence[int], by: str, now: int, *,
+    reason: str, message: str,
+) -> None:  # fmt: skip
     """Note that somebody wants these to end; who asked first stays on record."""
     tx.conn.execute(
         sa.update(runs)
         .where(runs.c.key.in_(run_keys), runs.c.cancelled_by == "", runs.c.finished_at.is_(None))
-        .values(cancelled_by=by, revision=runs.c.revision + 1)
+        .values(
+            cancelled_by=by,
+            cancel_reason=reason,
+            cancel_message=message,
+            revision=runs.c.revision + 1,
+        )
     )
     tx.conn.execute(
         sa.update(executions)
@@ -306,7 +322,12 @@ def request_cancel(tx: Tx, run_keys: Sequence[int], execution_keys: Sequence[int
             executions.c.phase != Phase.ENDED,
             executions.c.cancel_requested_at.is_(None),
         )
-        .values(cancel_requested_at=now, cancelled_by=by)
+        .values(
+            cancel_requested_at=now,
+            cancelled_by=by,
+            cancel_reason=reason,
+            cancel_message=message,
+        )
     )
 
 

@@ -72,6 +72,8 @@ class RunRow:
     depth: int
     rerun_of: bytes | None
     deadline_at: int | None
+    cancel_reason: str | None
+    cancel_message: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -141,7 +141,9 @@ class CancelRunRequest(_message.Message):
     run_id: _builtins.str
     """The run's id."""
     reason: _builtins.str
-    """Why, for the record; at most 1,000 characters."""
+    """Why, for the record: it stands in the message of what is ended by it, and
+    in the audit log. At most 1,000 characters.
+    """
     def __init__(
         self,
         *,
@@ -275,7 +277,9 @@ class CancelExecutionRequest(_message.Message):
     execution_id: _builtins.str
     """The execution's id."""
     reason: _builtins.str
-    """Why, for the record; at most 1,000 characters."""
+    """Why, for the record: it stands in the message of what is ended by it, and
+    in the audit log. At most 1,000 characters.
+    """
     def __init__(
         self,
         *,

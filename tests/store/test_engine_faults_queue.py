@@ -274,7 +274,8 @@ async def test_a_cancel_that_a_crash_cut_short_is_finished_at_the_next_start(
     await rig.job()
     run = await rig.run()
     live = _live(rig, run)
-    await rig.store.write(open_work.request_cancel, [live.run.key], [live.key], "ci", 1)
+    await rig.store.write(open_work.request_cancel, [live.run.key], [live.key], "ci", 1,
+                          reason=Reason.CANCELLED, message="")  # fmt: skip
     await rig.stop()
     other = Rig(store_url, tmp_path)
     await other.start()
@@ -295,6 +296,7 @@ async def test_a_run_that_is_cancelled_between_two_attempts_gets_no_second(rig, 
         if isinstance(command, Finish):
             # The end with its next attempt is on its way to the store when the cancel comes.
             command.live.run.cancelled_by = "ci"
+            command.live.run.cancel_reason = Reason.CANCELLED
 
     monkeypatch.setattr(rig.store, "stage", stage_and_cancel)
     a.accept(sent)

@@ -7,7 +7,9 @@ from google.protobuf.struct_pb2 import Struct
 from kronforce.api.convert.instants import stamp, stamp_or_none
 from kronforce.api.convert.sentences import sentence
 from kronforce.api.output_head import Heads
+from kronforce.core.cancel_words import cancel_line
 from kronforce.core.ids import to_text
+from kronforce.core.lifecycle import Reason
 from kronforce.store.executions import ExecutionRow
 from kronforce.v1.execution_pb2 import DISPATCH_STATE_NONE, Dispatch, Execution
 from kronforce.v1.run_pb2 import Trigger
@@ -73,6 +75,8 @@ def trigger_word(number: int) -> str:
 
 
 def _line(row: ExecutionRow, reason: str) -> str:
-    if row.cancelled_by and row.finished_at is not None and reason == "cancelled":
-        return f"cancelled by {row.cancelled_by}"
+    if row.cancelled_by and row.finished_at is not None and reason == Reason.CANCELLED:
+        return cancel_line(row.cancelled_by, row.cancel_message)
+    if row.cancelled_by and reason == Reason.CANCELLING:
+        return f"is being {cancel_line(row.cancelled_by, row.cancel_message)}"
     return sentence(row.state, reason, exit_code=row.exit_code, signal_number=row.signal)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from kronforce.api.convert.execution import struct_or_none
 from kronforce.api.convert.instants import stamp, stamp_or_none
 from kronforce.api.convert.sentences import sentence
+from kronforce.core.cancel_words import cancel_line
 from kronforce.core.ids import to_text
 from kronforce.core.lifecycle import State
 from kronforce.store.runs import RunRow, RunTargetRow
@@ -82,5 +83,5 @@ def _reason(row: RunRow) -> str:
 
 def _line(row: RunRow, reason: str) -> str:
     if row.state == State.CANCELLED and row.cancelled_by:
-        return f"cancelled by {row.cancelled_by}"
+        return cancel_line(row.cancelled_by, row.cancel_message)
     return sentence(row.state, reason)

@@ -133,7 +133,7 @@ class Reports:
         session.drop(live)
         if live.cancel_reason:
             state = ends_as(live.cancel_reason)
-            self._completion.never_started(live, state, live.cancel_reason, "")
+            self._completion.never_started(live, state, live.cancel_reason, live.cancel_text)
         elif rejected.reason in _COMES_AGAIN and live.phase == Phase.RUNNING:
             # Accepted before: it is never offered elsewhere, a redelivery is a new execution.
             self._completion.lost(live, Reason.AGENT_LOST)

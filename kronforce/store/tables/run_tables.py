@@ -55,6 +55,9 @@ runs = Table(
     Column("cause_event", Name, nullable=False),
     Column("depth", Integer, nullable=False),
     Column("rerun_of", Id),
+    # What its cancellation is, as a reason word, and what was said with it.
+    Column("cancel_reason", Name),
+    Column("cancel_message", Text),
     # Ends `timed_out` when it is open then: `run_timeout_secs` from its first start.
     Column("deadline_at", Instant),
     Index("runs_job", "job_key", "key"),
@@ -141,6 +144,9 @@ executions = Table(
     # google.protobuf.Struct and kronforce.v1.Dispatch; null: none.
     Column("outputs", LargeBinary),
     Column("dispatch", LargeBinary),
+    # What was asked for with `cancel_requested_at`, as in `runs`.
+    Column("cancel_reason", Name),
+    Column("cancel_message", Text),
     Index(
         "executions_attempt",
         "run_key",

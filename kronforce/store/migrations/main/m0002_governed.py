@@ -27,6 +27,9 @@ def _add_columns() -> None:
         op.add_column(
             table, sa.Column("allowed_groups", sa.Text(), nullable=False, server_default="[]")
         )
+    for table in ("runs", "executions"):
+        op.add_column(table, sa.Column("cancel_reason", Name))
+        op.add_column(table, sa.Column("cancel_message", sa.Text()))
     op.add_column("runs", sa.Column("rerun_of", sa.LargeBinary()))
     op.add_column("runs", sa.Column("deadline_at", sa.BigInteger()))
     op.create_index(
