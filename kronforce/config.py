@@ -180,12 +180,19 @@ def _boolean(value: Any) -> bool:
 
 def _count(minimum: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
-        number = int(value)
+        number = _whole(value)
         if number < minimum:
             raise ValueError(f"{number} is too small; at least {minimum}")
         return number
 
     return parse
+
+
+def _whole(value: Any) -> int:
+    text = str(value).strip().replace("_", "")
+    if not text.removeprefix("-").isdecimal():
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(text)
 
 
 def _size(value: Any) -> int:

@@ -145,3 +145,19 @@ def test_the_default_folder_is_the_systems_or_the_users(monkeypatch: pytest.Monk
     assert default_data_dir(HOME) == Path("/var/lib/kronforce")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert default_data_dir(HOME) == Path("/state/kronforce")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("x", "'x' is not a whole number"),
+        ("1.5", "'1.5' is not a whole number"),
+        (1.5, "1.5 is not a whole number"),
+        (True, "True is not a whole number"),
+        ("0", "0 is too small; at least 1"),
+        ("-1", "-1 is too small; at least 1"),
+    ],
+)
+def test_what_is_no_count_is_said_in_words(given: object, said: str) -> None:
+    with pytest.raises(CannotStart, match=f"--retention-days: {said}"):
+        load({"retention_days": given}, {})
