@@ -197,24 +197,34 @@ def _parse_part(field: Field, part: str) -> int:
         return _mask(field.low, field.high, step)
     low = _value(field, found["low"])
     if found["high"]:
-        high = _range_end(field, low, found["high"])
+        high = _range_end(field, found["low"], found["high"])
     else:
         # `5/10` runs to the end of the field, `5` is itself.
         high = max(low, field.high) if found["step"] else low
     return _fold_sunday(field, _mask(low, high, step))
 
 
-def _range_end(field: Field, low: int, text: str) -> int:
-    high = _value(field, text)
+def _range_end(field: Field, first: str, text: str) -> int:
+    low, high = _value(field, first), _value(field, text)
     if field is _DOW and high == _SUNDAY and low > _SUNDAY:
         high = _ALSO_SUNDAY
     if high < low:
         raise CronError(
-            f"the range {low}-{text} runs backwards",
-            hint=f"write {low}-{field.high},{field.low}-{text} if you mean around the end",
+            f"the range {first}-{text} runs backwards",
+            hint=f"write {_around(field, first, text)} if you mean around the end",
             field=field.index,
         )
     return high
+
+
+def _around(field: Field, first: str, text: str) -> str:
+    """The two ranges that `FRI-MON` stands for, in the words that were used."""
+    named = bool(field.names) and not (first.isdigit() and text.isdigit())
+    last = field.names[-1] if named else str(field.high)
+    begin = field.names[0] if named else str(field.low)
+    before = first if first == last else f"{first}-{last}"
+    after = text if text == begin else f"{begin}-{text}"
+    return f"{before},{after}"
 
 
 def _value(field: Field, text: str) -> int:

@@ -89,6 +89,11 @@ def test_macros_stand_for_their_line(macro: str) -> None:
         ("JAN * * * * *", 0, "0-59"),
         ("5-1 * * * * *", 0, "5-59,0-1"),
         ("* * * * * 5-1", 5, "5-6,0-1"),
+        ("* * * * * FRI-MON", 5, "FRI-SAT,SUN-MON"),
+        ("* * * * * FRI-1", 5, "FRI-SAT,SUN-1"),
+        ("* * * * * SAT-MON", 5, "write SAT,SUN-MON"),
+        ("* * * * NOV-FEB *", 4, "NOV-DEC,JAN-FEB"),
+        ("* * * * DEC-JAN *", 4, "write DEC,JAN if"),
         ("*/0 * * * * *", 0, "1 to 59"),
         ("*/90 * * * * *", 0, "1 to 59"),
         ("* * */24 * * *", 2, "1 to 23"),
@@ -138,3 +143,14 @@ def test_a_fixed_time_is_one_whose_hour_does_not_begin_with_a_star() -> None:
     assert parse_cron("0 30 2 * * *").fixed_time
     assert not parse_cron("0 30 * * * *").fixed_time
     assert not parse_cron("0 30 */2 * * *").fixed_time
+
+
+@pytest.mark.parametrize("line", ["* * * * * FRI-MON", "* * * * DEC-FEB *"])
+def test_a_backward_range_is_named_and_mended_in_its_own_words(line: str) -> None:
+    text = next(part for part in line.split() if part != "*")
+
+    with pytest.raises(CronError, match=f"the range {text} runs backwards") as caught:
+        parse_fields(line)
+
+    instead = caught.value.hint.removeprefix("write ").partition(" if")[0]
+    parse_fields(line.replace(text, instead))
