@@ -269,16 +269,24 @@ def _check_agent(tx: Tx, scope: Scope, spec: Job) -> None:
         return
     seen = (a for a in agents.all_agents(tx) if may_see(scope, a.allowed_groups))
     names = [agent.name for agent in islice(seen, _SUGGEST_FROM)]
-    close = difflib.get_close_matches(reference, names, n=_SUGGESTIONS)
-    hint = (
-        f"agents that look like it: {', '.join(close)}" if close else "see `kronforce agent list`"
-    )
     raise InvalidArgument.of(
         (
             "target.agent_id",
-            f"job {spec.name!r} names agent {reference!r}, which does not exist; {hint}",
+            f"job {spec.name!r} names agent {reference!r}, which does not exist; "
+            f"{_agents_instead(reference, names)}",
         )
     )
+
+
+def _agents_instead(reference: str, names: Sequence[str]) -> str:
+    """Which agents may be meant: those that look like it, or all where there are few."""
+    folded = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(reference.casefold(), folded, n=_SUGGESTIONS, cutoff=0.5)
+    if close:
+        return f"agents that look like it: {', '.join(folded[name] for name in close)}"
+    if 0 < len(names) <= _SUGGESTIONS:
+        return f"there are: {', '.join(sorted(names))}"
+    return "see `kronforce agent list`"
 
 
 def _wants_pause(row: JobRow, job: Job, mask: Sequence[str]) -> bool:

@@ -176,6 +176,16 @@ class FakeAgent:
         self._task: asyncio.Task[None] | None = None
 
     async def connect(self, *held: pb.InventoryItem) -> None:
+        self._say_hello(*held)
+        self._task = asyncio.create_task(self._serve())
+        await self.message("welcome")
+
+    async def serve_once(self, *held: pb.InventoryItem) -> None:
+        """A session until its end, which a refusal is too."""
+        self._say_hello(*held)
+        await self._serve()
+
+    def _say_hello(self, *held: pb.InventoryItem) -> None:
         hello = pb.AgentMessage()
         hello.hello.protocol_version = 1
         hello.hello.boot_id = self.boot_id
@@ -185,8 +195,6 @@ class FakeAgent:
         self._up = asyncio.Queue()
         self._up.put_nowait(pb.ConnectRequest(messages=[hello]))
         self.got.clear()
-        self._task = asyncio.create_task(self._serve())
-        await self.message("welcome")
 
     async def _serve(self) -> None:
         caller = Someone(agent_key=self.row.key)

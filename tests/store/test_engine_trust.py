@@ -1,8 +1,11 @@
 """Whose processes run as the controller's user: those of authors that an admin trusts."""
 
+from dataclasses import replace
+
 import pytest
 
 from kronforce.core.lifecycle import Reason
+from kronforce.errors import Unauthenticated
 from kronforce.v1.job_pb2 import Job, LocalTarget, ShellTask, Target, Task
 from tests.store.rig import FakeAgent, Rig
 
@@ -50,3 +53,11 @@ async def test_another_agent_takes_it(rig):
     await rig.ended(waiting.run_id)
     [attempt] = await rig.attempts(waiting.run_id)
     assert attempt.agent_name == "elsewhere"
+
+
+async def test_an_agent_that_was_deleted_is_told_so_and_what_brings_it_back(rig):
+    row = await rig.enrol("gone")
+    agent = FakeAgent(rig, replace(row, key=row.key + 1))
+
+    with pytest.raises(Unauthenticated, match="was deleted: it enrols again with a new join token"):
+        await agent.serve_once()

@@ -40,6 +40,7 @@ from kronforce.errors import (
     InvalidArgument,
     ProtocolViolation,
     SessionTaken,
+    Unauthenticated,
 )
 from kronforce.failpoints import failpoint
 from kronforce.store.agents import AgentRow
@@ -151,7 +152,9 @@ class Sessions:
     async def _open(self, agent_key: int, hello: pb.Hello) -> Session:
         check_hello(hello)
         row = self._directory.rows.get(agent_key)
-        if row is None or hello.agent_id not in ("", to_text(row.id)):
+        if row is None:
+            raise Unauthenticated("this agent was deleted: it enrols again with a new join token")
+        if hello.agent_id not in ("", to_text(row.id)):
             raise InvalidArgument.of(("hello.agent_id", "is not the agent of this credential"))
         self._make_way(agent_key, hello.boot_id)
         self._opening.add(agent_key)

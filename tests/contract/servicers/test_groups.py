@@ -199,6 +199,10 @@ async def test_a_job_is_not_saved_for_an_agent_that_its_group_may_not_use(rig):
     refused = await rig.refused("JobService.CreateJob", wrong, key="web")
     assert refused.reason == "INVALID_FIELD"
     assert "theirs" not in refused.message
+    assert "there are: ours" in refused.message
+    wrong.job.target.agent.agent_id = "OUR"
+    refused = await rig.refused("JobService.CreateJob", wrong, key="web")
+    assert "agents that look like it: ours" in refused.message
 
     await create(rig, "fine", "ops", **for_them)
     move = pb.AssignGroupRequest(job_ids=["fine"], group="web")
