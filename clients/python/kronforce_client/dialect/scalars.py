@@ -88,8 +88,11 @@ def _whole(low: int, high: int) -> Reader:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise Wrong(f"must be a whole number, not {described(value)}")
-        if not low <= value <= high:
-            raise Wrong(f"must be between {low:,} and {high:,}, not {value:,}")
+        # Only the end that was passed: the other is the type's, and the field's own may be nearer.
+        if value > high:
+            raise Wrong(f"must be at most {high:,}, not {value:,}")
+        if value < low:
+            raise Wrong(f"must be at least {low:,}, not {value:,}")
         return int(value)
 
     return read
