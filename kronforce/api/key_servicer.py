@@ -92,7 +92,7 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
             raise InvalidArgument.of(("key_id", "is required: an id or an exact name"))
         row = await self._store.write(_revoke, request.key_id, call.principal, self._clock.now_us())
         if row is None:
-            raise KeyNotFound(f"there is no key {request.key_id!r}; see ListKeys")
+            raise KeyNotFound(f"there is no key {request.key_id!r}; see `kronforce key list`")
         log.info("key revoked", action="key.revoked", key=row.name, by=call.principal.name)
         await self._revoked()
         return to_message(row)

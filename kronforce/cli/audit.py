@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from google.protobuf.struct_pb2 import Struct
 
 from kronforce.cli.exit_codes import Exit
+from kronforce.cli.moments import moment
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import Column, is_data, show_list, show_row
 from kronforce.cli.times import absolute, as_datetime
@@ -26,8 +27,8 @@ def list_audit(
     operation: str = "",
     actor: str = "",
     resource: str = "",
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: str | None = None,
+    until: str | None = None,
     refused: Switch = False,
     limit: int = 50,
 ) -> None:
@@ -42,9 +43,9 @@ def list_audit(
     resource
         Only what was done to this thing, by name or id.
     since
-        Only at or after this instant, for example 2026-11-20T06:00:00+01:00.
+        Only at or after: 7d, 24h, a date or an instant; without an offset in local time.
     until
-        Only before this instant.
+        Only before; the same forms.
     refused
         Only what was refused.
     limit
@@ -56,8 +57,8 @@ def list_audit(
             operation=operation,
             actor=actor,
             resource=resource,
-            since=_aware(since),
-            until=_aware(until),
+            since=_instant(session, since, "--since"),
+            until=_instant(session, until, "--until"),
             refused=refused,
             page_size=limit,
         )
@@ -143,6 +144,9 @@ def _differences(before: Struct, after: Struct) -> list[str]:
     ]
 
 
-def _aware(instant: datetime | None) -> datetime | None:
-    """An instant without a zone is local time."""
-    return None if instant is None else instant.astimezone(UTC)
+def _instant(session: Session, text: str | None, flag: str) -> datetime | None:
+    """An instant without a zone is local time, or UTC with --utc."""
+    if text is None:
+        return None
+    zone = UTC if session.settings.utc else None
+    return moment(text, now=session.clock.now(), zone=zone, flag=flag)

@@ -15,7 +15,7 @@ from kronforce.cli.failure import CommandError, code_of, lines_of
 from kronforce.cli.session import current
 from kronforce.cli.tree import ALONE, NOUNS
 from kronforce_client.dialect import DialectError
-from kronforce_client.errors import ClientError
+from kronforce_client.errors import ClientError, Unauthenticated
 
 
 def build_app() -> App:
@@ -47,7 +47,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except DialectError as error:
         return _tell([str(each) for each in error.problems], Exit.ERROR)
     except ClientError as error:
-        return _tell(lines_of(error, key_was_sent=_key_was_sent()), code_of(error))
+        return _tell(lines_of(error, key_was_sent=_key_was_sent(error)), code_of(error))
     except LookupError as error:
         return _tell([str(error.args[0]) if error.args else str(error)], Exit.NOT_FOUND)
     except KeyboardInterrupt:
@@ -62,8 +62,9 @@ def _with_stdin(arguments: Sequence[str]) -> list[str]:
     return ["/dev/stdin" if word == "-" else word for word in arguments]
 
 
-def _key_was_sent() -> bool:
-    return bool(current().connection().key)
+def _key_was_sent(error: ClientError) -> bool:
+    # Looked up only where it is asked: the connection itself may be what is wrong.
+    return not isinstance(error, Unauthenticated) or bool(current().connection().key)
 
 
 def _usage(error: CycloptsError, arguments: Sequence[str]) -> int:

@@ -81,7 +81,18 @@ def _checked(paths: Sequence[str]) -> list[JobFile]:
 
     if not paths:
         raise CommandError("which files?", "kronforce job apply -f jobs/", code=Exit.USAGE)
-    return _all_right(read_jobs(paths), validate_job)
+    read = _all_right(read_jobs(paths), validate_job)
+    _say_ignored(read)
+    return read
+
+
+def _say_ignored(read: Sequence[JobFile]) -> None:
+    """A definition that was written from `job get -o yaml` has these too, and is no mistake."""
+    for each in read:
+        if each.ignored:
+            place = each.document.place_of_text(each.ignored[0])
+            names = ", ".join(each.ignored)
+            current().warn(f"warning: {place}  ignored, as the server sets it: {names}")
 
 
 def _all_right(read: list[JobFile], check: Callable[..., list[tuple[str, str]]]) -> list[JobFile]:

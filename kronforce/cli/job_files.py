@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kronforce.cli.exit_codes import Exit
 from kronforce.cli.failure import CommandError
 from kronforce_client import dialect
+from kronforce_client.apply import OUTPUT_ONLY
 from kronforce_client.dialect import DialectError, Path
 
 if TYPE_CHECKING:
@@ -59,10 +60,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFile:
-    """A job and where it was read."""
+    """A job and where it was read. `ignored`: what stands there and is the server's to set."""
 
     job: Job
     document: Document
+    ignored: tuple[str, ...] = ()
 
 
 def read_jobs(paths: Sequence[str]) -> list[JobFile]:
@@ -72,7 +74,7 @@ def read_jobs(paths: Sequence[str]) -> list[JobFile]:
     for file in _files(paths):
         try:
             documents = list(read_documents(file))
-        except _Unreadable as error:
+        except Unreadable as error:
             problems.append(str(error))
             continue
         for document in documents:
@@ -99,7 +101,10 @@ def _read_one(document: Document, found: list[JobFile], problems: list[str]) -> 
     if not job.name:
         problems.append(f"{document.place(())}  name is missing")
         return
-    found.append(JobFile(job=job, document=document))
+    ignored = tuple(name for name in OUTPUT_ONLY if name in document.value)
+    for name in ignored:
+        job.ClearField(name)  # type: ignore[arg-type]  # the stub wants literals
+    found.append(JobFile(job=job, document=document, ignored=ignored))
 
 
 def _twice(found: Sequence[JobFile]) -> list[str]:
@@ -135,12 +140,12 @@ def _counts(path: FilePath) -> bool:
     return path.suffix in SUFFIXES and not hidden
 
 
-class _Unreadable(Exception):
-    """A file that is not YAML."""
+class Unreadable(Exception):
+    """A file that cannot be read, or is not YAML."""
 
 
 def read_documents(file: str) -> Iterator[Document]:
-    """The documents of one file; empty ones are left out."""
+    """The documents of one file; empty ones are left out. Raises Unreadable."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -148,21 +153,21 @@ def read_documents(file: str) -> Iterator[Document]:
         with open(file, "rb") as stream:  # noqa: PTH123 - also reads a pipe
             content = stream.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
-            raise _Unreadable(f"{file}: is larger than {MAX_FILE_BYTES:,} bytes")
+            raise Unreadable(f"{file}: is larger than {MAX_FILE_BYTES:,} bytes")
         for node in YAML(typ="safe", pure=True).compose_all(content.decode("utf-8-sig")):
             document = _Reader(file).document(node)
             if document.value is not None:
                 yield document
     except OSError as error:
-        raise _Unreadable(f"{file}: {error.strerror}") from None
+        raise Unreadable(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise _Unreadable(f"{file}: is not UTF-8 text") from None
+        raise Unreadable(f"{file}: is not UTF-8 text") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}" if mark else file
-        raise _Unreadable(f"{where}  {error.problem or error.context}") from None
+        raise Unreadable(f"{where}  {error.problem or error.context}") from None
     except YAMLError as error:
-        raise _Unreadable(f"{file}: {error}") from None
+        raise Unreadable(f"{file}: {error}") from None
 
 
 class _Reader:
@@ -217,5 +222,5 @@ class _Reader:
             return text
         return text  # also what YAML takes for a date: the dialect reads instants itself
 
-    def _wrong(self, node: Node, message: str) -> _Unreadable:
-        return _Unreadable(f"{self._file}:{node.start_mark.line + 1}  {message}")
+    def _wrong(self, node: Node, message: str) -> Unreadable:
+        return Unreadable(f"{self._file}:{node.start_mark.line + 1}  {message}")

@@ -86,9 +86,16 @@ def init(
     # Quoted, so that any file name is a name in YAML.
     name = path.stem if path.stem.isidentifier() else json.dumps(path.stem)
     content = TEMPLATE.format(file=file, name=name, task=TASKS[type_])
-    path.write_text((FOR_EDITORS if schema else "") + content, encoding="utf-8")
+    _write(path, (FOR_EDITORS if schema else "") + content)
     print(f"wrote {file}")
     if schema and not (beside := path.with_name(SCHEMA.name)).exists():
-        beside.write_text(text(), encoding="utf-8")
+        _write(beside, text())
         current().say(f"wrote {beside}, for editors that complete and check job files")
     current().say(f"next: kronforce job apply -f {file}")
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None

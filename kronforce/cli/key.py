@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kronforce.cli.host_flags import HostFlags, told
+from kronforce.cli.missing import warn_unknown_groups
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import Column, facts, is_data, show_list, show_plain, show_row
-from kronforce.cli.times import absolute, relative
+from kronforce.cli.times import absolute, as_datetime, relative
 from kronforce.v1.api_key_pb2 import ApiKey, Role
 
 Switch = Annotated[bool, Parameter(negative=())]
@@ -55,6 +56,7 @@ def create(
             allowed_networks=network or [],
             expires_at=expires,
         )
+        warn_unknown_groups(session, client, made.key.allowed_groups)
     if is_data(session):
         show_row(session, made, name=lambda reply: str(reply.secret))
         return
@@ -165,7 +167,10 @@ def _columns(session: Session) -> list[Column]:
         return relative(key.last_used_at, now) if key.HasField("last_used_at") else "never"
 
     def standing(key: ApiKey) -> str:
-        return "revoked" if key.HasField("revoked_at") else "valid"
+        if key.HasField("revoked_at"):
+            return "revoked"
+        over = key.HasField("expires_at") and as_datetime(key.expires_at) <= now
+        return "expired" if over else "valid"
 
     return [
         Column(title="NAME", text=lambda key: str(key.name)),

@@ -11,12 +11,14 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 
 
-def moment(text: str, *, now: datetime, zone: tzinfo, flag: str) -> datetime:
-    """An instant, or so long ago; a time without an offset is read in `zone`."""
+def moment(text: str, *, now: datetime, zone: tzinfo | None, flag: str) -> datetime:
+    """An instant, or so long ago; a time without an offset is read in `zone`, None: this host's."""
     if found := _SPAN.fullmatch(text.strip()):
         return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
     local = _parse(text, flag)
-    return local if local.tzinfo is not None else local.replace(tzinfo=zone)
+    if local.tzinfo is not None:
+        return local
+    return local.astimezone() if zone is None else local.replace(tzinfo=zone)
 
 
 def span_of(text: str, *, zone: tzinfo, flag: str) -> tuple[datetime, datetime]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kronforce.cli.failure import CommandError
 from kronforce.cli.settings import UsageError
 from kronforce_client import dialect
 
 
 def read_params(pairs: Sequence[str], file: str | None) -> dict[str, Any] | None:
-    """The params, or None if there are none. Raises UsageError."""
+    """The params, or None if there are none. Raises UsageError or CommandError."""
     if not pairs and file is None:
         return None
     params = _from_file(file) if file is not None else {}
@@ -37,9 +38,12 @@ def _split(pair: str) -> tuple[str, Any]:
 
 
 def _from_file(file: str) -> dict[str, Any]:
-    from kronforce.cli.job_files import read_documents
+    from kronforce.cli.job_files import Unreadable, read_documents
 
-    documents = list(read_documents(file))
+    try:
+        documents = list(read_documents(file))
+    except Unreadable as error:
+        raise CommandError(str(error), "--params-file takes YAML or JSON") from None
     if len(documents) != 1 or not isinstance(documents[0].value, dict):
         raise UsageError(f"{file} must hold one object with the parameters")
     return dict(documents[0].value)

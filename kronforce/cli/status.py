@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kronforce.cli.session import Session, current
-from kronforce.cli.show import facts, is_data, show_row
+from kronforce.cli.show import facts, is_data, short, show_row
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.system_service_pb2 import GetStatusResponse
 
@@ -42,7 +42,8 @@ def _oldest(reply: GetStatusResponse, since: str) -> str:
         # What waits for its retry, or is on its way to an agent, is counted and not the oldest.
         return "only retries" if reply.pending else "nothing waits"
     waiting = reply.oldest_waiting
-    return f"{waiting.job_name}, {since} ({waiting.state_reason}), run {waiting.run_id}"
+    why = f" ({waiting.state_reason.replace('_', ' ')})" if waiting.state_reason else ""
+    return f"{waiting.job_name}, {since}{why}    kronforce run explain {short(waiting.run_id)}"
 
 
 def _disk(reply: GetStatusResponse) -> str:

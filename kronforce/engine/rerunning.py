@@ -65,10 +65,11 @@ class Rerunning:
         """The agents of what did not succeed; None where the target was free to choose."""
         failed = [target for target in found.targets if target.state in _OVER]
         if not failed:
+            run = to_text(found.row.id)
             raise NothingToRerun(
-                f"no target of run {to_text(found.row.id)} has ended other than succeeded; "
-                "leave failed_targets_only out to run all of it again",
-                run=to_text(found.row.id),
+                f"no target of run {run} has ended other than succeeded; all of it runs again "
+                f"without failed_targets_only: kronforce run rerun {run}",
+                run=run,
             )
         pair = (found.row.job_key, found.row.job_version)
         job = (await self._snapshots.of_versions([pair])).get(pair)

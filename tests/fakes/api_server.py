@@ -184,6 +184,7 @@ class FakeController(
         self.previews: list[job_pb2.PreviewedFire] = []
         self.fires: list[job_pb2.Fire] = []
         self.asked: list[object] = []
+        self.oldest_waiting = system_service_pb2.OldestWaiting()
         self.role = api_key_pb2.Role.ROLE_ADMIN
         self.open_streams = 0
         self.stream_tasks: set[asyncio.Task] = set()
@@ -837,6 +838,7 @@ class FakeController(
             agents_online=len(self.agents),
             slots=4,
             disk_free_bytes=10 * 2**30,
+            oldest_waiting=self.oldest_waiting if self.oldest_waiting.job_name else None,
         )
 
 

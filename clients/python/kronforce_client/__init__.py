@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kronforce_client.errors import CursorTooOld as CursorTooOld
     from kronforce_client.errors import Forbidden as Forbidden
     from kronforce_client.errors import Invalid as Invalid
+    from kronforce_client.errors import NeverRan as NeverRan
     from kronforce_client.errors import NotFound as NotFound
     from kronforce_client.errors import Overloaded as Overloaded
     from kronforce_client.errors import RunFailed as RunFailed
@@ -42,6 +43,7 @@ _HOMES = {
     "CursorTooOld": "errors",
     "Forbidden": "errors",
     "Invalid": "errors",
+    "NeverRan": "errors",
     "NotFound": "errors",
     "Overloaded": "errors",
     "RunFailed": "errors",
@@ -67,6 +69,7 @@ __all__ = [
     "Forbidden",
     "Interruption",
     "Invalid",
+    "NeverRan",
     "NotFound",
     "Overloaded",
     "Planned",

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kronforce_client.errors import Invalid
+
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_PORT = 50051
 
@@ -47,7 +49,10 @@ class Wanted:
 
 
 def discover(wanted: Wanted, environ: Mapping[str, str] | None = None) -> Connection:
-    """The connection to use. Raises LookupError for a context that does not exist."""
+    """The connection to use.
+
+    Raises LookupError for a context that does not exist, and Invalid for what is no address.
+    """
     environ = os.environ if environ is None else environ
     stored = _stored(wanted, environ)
     named = wanted.address or ("" if wanted.context else environ.get("KRONFORCE_ADDRESS", ""))
@@ -87,7 +92,12 @@ def _wants_tls(found: Connection, ca_file: str, *, insecure: bool) -> bool:
 
 
 def with_port(address: str) -> str:
-    """`host` or `host:port` as `host:port`."""
+    """`host` or `host:port` as `host:port`. Raises Invalid for what is neither."""
+    if "://" in address:
+        raise Invalid(
+            f'"{address}" is a URL; an address is host:port, where gRPC listens, for example '
+            "kronforce.example:50051"
+        )
     bare_ipv6 = address.count(":") > 1 and not address.startswith("[")
     if bare_ipv6:
         return f"[{address}]:{DEFAULT_PORT}"

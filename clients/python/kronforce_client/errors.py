@@ -48,6 +48,10 @@ class NotFound(ClientError):
     """There is no such thing, or the key may not see it."""
 
 
+class NeverRan(NotFound):
+    """There is no run to show: none was made yet, or none of them is kept any more."""
+
+
 class Conflict(ClientError):
     """The state of the resource refuses it: name taken, etag outdated, already ended, in use."""
 

@@ -18,7 +18,7 @@ from kronforce.v1.job_service_pb2_grpc import JobServiceStub
 from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdate, RunUpdates
 from kronforce_client import dialect
 from kronforce_client.calls import Caller, within
-from kronforce_client.errors import NotFound
+from kronforce_client.errors import NeverRan, NotFound
 from kronforce_client.follow import Bookmark, OnInterruption, frames, run_updates
 from kronforce_client.handle import RunHandle, fetch_last_lines
 from kronforce_client.instants import timestamp
@@ -84,10 +84,11 @@ class Runs:
         return Stream(pages(fetch))
 
     async def last(self, *, job: str = "", timeout_secs: float | None = None) -> Run:
-        """The newest run, of one job or of all. Raises NotFound if there is none."""
+        """The newest run, of one job or of all. Raises NeverRan if there is none."""
         page = await self.page(job=job, page_size=1, timeout_secs=timeout_secs)
         if not page.runs:
-            raise NotFound(f'job "{job}" has never run' if job else "nothing has ever run")
+            of = f'job "{job}" has' if job else "there are"
+            raise NeverRan(f"{of} no runs yet, or none that are kept")
         return await self.get(page.runs[0].id, timeout_secs=timeout_secs)
 
     async def resolve(self, run: str, *, timeout_secs: float | None = None) -> str:

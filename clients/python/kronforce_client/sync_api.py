@@ -406,7 +406,7 @@ class Runs:
         )
 
     def last(self, *, job: str = "", timeout_secs: float | None = None) -> Run:
-        """The newest run, of one job or of all. Raises NotFound if there is none."""
+        """The newest run, of one job or of all. Raises NeverRan if there is none."""
         return self._portal.call(self._twin.last(job=job, timeout_secs=timeout_secs))
 
     def resolve(self, run: str, *, timeout_secs: float | None = None) -> str:
