@@ -90,13 +90,21 @@ def _to_go_on(facts: Facts | None, reason: str, job: str) -> list[str]:
     if reason in (Reason.SLOT, Reason.QUEUE):
         return list(_SLOT_STEPS)
     if reason == Reason.OFFLINE:
-        return ["kronforce agent list", "start the agent on its host, or end its draining: "
-                "kronforce agent drain NAME --off"]  # fmt: skip
+        return ["kronforce agent list", *_bring_back(facts)]
     if reason == Reason.LABELS:
         return [*_enrol(facts), f"or change what job {job} names as its target"]
     if reason == Reason.CONCURRENCY and facts is not None and facts.held_by:
         return [f"kronforce run explain {facts.held_by[0]}"]
     return []
+
+
+def _bring_back(facts: Facts | None) -> list[str]:
+    agents = facts.agents if facts is not None else ()
+    drained = [a.name for a in agents if a.verdict == Verdict.DRAINING and not a.by_itself]
+    away = not agents or any(a.verdict == Verdict.OFFLINE for a in agents)
+    end = f"end the draining: kronforce agent drain {drained[0] if drained else 'NAME'} --off"
+    return [*(["start the agent on its host"] if away else []),
+            *([end] if drained or not agents else [])]  # fmt: skip
 
 
 def _enrol(facts: Facts | None) -> list[str]:

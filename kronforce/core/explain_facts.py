@@ -34,6 +34,8 @@ class Agent:
     verdict: str
     busy: int = 0
     slots: int = 0
+    # Of one that drains: nobody asked for it, it stops or is short of room for output.
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

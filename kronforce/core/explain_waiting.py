@@ -55,11 +55,23 @@ def _labels(f: Facts) -> str:
 
 
 def _offline(f: Facts) -> str:
-    away = tuple(a.name for a in f.agents if a.verdict in (Verdict.OFFLINE, Verdict.DRAINING))
-    fit = f" ({names(away)})" if away and not f.target_name else ""
-    verb = "is" if is_one(f.target) else "are"
-    subject = _whom(f) if is_one(f.target) else f"the agents that fit{fit}"
-    return f"{_waiting(f)}: {subject} {verb} offline or draining{_gives_up(f)}."
+    away, drain = named(f, Verdict.OFFLINE), named(f, Verdict.DRAINING)
+    one = is_one(f.target)
+    subject, verb = (_whom(f), "is") if one else ("the agents that fit", "are")
+    if away and drain:
+        how = f"offline ({names(away)}) or draining ({names(drain)})"
+    elif away or drain:
+        how = "draining: nothing new is given to " + ("it" if one else "them")
+        how = "offline" if away else how
+        subject += "" if one else f" ({names(away or drain)})"
+    else:
+        how = "offline or draining"
+    return f"{_waiting(f)}: {subject} {verb} {how}{_gives_up(f)}."
+
+
+def named(f: Facts, verdict: str) -> tuple[str, ...]:
+    """The agents of that verdict."""
+    return tuple(a.name for a in f.agents if a.verdict == verdict)
 
 
 def _gives_up(f: Facts) -> str:

@@ -327,11 +327,11 @@ class Dispatcher:
             self._leave_to_store(self.routes[live.route], live)
 
     def waiting_reason(self, live: LiveExecution | None, number: int) -> Reason:
-        """Why a ready execution waits: `slot`, `queue`, or `offline` where nobody is here."""
+        """Why a ready execution waits: `slot`, `queue`, or `offline` where nobody takes any."""
         route = self.routes.get(number)
         if route is None:
             return Reason.QUEUE
-        if not route.sessions:
+        if all(session.drains for session in route.sessions):
             return Reason.OFFLINE
         busy = all(s.free <= 0 or not s.takes_work for s in route.sessions)
         return Reason.SLOT if busy and live is not None and route.head() is live else Reason.QUEUE

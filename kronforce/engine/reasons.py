@@ -60,7 +60,7 @@ class Reasons:
         live = self._table.by_key.get(row.key)
         reason = self._dispatcher.waiting_reason(live, row.route)
         if reason in _NOBODY:
-            # Nobody who is here can: is there somebody who is away?
+            # Nobody who is here does: is there somebody who is away, or drains?
             return nobody_reason(route.need, self._directory.named_by(route.need.target))
         return reason
 

@@ -56,6 +56,16 @@ class Scene:
 
         await self.rig.until(look)
 
+    async def outlasted(self, run):
+        """Let time pass until the run has ended: a look that is under way began before."""
+
+        async def over():
+            self.rig.clock.advance(1)
+            return (await self.rig.row(run.run_id)).finished_at is not None
+
+        await self.rig.until(over)
+        return run.run_id
+
     async def ended_as(self, state, **result):
         """A run whose only attempt was reported so."""
         a, run_id, first = await self.running(timeout_secs=9)
@@ -272,13 +282,11 @@ async def _no_agent(scene):
     return (await scene.rig.run()).run_id
 
 
-@case(State.EXPIRED, Reason.QUEUE_TIMEOUT, "after waiting 8 s: longer than queue_timeout_secs (7 s")
+@case(State.EXPIRED, Reason.QUEUE_TIMEOUT, "longer than queue_timeout_secs (7 s)")
 async def _queue_timeout(scene):
     await scene.rig.job(queue_timeout_secs=7)
     run = await scene.rig.run()
-    scene.rig.clock.advance(8)
-    await scene.rig.ended(run.run_id)
-    return run.run_id
+    return await scene.outlasted(run)
 
 
 @case(State.EXPIRED, Reason.OFFLINE_TIMEOUT, "no agent that fits came within offline_timeout_secs")
@@ -286,9 +294,7 @@ async def _offline_timeout(scene):
     await scene.rig.enrol("web-1")
     await scene.rig.job(offline_timeout_secs=7)
     run = await scene.rig.run()
-    scene.rig.clock.advance(8)
-    await scene.rig.ended(run.run_id)
-    return run.run_id
+    return await scene.outlasted(run)
 
 
 @case(State.LOST, Reason.AGENT_LOST, "stayed away longer than lost_after_secs (300 s)")
@@ -370,6 +376,19 @@ def test_every_reason_that_can_be_reached_has_its_case():
 def test_every_terminal_state_that_can_be_reached_has_its_case():
     walked = {state for state, _ in CASES}
     assert set(State) - walked == {State.PENDING_APPROVAL, State.REJECTED}
+
+
+@pytest.mark.parametrize("place", [0, 2])
+async def test_agents_that_drain_are_not_busy(rig, place):
+    async with scene_on(rig) as scene:
+        a = await scene.agent()
+        await rig.job()
+        rig.engine.sessions.on_drain(a.row.key, True)
+        runs = [await rig.run() for _ in range(3)]
+        told = await rig.engine.explaining.explain(ADMIN, runs[place].run_id)
+    assert told.reason == Reason.OFFLINE
+    assert "the agents that fit (web-1) are draining: nothing new is given to them" in told.sentence
+    assert "end the draining: kronforce agent drain web-1 --off" in told.next_steps
 
 
 async def test_a_run_of_several_targets_tells_of_those_that_did_not_succeed(rig):

@@ -87,6 +87,11 @@ class Session:
     def takes_work(self) -> bool:
         return not (self.draining or self.agent_draining or self.busy or self.closed)
 
+    @property
+    def drains(self) -> bool:
+        """Whether it takes nothing new until somebody or something changes that."""
+        return self.draining or self.agent_draining or self.closed
+
     def reserve(self, use: int) -> None:
         """Take a slot; `use` counts assignments and only orders."""
         self.free -= 1

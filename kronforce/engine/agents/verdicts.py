@@ -35,6 +35,7 @@ def verdicts(
                 verdict=_verdict(need, row, session),
                 busy=0 if session is None else session.slots - session.free,
                 slots=row.slots if session is None else session.slots,
+                by_itself=not row.draining and session is not None and not session.draining,
             )
         )
     found.sort(key=attrgetter("name"))

@@ -80,6 +80,50 @@ def test_a_slot_is_waited_for_as_the_pages_promise() -> None:
     )
 
 
+def offline(*agents: Agent, **fields: object) -> Facts:
+    return facts(State.PENDING, Reason.OFFLINE, agents=agents, **fields)
+
+
+AWAY = Agent(name="web-1", verdict=Verdict.OFFLINE)
+DRAINED = Agent(name="web-2", verdict=Verdict.DRAINING)
+STOPPING = Agent(name="web-3", verdict=Verdict.DRAINING, by_itself=True)
+END = "end the draining: kronforce agent drain web-2 --off"
+
+
+@pytest.mark.parametrize(
+    ("told", "said", "steps"),
+    [
+        (offline(AWAY), "the agents that fit (web-1) are offline", ["start the agent on its host"]),
+        (
+            offline(DRAINED, STOPPING),
+            "the agents that fit (web-2, web-3) are draining: nothing new is given to them",
+            [END],
+        ),
+        (
+            offline(AWAY, DRAINED),
+            "the agents that fit are offline (web-1) or draining (web-2)",
+            ["start the agent on its host", END],
+        ),
+        (
+            offline(dataclasses.replace(DRAINED, name="local"), target=Local()),
+            "the built-in agent is draining: nothing new is given to it",
+            ["end the draining: kronforce agent drain local --off"],
+        ),
+        (
+            offline(STOPPING),
+            "the agents that fit (web-3) are draining: nothing new is given to them",
+            [],
+        ),
+    ],
+)  # fmt: skip
+def test_who_is_away_and_who_drains_are_told_apart(
+    told: Facts, said: str, steps: list[str]
+) -> None:
+    assert sentence(told) == f"Waiting 3 m: {said}."
+    given = next_steps(State.PENDING, [told], "r", "etl", targets=1)
+    assert given[1:-2] == steps
+
+
 def test_a_failure_is_told_with_attempt_time_place_and_cause() -> None:
     told = facts(
         State.FAILED, Reason.EXIT_CODE, attempt=2, allowed=3, agent="web-3", exit_code=137,
