@@ -16,6 +16,7 @@ from kronforce.api.convert.explanation import explanation_message
 from kronforce.api.convert.instants import instant_us
 from kronforce.api.convert.run import add_parts, run_message
 from kronforce.api.output_head import read_heads
+from kronforce.api.output_missing import missing_bytes
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.api.ports import Cancelling, Explaining, Watching
 from kronforce.core.access import Scope
@@ -123,13 +124,18 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def _run(self, scope: Scope, run_id: str) -> Run:
         found = await self._store.read(_run, scope, run_id)
         message = run_message(found.row, found.counts)
-        add_parts(message, found.targets, [self._shown(row) for row in found.executions])
+        shown = [self._shown(row) for row in found.executions]
+        missing = await missing_bytes(self._store, found.executions)
+        for row, execution in zip(found.executions, shown, strict=True):
+            execution.missing_bytes = missing.get(row.key, 0)
+        add_parts(message, found.targets, shown)
         return message
 
     async def _execution(self, scope: Scope, execution_id: str) -> Execution:
         row, inline = await self._store.read(_execution, scope, execution_id)
         message = self._shown(row)
         add_heads(message, await read_heads(self._store, row, inline))
+        message.missing_bytes = (await missing_bytes(self._store, [row])).get(row.key, 0)
         return message
 
     def _shown(self, row: ExecutionRow) -> Execution:

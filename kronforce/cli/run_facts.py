@@ -84,4 +84,6 @@ def _execution(execution: Execution) -> str:
     said = f": {execution.message}" if execution.message else ""
     wrote = execution.stdout_bytes + execution.stderr_bytes
     size = f", wrote {wrote:,} bytes" if wrote else ""
+    if execution.missing_bytes:
+        size += f" ({execution.missing_bytes:,} of them not kept: output_cap_bytes)"
     return f"{state_word(execution.state)}{where}{code}{signal}{size}{said}"

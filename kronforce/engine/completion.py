@@ -154,7 +154,15 @@ class Completion:
             # Most runs are short: their output rides in the result.
             self._finish(live, result, chunks)
         else:
-            self._streamed.when_stored(live, ends, lambda: self._finish(live, result, chunks))
+            self._streamed.when_stored(live, ends, lambda: self._streamed_to(live, result, chunks))
+
+    def _streamed_to(self, live: LiveExecution, result: Result, chunks: list[OutputChunk]) -> None:
+        """All before the result's own output is stored; where the cap is reached it follows."""
+        if chunks and self._output.beyond_cap(live, chunks):
+            ends = self._output.append(live, chunks)
+            self._streamed.when_stored(live, ends, lambda: self._finish(live, result, []))
+        else:
+            self._finish(live, result, chunks)
 
     def _finish(self, live: LiveExecution, result: Result, chunks: list[OutputChunk]) -> None:
         """Judge a result and write the end."""

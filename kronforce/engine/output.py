@@ -10,13 +10,12 @@ bounded however many tasks talk.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import chain, islice
 
 from kronforce.clock import Clock
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.live import LiveExecution, LiveTable
+from kronforce.engine.output_cap import Capped, Piece
 from kronforce.engine.timers import Timers
 from kronforce.engine.values.masking import HOLD_SECS
 from kronforce.engine.watching import Hub
@@ -55,12 +54,11 @@ _on_stored = failpoint("engine.output.stored")
 
 
 class OutputState:
-    """One execution's output: what has come, what is stored, and what the cap has dropped."""
+    """One execution's output: what has come, what is stored, and what the cap keeps of it."""
 
     __slots__ = (
-        "bytes_pending", "counted", "dropped", "head_bytes", "in_flight", "kept_tail", "offsets",
-        "pending", "reply", "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "tail",
-        "waiting", "window",
+        "bytes_pending", "capped", "counted", "in_flight", "offsets", "pending", "reply",
+        "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "waiting", "window",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -68,17 +66,14 @@ class OutputState:
         self.offsets = {STDOUT: 0, STDERR: 0}
         self.stored_sequence = 0
         self.stored_offsets = {STDOUT: 0, STDERR: 0}
+        # What was stored, also where the cap has dropped it since.
         self.stored_bytes = 0
-        self.dropped = 0
+        self.capped = Capped()
         self.pending: list[OutputChunk] = []
         self.bytes_pending = 0
         self.in_flight = False
         # It is one of those that share the pool.
         self.counted = False
-        # Bytes in the head, which is kept; then rows (sequence, length) of the tail.
-        self.head_bytes = 0
-        self.tail: deque[tuple[int, int]] = deque()
-        self.kept_tail = 0
         self.window = INITIAL_CREDIT
         # To the stream that brought something last: what is stored is told there.
         self.reply: Reply = _no_reply
@@ -86,16 +81,14 @@ class OutputState:
         self.waiting: list[Callable[[], None]] = []
 
     @classmethod
-    def resumed(cls, row: ProgressRow, tail: Iterable[tuple[int, int]], head: int) -> OutputState:
+    def resumed(cls, row: ProgressRow, tail: Iterable[Piece], head: int) -> OutputState:
         """The state after a restart, from what is stored."""
         state = cls()
         state.sequence = state.stored_sequence = row.sequence
         state.offsets = {STDOUT: row.stdout_bytes, STDERR: row.stderr_bytes}
         state.stored_offsets = dict(state.offsets)
-        state.stored_bytes, state.dropped = row.stored_bytes, row.dropped_bytes
-        state.head_bytes = head
-        state.tail = deque(tail)
-        state.kept_tail = sum(length for _, length in state.tail)
+        state.stored_bytes = row.stored_bytes
+        state.capped = Capped(head, tail, row.dropped_bytes)
         return state
 
     def restart_credit(self) -> None:
@@ -181,6 +174,20 @@ class OutputIntake:
             live.output.counted = False
             self._talking -= 1
 
+    def beyond_cap(self, live: LiveExecution, chunks: list[OutputChunk]) -> bool:
+        """Whether these are more than may be kept beside what was streamed."""
+        if live.output is None:
+            return False
+        state: OutputState = live.output
+        kept = state.stored_bytes - state.capped.dropped
+        return kept + _size(chunks) > live.run.job.settings.output_cap_bytes
+
+    def append(self, live: LiveExecution, chunks: list[OutputChunk]) -> tuple[int, int]:
+        """Take the last output, masked already, as if it was streamed; the offsets it ends at."""
+        state = self.state_of(live)
+        self._take(live, state, list(_filled(state, chunks)))
+        return state.offsets[STDOUT], state.offsets[STDERR]
+
     def close_gap(self, live: LiveExecution, stdout: int, stderr: int) -> None:
         """Output up to here will not come any more: say so, as a gap."""
         state = self.state_of(live)
@@ -214,8 +221,7 @@ class OutputIntake:
         chunks, size = state.pending, state.bytes_pending
         state.pending, state.bytes_pending, state.in_flight = [], 0, True
         rows = _rows(live.key, chunks)
-        before = (state.head_bytes, state.kept_tail, state.dropped, len(state.tail))
-        given_up, dropped = self._cap(live, state, rows)
+        taken = state.capped.take(rows, live.run.job.settings.output_cap_bytes)
         last = chunks[-1].sequence
         ends = dict(state.stored_offsets)
         for row in rows:
@@ -225,7 +231,7 @@ class OutputIntake:
         def stored(_command: StoreOutput, error: Exception | None) -> None:
             state.in_flight = False
             if error is not None:
-                _undo_cap(state, before, given_up)
+                state.capped.take_back(taken)
                 self._failed(live, state, chunks, size, error)
                 return
             _on_stored()
@@ -238,8 +244,9 @@ class OutputIntake:
             self._flush(live, state)
 
         progress = (live.key, max(last, state.stored_sequence), ends[STDOUT], ends[STDERR], total,
-                    state.dropped)  # fmt: skip
-        self._store.output.stage(StoreOutput(rows, dropped, progress, stored))
+                    state.capped.dropped)  # fmt: skip
+        dropped = [(live.key, *piece[:3]) for piece in taken.delete]
+        self._store.output.stage(StoreOutput(taken.store, dropped, progress, stored))
 
     def _failed(self, live: LiveExecution, state: OutputState, chunks: list[OutputChunk],
                 size: int, error: Exception) -> None:  # fmt: skip
@@ -257,37 +264,6 @@ class OutputIntake:
         state.window = fair if credit else state.window - stored
         return OutputProgress(execution_id=live.id_text, stored_sequence=state.stored_sequence,
                               credit_bytes=credit)  # fmt: skip
-
-    def _cap(
-        self, live: LiveExecution, state: OutputState, rows: list[Row]
-    ) -> tuple[list[tuple[int, int]], list[Row]]:
-        """Past half of the cap rows are the tail; older ones of it are given up for newer.
-
-        What was taken from the tail, and the rows to delete for it.
-        """
-        half = live.run.job.settings.output_cap_bytes // 2
-        given_up: list[tuple[int, int]] = []
-        for row in rows:
-            length = row[3] if row[6] is not None else 0
-            if state.head_bytes + length <= half and not state.tail:
-                state.head_bytes += length
-                continue
-            state.tail.append((row[4], length))
-            state.kept_tail += length
-            while state.kept_tail > half and len(state.tail) > 1:
-                sequence, freed = state.tail.popleft()
-                state.kept_tail -= freed
-                state.dropped += freed
-                given_up.append((sequence, freed))
-        return given_up, [(live.key, sequence) for sequence, _ in given_up]
-
-
-def _undo_cap(
-    state: OutputState, before: tuple[int, int, int, int], given_up: list[tuple[int, int]]
-) -> None:
-    """The rows were not stored, nor any deleted: the cap is where it was."""
-    state.head_bytes, state.kept_tail, state.dropped, length = before
-    state.tail = deque(islice(chain(given_up, state.tail), length))
 
 
 def _filled(state: OutputState, chunks: Iterable[OutputChunk]) -> Iterable[OutputChunk]:

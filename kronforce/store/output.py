@@ -1,9 +1,10 @@
 """Reading and deleting streamed output, and the output that came with a result.
 
-Rows of an execution are in the order of `sequence`; each covers `length` bytes
-of its stream from `start`. Where the next row of a stream begins later than
-the one before ended, the bytes between are not kept: readers show a gap. On
-SQLite all but `get_inline` run over the output file (`Database.read_output`).
+Rows of an execution are in the order of `sequence`, those that share one are
+always read together; each covers `length` bytes of its stream from `start`.
+Where the next row of a stream begins later than the one before ended, the bytes
+between are not kept: readers show a gap. On SQLite all but
+`get_inline` and `inline_of` run over the output file (`Database.read_output`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ READ_ROWS = 1_024
 HEAD_READS = 16
 
 _chunks = output_chunks.c
+
+# Pieces of what was one row share its sequence, and are written in their order.
+_IN_ORDER = (_chunks.sequence, _chunks.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +67,14 @@ def get_inline(tx: Tx, execution_key: int) -> bytes | None:
     query = sa.select(inline_output.c.data).where(inline_output.c.execution_key == execution_key)
     data: bytes | None = tx.conn.scalar(query)
     return data
+
+
+def inline_of(tx: Tx, execution_keys: Sequence[int]) -> dict[int, bytes]:
+    """The same of many, for those that have any."""
+    query = sa.select(inline_output.c.execution_key, inline_output.c.data).where(
+        inline_output.c.execution_key.in_(execution_keys)
+    )
+    return {row.execution_key: row.data for row in tx.conn.execute(query)}
 
 
 def progress_of(tx: Tx, execution_keys: Iterable[int]) -> dict[int, ProgressRow]:
@@ -106,16 +118,24 @@ def sequence_before(tx: Tx, execution_key: int, offsets: Mapping[int, int]) -> i
     return newest if first is None else first - 1
 
 
-def head_and_tail(tx: Tx, execution_key: int, half: int) -> tuple[int, list[tuple[int, int]]]:
-    """Bytes in the rows that make the first half of the cap; (sequence, bytes) of all others."""
-    sizes = sa.select(_chunks.sequence, _stored()).where(_chunks.execution_key == execution_key)
+def head_and_tail(
+    tx: Tx, execution_key: int, half: int
+) -> tuple[int, list[tuple[int, int, int, int]]]:
+    """Bytes in the rows that make the first half of the cap, and all others.
+
+    Those are (sequence, stream, start, bytes).
+    """
+    sizes = sa.select(_chunks.sequence, _chunks.stream, _chunks.start, _stored()).where(
+        _chunks.execution_key == execution_key
+    )
     head_bytes = 0
-    tail: list[tuple[int, int]] = []
-    for sequence, stored in tx.conn.execute(sizes.order_by(_chunks.sequence)):
+    tail: list[tuple[int, int, int, int]] = []
+    for row in tx.conn.execute(sizes.order_by(*_IN_ORDER)):
+        sequence, stream, start, stored = row
         if head_bytes + stored <= half and not tail:
             head_bytes += stored
         else:
-            tail.append((sequence, stored))
+            tail.append((sequence, stream, start, stored))
     return head_bytes, tail
 
 
@@ -181,7 +201,7 @@ def _stored() -> sa.ColumnElement[int]:
 
 def _read(tx: Tx, query: sa.Select[Any], limit_bytes: int, *, over: bool = False) -> list[ChunkRow]:
     """Rows in order, up to the limit, or with `over` up to the row that reaches beyond it."""
-    query = query.order_by(_chunks.sequence)
+    query = query.order_by(*_IN_ORDER)
     # First how much there is: a client of PostgreSQL gets every row that it asks for.
     sizes = query.with_only_columns(_chunks.sequence, _stored()).limit(READ_ROWS)
     last, total = None, 0

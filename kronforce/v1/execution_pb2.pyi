@@ -323,6 +323,7 @@ class Execution(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     DISPATCH_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
+    MISSING_BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Server-made id (UUIDv7)."""
     run_id: _builtins.str
@@ -370,11 +371,16 @@ class Execution(_message.Message):
     stderr: _builtins.str
     """The same of standard error."""
     stdout_truncated: _builtins.bool
-    """Whether `stdout` is not all of it."""
+    """Whether `stdout` is not all of it. Only from GetExecution."""
     stderr_truncated: _builtins.bool
-    """Whether `stderr` is not all of it."""
+    """The same of `stderr`."""
     trigger: _builtins.str
     """The run's trigger, for lists: a word as in JSON, for example `api`."""
+    missing_bytes: _builtins.int
+    """Bytes of both streams that are counted but not kept: beyond the job's
+    `output_cap_bytes`, or lost on their way. While it runs: so far beyond the
+    cap. Only from GetRun and GetExecution.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -436,10 +442,11 @@ class Execution(_message.Message):
         outputs: _struct_pb2.Struct | None = ...,
         dispatch: Global___Dispatch | None = ...,
         trigger: _builtins.str = ...,
+        missing_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assigned_at", b"assigned_at", "created_at", b"created_at", "dispatch", b"dispatch", "due_at", b"due_at", "exit_code", b"exit_code", "finished_at", b"finished_at", "outputs", b"outputs", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "agent_id", b"agent_id", "agent_name", b"agent_name", "assigned_at", b"assigned_at", "attempt_number", b"attempt_number", "created_at", b"created_at", "dispatch", b"dispatch", "due_at", b"due_at", "exit_code", b"exit_code", "fence", b"fence", "finished_at", b"finished_at", "group", b"group", "id", b"id", "job_id", b"job_id", "job_name", b"job_name", "message", b"message", "outputs", b"outputs", "retry_of", b"retry_of", "run_id", b"run_id", "signal", b"signal", "started_at", b"started_at", "state", b"state", "state_reason", b"state_reason", "stderr", b"stderr", "stderr_bytes", b"stderr_bytes", "stderr_truncated", b"stderr_truncated", "stdout", b"stdout", "stdout_bytes", b"stdout_bytes", "stdout_truncated", b"stdout_truncated", "target_index", b"target_index", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "agent_id", b"agent_id", "agent_name", b"agent_name", "assigned_at", b"assigned_at", "attempt_number", b"attempt_number", "created_at", b"created_at", "dispatch", b"dispatch", "due_at", b"due_at", "exit_code", b"exit_code", "fence", b"fence", "finished_at", b"finished_at", "group", b"group", "id", b"id", "job_id", b"job_id", "job_name", b"job_name", "message", b"message", "missing_bytes", b"missing_bytes", "outputs", b"outputs", "retry_of", b"retry_of", "run_id", b"run_id", "signal", b"signal", "started_at", b"started_at", "state", b"state", "state_reason", b"state_reason", "stderr", b"stderr", "stderr_bytes", b"stderr_bytes", "stderr_truncated", b"stderr_truncated", "stdout", b"stdout", "stdout_bytes", b"stdout_bytes", "stdout_truncated", b"stdout_truncated", "target_index", b"target_index", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

@@ -1037,7 +1037,8 @@ class Job(_message.Message):
     Default 300.
     """
     output_cap_bytes: _builtins.int
-    """Stored output per execution, bytes, 0–10 GiB; beyond it head and tail
+    """Stored output per execution, both streams together, bytes, 0–10 GiB.
+    Beyond it its first half and, to within an eighth of that, its last half
     are kept and the middle is a marked gap. Default 64 MiB.
     """
     max_run_history: _builtins.int

@@ -100,8 +100,9 @@ async def test_output_that_was_not_stored_counts_once_against_the_cap(rig, monke
         talker.say(index * 16 * KIB, b"x" * 16 * KIB)
     rig.engine.output.retry_held_back()
     await talker.stored()
-    assert talker.live.output.head_bytes + talker.live.output.kept_tail == 64 * KIB
-    assert talker.live.output.dropped == 0
+    assert talker.live.output.capped.head_bytes == 64 * KIB
+    assert not talker.live.output.capped.tail
+    assert talker.live.output.capped.dropped == 0
     await a.leave()
 
 
@@ -116,8 +117,42 @@ async def test_a_failed_write_beyond_the_cap_gives_up_the_same_rows_again(rig, m
         rig.engine.output.retry_held_back()
         await talker.stored()
     kept = sum(row.length for row in await talker.rows())
-    assert kept == talker.live.output.head_bytes + talker.live.output.kept_tail <= 128 * KIB
-    assert talker.live.output.dropped == 8 * 32 * KIB - kept
+    capped = talker.live.output.capped
+    assert kept == capped.head_bytes + capped.tail_bytes == 128 * KIB
+    assert capped.dropped == 8 * 32 * KIB - kept
+    await a.leave()
+
+
+@pytest.mark.parametrize("cap", [1_000, 65_536, 100_000])
+async def test_a_row_larger_than_the_cap_leaves_its_first_and_its_last_bytes(rig, cap):
+    _, a, talker = await running(rig, output_cap_bytes=cap)
+    whole = b"".join(b"%d\n" % number for number in range(50_000))
+    for start in range(0, len(whole), 64 * KIB):
+        talker.say(start, whole[start : start + 64 * KIB])
+        await talker.stored()
+    rows = await talker.rows()
+    head = b"".join(row.data for row in rows if row.start < cap // 2)
+    tail = b"".join(row.data for row in rows if row.start >= cap // 2)
+    assert head == whole[: cap // 2]
+    assert whole.endswith(tail)
+    assert cap // 2 * 7 // 8 <= len(tail) <= cap // 2
+    await a.leave()
+
+
+async def test_what_comes_with_the_result_counts_against_the_cap_of_what_was_streamed(rig):
+    run, a, talker = await running(rig, output_cap_bytes=1_000)
+    talker.say(0, b"a" * 5_000)
+    await talker.stored()
+    message = pb.AgentMessage(execution_id=talker.sent.execution_id, fence=talker.sent.fence)
+    message.result.state, message.result.stdout_bytes = SUCCEEDED, 5_900
+    message.result.output.add(stream=1, offset=5_000, data=b"z" * 900)
+    a.send(message)
+    assert (await rig.ended(run.run_id)).state == SUCCEEDED
+    rows = await talker.rows()
+    assert b"".join(row.data for row in rows if row.start < 500) == b"a" * 500
+    tail = b"".join(row.data for row in rows if row.start >= 500)
+    assert set(tail) == set(b"z")
+    assert 437 <= len(tail) <= 500
     await a.leave()
 
 
@@ -139,14 +174,14 @@ async def test_after_a_restart_the_cap_gives_up_the_tail_of_before(rig, store_ur
     for index in range(5):
         talker.say(index * 32 * KIB, b"x" * 32 * KIB)
         await talker.stored()
-    known = talker.live.output
-    before = (known.head_bytes, known.kept_tail, list(known.tail))
+    known = talker.live.output.capped
+    before = (known.head_bytes, known.tail_bytes, list(known.tail))
     await a.leave()
     await rig.stop()
     other = Rig(store_url, tmp_path)
     await other.start()
-    state = other.engine.table.by_id[talker.sent.execution_id].output
-    assert (state.head_bytes, state.kept_tail, list(state.tail)) == before
+    state = other.engine.table.by_id[talker.sent.execution_id].output.capped
+    assert (state.head_bytes, state.tail_bytes, list(state.tail)) == before
     await other.stop()
 
 

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from kronforce.store import output, tables
 from kronforce.store.dialect import insert
+from kronforce.store.hot.output_apply import DROP_CHUNK
 from tests.store.rows import NOW
 
 OUT, ERR = 1, 2
@@ -54,6 +55,20 @@ def test_a_read_ends_at_its_limit_but_always_gets_on(tx):
     assert texts(output.read_chunks(tx, 1, 0, 8)) == [b"1234", b"5678"]
     assert texts(output.read_chunks(tx, 1, 0, 7)) == [b"1234"]
     assert texts(output.read_chunks(tx, 1, 0, 1)) == [b"1234"]
+
+
+def test_rows_that_share_a_sequence_are_read_together_and_dropped_apart(tx):
+    same = [(1, OUT, start, 2, 7, NOW, b"ab") for start in (0, 2, 4)]
+    tx.run(_INSERT, [*same, (1, ERR, 2, 2, 7, NOW, b"xy"), (1, OUT, 6, 2, 8, NOW, b"cd")])
+
+    first = output.read_chunks(tx, 1, 0, 2)
+    assert [row.start for row in first if row.stream == OUT] == [0, 2, 4]
+    assert texts(output.read_chunks(tx, 1, 7, 100)) == [b"cd"]
+    assert output.head_and_tail(tx, 1, 4)[1][0] == (7, OUT, 4, 2)
+
+    tx.run(DROP_CHUNK, [(1, 7, OUT, 2)])
+    left = [(row.stream, row.start) for row in output.read_chunks(tx, 1, 0, 100)]
+    assert left == [(OUT, 0), (OUT, 4), (ERR, 2), (OUT, 6)]
 
 
 def test_a_gap_takes_no_room_in_a_read(tx):

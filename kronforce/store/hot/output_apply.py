@@ -19,8 +19,10 @@ SET_PROGRESS = upsert(
 )  # fmt: skip
 DROP_CHUNK = delete(
     t.output_chunks,
-    ("execution_key", "sequence"),
-    where="t.execution_key = :execution_key AND t.sequence = :sequence",
+    ("execution_key", "sequence", "stream", "start"),
+    # Pieces of what was one row share a sequence.
+    where="t.execution_key = :execution_key AND t.sequence = :sequence"
+    " AND t.stream = :stream AND t.start = :start",
 )
 
 
@@ -33,7 +35,7 @@ class StoreOutput:
                  then: Callable[[StoreOutput, Exception | None], None]):  # fmt: skip
         # (execution_key, stream, start, length, sequence, at, data), in order of sequence.
         self.rows = rows
-        # (execution_key, sequence) of rows that are deleted.
+        # (execution_key, sequence, stream, start) of rows that are deleted.
         self.dropped = dropped
         # (execution_key, sequence, stdout_bytes, stderr_bytes, stored_bytes, dropped_bytes).
         self.progress = progress

@@ -22,7 +22,8 @@ output_chunks = Table(
     # Stream offset of the first byte, and bytes covered (data, or the gap when data is null).
     Column("start", BigInteger, nullable=False),
     Column("length", BigInteger, nullable=False),
-    # The last agent sequence in this row; rows of an execution are read in this order.
+    # The last agent sequence in this row; rows of an execution are read in this order, and in
+    # that of `key` where the cap has cut one row into several.
     Column("sequence", BigInteger, nullable=False),
     Column("at", Instant, nullable=False),
     Column("data", LargeBinary),

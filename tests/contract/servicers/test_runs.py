@@ -71,7 +71,7 @@ async def put_execution(rig, job, run=None, **values):
     return await rig.store.write(insert)
 
 
-async def put_output(rig, execution, *rows):
+async def put_output(rig, execution, *rows, dropped=0):
     """Streamed output: (stream, start, data)."""
 
     def insert(tx):
@@ -95,8 +95,8 @@ async def put_output(rig, execution, *rows):
                 sequence=len(rows),
                 stdout_bytes=ends.get(1, 0),
                 stderr_bytes=ends.get(2, 0),
-                stored_bytes=0,
-                dropped_bytes=0,
+                stored_bytes=sum(len(data) for _, _, data in rows) + dropped,
+                dropped_bytes=dropped,
             )
         )
 
@@ -346,6 +346,30 @@ async def test_of_more_than_256_kib_the_head_is_shown_and_said_to_be_one(rig):
     execution = await get_execution(rig, to_text(row.id))
     assert len(execution.stdout) == 256 << 10
     assert execution.stdout_truncated
+
+
+async def test_what_was_not_kept_is_told_of_an_execution_and_of_its_run(rig):
+    run, row = await put_execution(
+        rig, await create(rig), state=4, phase=0, finished_at=2, stdout_bytes=32, stderr_bytes=5
+    )
+    await put_output(rig, row, (1, 0, b"head"), (1, 26, b"tail"), dropped=22)
+    await put_inline(
+        rig,
+        row,
+        OutputChunk(stream=OUTPUT_STREAM_STDOUT, offset=30, data=b"ok"),
+        OutputChunk(stream=OUTPUT_STREAM_STDERR, data=b"12"),
+        OutputChunk(stream=OUTPUT_STREAM_STDERR, offset=2, gap_bytes=3),
+    )
+    assert (await get_execution(rig, to_text(row.id))).missing_bytes == 22 + 3
+    (shown,) = (await get_run(rig, to_text(run.id))).executions
+    assert shown.missing_bytes == 22 + 3
+
+
+async def test_of_what_runs_the_cap_tells_what_is_gone_by_now(rig):
+    run, row = await put_execution(rig, await create(rig), state=3, phase=3, started_at=1)
+    await put_output(rig, row, (1, 0, b"head"), (1, 26, b"tail"), dropped=22)
+    (shown,) = (await get_run(rig, to_text(run.id))).executions
+    assert (shown.stdout_bytes, shown.missing_bytes) == (0, 22)
 
 
 async def test_output_ends_at_its_first_gap(rig):
