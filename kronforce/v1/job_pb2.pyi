@@ -344,8 +344,9 @@ class ShellTask(_message.Message):
     """
     working_dir: _builtins.str
     """Where it starts; absolute, or a placeholder whose value is; at most 4,096
-    bytes. Default: the agent's work folder. A missing folder ends the
-    execution `failed`/`start_failed` at once.
+    bytes. Default: the agent's work folder, or `/` where the job's `run_as`
+    may not enter that. A missing folder ends the execution
+    `failed`/`start_failed` at once.
     """
     leave_background: _builtins.bool
     """Whether processes that the command leaves behind may live on. Default

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce_agent.launcher import protocol
+from kronforce_agent.tasks.folders import default_folder
 from kronforce_agent.tasks.kinds import CannotStart, Host
 
 ALLOWED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR")
@@ -36,7 +37,7 @@ def build(execution_id: str, fence: int, assignment: pb.Assignment, host: Host) 
         execution_id=execution_id,
         fence=fence,
         command=shell.command,
-        cwd=shell.working_dir or (user.pw_dir if user else str(host.work_folder)),
+        cwd=shell.working_dir or default_folder(host.work_folder, user),
         env={
             **_inherited(assignment.run_as),
             **shell.env,

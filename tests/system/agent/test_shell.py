@@ -102,6 +102,15 @@ async def test_an_unknown_user_fails_to_start_and_says_the_way_out(
     assert "run_as" in result.message
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_a_user_without_a_home_folder_starts_at_the_root(
+    controller: FakeController, start_agent: StartAgent
+) -> None:
+    result, _ = await run_shell(controller, start_agent, "id -un; pwd", run_as="nobody")
+    assert result.state == ex.EXECUTION_STATE_SUCCEEDED, result.message
+    assert b"".join(chunk.data for chunk in result.output) == b"nobody\n/\n"
+
+
 async def test_a_timeout_ends_the_process(
     controller: FakeController, start_agent: StartAgent
 ) -> None:

@@ -1,4 +1,6 @@
 import pwd
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import job_pb2
 from kronforce_agent.tasks import noop, shell
+from kronforce_agent.tasks.folders import default_folder
 from kronforce_agent.tasks.kinds import CannotStart, Host
 
 HOST = Host(agent_name="web-1", work_folder=Path("/work-here"))
@@ -66,6 +69,37 @@ def test_a_budget_that_is_used_up_is_not_no_limit() -> None:
 def test_an_unknown_user_cannot_start() -> None:
     with pytest.raises(CannotStart, match="no-such-user"):
         shell.build("e", 7, assignment(run_as="no-such-user"), HOST)
+
+
+NOBODY = pwd.struct_passwd(("nobody", "x", 65534, 65534, "", "/nonexistent", "/bin/sh"))
+ROOT = pwd.struct_passwd(("root", "x", 0, 0, "", "/root", "/bin/sh"))
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """A work folder below one that, unlike pytest's, others may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        made = Path(folder) / "work"
+        made.mkdir(mode=0o711)
+        yield made
+
+
+def test_another_user_starts_in_the_work_folder_where_it_is_open(work: Path) -> None:
+    assert default_folder(work, NOBODY) == str(work)
+
+
+@pytest.mark.parametrize("closed", ["work", "above"])
+def test_another_user_starts_at_the_root_where_the_work_folder_is_closed(
+    work: Path, closed: str
+) -> None:
+    (work if closed == "work" else work.parent).chmod(0o700)
+    assert default_folder(work, NOBODY) == "/"
+    assert default_folder(work, ROOT) == default_folder(work, None) == str(work)
+
+
+def test_another_user_starts_at_the_root_where_the_work_folder_is_gone(work: Path) -> None:
+    assert default_folder(work / "gone", NOBODY) == "/"
 
 
 @pytest.mark.parametrize(
