@@ -16,11 +16,17 @@ from kronforce.api.convert.run import run_message
 from kronforce.api.in_order import in_order
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.api.ports import History, Rerunning, Triggering, Watching
-from kronforce.api.preview import preview_question, preview_saved, preview_unsaved
+from kronforce.api.preview import (
+    find_spent,
+    preview_question,
+    preview_saved,
+    preview_unsaved,
+)
 from kronforce.api.status import to_status
 from kronforce.api.text_limits import check_text
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
+from kronforce.core.job_preview import Spent
 from kronforce.engine.groups import Groups
 from kronforce.engine.jobs import Jobs
 from kronforce.errors import InvalidArgument, KronforceError
@@ -187,8 +193,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         question = preview_question(request, self._clock.now())
         if request.HasField("job"):
             return preview_unsaved(request.job, question)
-        row = await self._store.read(references.job, call.scope, request.job_id)
-        return preview_saved(row, question)
+        row, spent = await self._store.read(_previewed, call.scope, request.job_id)
+        return preview_saved(row, question, spent)
 
     async def ListGroups(self, request: pb.ListGroupsRequest, call: Call) -> pb.ListGroupsResponse:
         rows = await self._store.read(stored_groups.list_groups, call.scope)
@@ -245,6 +251,11 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 def _job(tx: Tx, scope: Scope, ref: str) -> tuple[JobRow, LastRunRow | None]:
     row = references.job(tx, scope, ref)
     return row, jobs.last_runs(tx, [row.key], scope).get(row.key)
+
+
+def _previewed(tx: Tx, scope: Scope, ref: str) -> tuple[JobRow, Spent | None]:
+    row = references.job(tx, scope, ref)
+    return row, find_spent(tx, scope, row)
 
 
 def _jobs(

@@ -7,14 +7,20 @@ from datetime import UTC, datetime
 
 from kronforce.api.convert.instants import instant_us
 from kronforce.api.convert.preview import preview_message
-from kronforce.clock import from_us
-from kronforce.core.job_preview import preview
+from kronforce.clock import from_us, to_us
+from kronforce.core.access import Scope
+from kronforce.core.ids import to_text
+from kronforce.core.job_preview import Spent, preview
 from kronforce.core.job_rules import validate_timing
 from kronforce.core.job_settings import TIMEZONE, effective
 from kronforce.core.schedules.interval import Interval
+from kronforce.core.schedules.one_shot import OneShot
 from kronforce.core.schedules.window import JobStatus
 from kronforce.errors import InvalidArgument
+from kronforce.store.database import Tx
+from kronforce.store.fires import list_fires
 from kronforce.store.jobs import JobRow
+from kronforce.store.paging import PageRequest
 from kronforce.v1.job_pb2 import Job
 from kronforce.v1.job_service_pb2 import PreviewScheduleRequest, PreviewScheduleResponse
 
@@ -51,12 +57,31 @@ def preview_question(request: PreviewScheduleRequest, now: datetime) -> Question
     return Question(now=now, after=after, count=request.count or DEFAULT_COUNT)
 
 
-def preview_saved(row: JobRow, question: Question) -> PreviewScheduleResponse:
+def find_spent(tx: Tx, scope: Scope, row: JobRow) -> Spent | None:
+    """What became of the instant of a one-shot, which has no other; None: nothing yet."""
+    schedule = effective(Job.FromString(row.spec)).schedule
+    if not isinstance(schedule, OneShot):
+        return None
+    at = to_us(schedule.at)
+    found = list_fires(tx, scope, row.key, since=at, until=at, page=PageRequest(size=1)).items
+    if not found:
+        return None
+    return Spent(
+        fired_at=from_us(found[0].fired_at),
+        caught_up=found[0].caught_up,
+        run_id=to_text(found[0].run_id) if found[0].run_id else "",
+        reason=found[0].reason,
+    )
+
+
+def preview_saved(
+    row: JobRow, question: Question, spent: Spent | None = None
+) -> PreviewScheduleResponse:
     """When a job of the store fires next, as it is held now."""
     next_ = None if row.next_fire_at is None else from_us(row.next_fire_at)
     until = None if row.paused_until is None else from_us(row.paused_until)
     job = Job.FromString(row.spec)
-    return _answer(job, row.status, until, next_, question)
+    return _answer(job, row.status, until, next_, question, spent)
 
 
 def preview_unsaved(job: Job, question: Question) -> PreviewScheduleResponse:
@@ -73,6 +98,7 @@ def _answer(
     paused_until: datetime | None,
     next_: datetime | None,
     question: Question,
+    spent: Spent | None = None,
 ) -> PreviewScheduleResponse:
     settings = effective(job)
     over = paused_until is not None and paused_until <= question.now
@@ -86,5 +112,6 @@ def _answer(
         after=question.after,
         count=question.count,
         planned=next_ if isinstance(settings.schedule, Interval) else None,
+        spent=spent,
     )
     return preview_message(found, job.timezone or TIMEZONE)

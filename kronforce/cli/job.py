@@ -13,7 +13,7 @@ from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, as_yaml, is_data, show_list, show_row
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.job_pb2 import Job, JobStatus
-from kronforce_client import dialect
+from kronforce_client import Client, dialect
 from kronforce_client.apply import OUTPUT_ONLY
 from kronforce_client.handle import state_word
 
@@ -31,14 +31,16 @@ def get(name: str, /) -> None:
     session = current()
     with session.client() as client, naming_similar(client, job=name):
         job = client.jobs.get(name)
+        note = "" if is_data(session) else _note(client, job)
     if is_data(session):
         show_row(session, job, name=_name)
         return
     written = dialect.render(job, omit_defaults=True)
     definition = {key: value for key, value in written.items() if key not in OUTPUT_ONLY}
     print(as_yaml(definition), end="")
-    for line in _about(session, job):
-        session.say(line)
+    for line in [*_about(session, job), note]:
+        if line:
+            session.say(line)
 
 
 def list_jobs(
@@ -146,8 +148,17 @@ def _about(session: Session, job: Job) -> list[str]:
     if job.HasField("paused_until"):
         lines.append(f"paused until {absolute(job.paused_until, utc=session.settings.utc)}")
     if job.HasField("last_run"):
-        lines.append(f"last run {state_word(job.last_run.state)}: run {job.last_run.run_id}")
+        state, at = state_word(job.last_run.state), job.last_run.created_at
+        when = f"{relative(at, session.clock.now())}, {absolute(at, utc=session.settings.utc)}"
+        lines.append(f"last run {state}: run {job.last_run.run_id}, triggered {when}")
     return lines
+
+
+def _note(client: Client, job: Job) -> str:
+    """What became of the one instant that a job had, where it has no other."""
+    if job.schedule.WhichOneof("kind") != "one_shot" or job.HasField("next_fire_at"):
+        return ""
+    return client.jobs.preview(job.id, count=1).note
 
 
 def _columns(session: Session) -> list[Column]:

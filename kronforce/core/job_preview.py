@@ -39,15 +39,35 @@ class Preview:
     note: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What the ledger says of a one-shot's instant: fired, late where `fired_at` says so, as a
+    run that may be named; or left out, for `reason`."""
+
+    fired_at: datetime
+    caught_up: bool = False
+    run_id: str = ""
+    reason: str = ""
+
+
 def preview(
-    settings: JobSettings, *, gate: Gate, after: datetime, count: int, planned: datetime | None
+    settings: JobSettings,
+    *,
+    gate: Gate,
+    after: datetime,
+    count: int,
+    planned: datetime | None,
+    spent: Spent | None = None,
 ) -> Preview:
-    """At most `count` instants after `after`. `planned` is when an interval's next run is due."""
+    """At most `count` instants after `after`.
+
+    `planned` is when an interval's next run is due, `spent` what became of a one-shot's instant.
+    """
     match settings.schedule:
         case CronLine():
             return _of_cron(settings, settings.schedule, gate, after, count)
         case OneShot():
-            return _of_one_shot(settings, settings.schedule, gate, after)
+            return _of_one_shot(settings, settings.schedule, gate, after, spent)
         case Interval():
             return _of_interval(settings, settings.schedule, gate, planned)
         case OnDemand():
@@ -92,13 +112,25 @@ def _bounds(gate: Gate, after: datetime, *, ended: bool) -> str:
     return "; ".join(notes)
 
 
-def _of_one_shot(settings: JobSettings, schedule: OneShot, gate: Gate, after: datetime) -> Preview:
+def _of_one_shot(
+    settings: JobSettings, schedule: OneShot, gate: Gate, after: datetime, spent: Spent | None
+) -> Preview:
     at = _iso(schedule.at)
+    if spent is not None:
+        return Preview(note=_of_spent(at, spent))
     if schedule.at <= after:
-        return Preview(note=f"it was to fire once, at {at}: one that is past never fires")
+        return Preview(note=f"its one instant is {at}; one that is past when saved never fires")
     if not gate.in_window(schedule.at):
         return Preview(note=f"its instant, {at}, is outside its window: it never fires")
     return Preview(fires=(_single(settings, gate, schedule.at),), note="it fires once")
+
+
+def _of_spent(at: str, spent: Spent) -> str:
+    if spent.reason:
+        return f"its one instant, {at}, was skipped ({spent.reason}): none follows it"
+    late = f", caught up at {_iso(spent.fired_at)}" if spent.caught_up else ""
+    run = f" as run {spent.run_id}" if spent.run_id else ""
+    return f"it fired once, at {at}{late}{run}: none follows it"
 
 
 def _of_interval(

@@ -149,6 +149,22 @@ async def test_the_ledger_tells_what_was_at_one_instant(rig):
     assert await at(10) == []
 
 
+async def test_a_one_shot_that_was_left_out_says_what_became_of_its_instant(rig):
+    at = rig.clock.now() + timedelta(hours=1)
+    await create(rig, schedule=Schedule(one_shot=stamp(at)))
+    ahead = await preview(rig, job_id="etl")
+    await rig.store.write(_skip, at, "paused", 0, 0)
+    rig.clock.advance(timedelta(hours=2))
+
+    spent = await preview(rig, job_id="etl")
+
+    assert (len(ahead.fires), ahead.note) == (1, "it fires once")
+    assert (len(spent.fires), spent.note) == (
+        0,
+        f"its one instant, {at:%Y-%m-%dT%H:%M:%SZ}, was skipped (paused): none follows it",
+    )
+
+
 async def test_a_change_accounts_for_what_was_due_and_not_fired(rig):
     await create(rig, schedule=Schedule(cron="0 * * * * *"))
     rig.clock.advance(timedelta(minutes=3))

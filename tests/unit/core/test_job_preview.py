@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.protobuf import text_format
 
-from kronforce.core.job_preview import Preview, preview
+from kronforce.core.job_preview import Preview, Spent, preview
 from kronforce.core.job_settings import effective
 from kronforce.v1.job_pb2 import Job
 
@@ -118,8 +118,43 @@ def test_a_one_shot_fires_once_or_is_past() -> None:
     assert lines(ahead) == ["2026-03-27T13:00:00+00:00"]
     assert (past.fires, past.note) == (
         (),
-        "it was to fire once, at 2026-03-27T11:00:00Z: one that is past never fires",
+        "its one instant is 2026-03-27T11:00:00Z; one that is past when saved never fires",
     )
+
+
+@pytest.mark.parametrize(
+    ("spent", "note"),
+    [
+        (
+            Spent(fired_at=NOW, run_id="r1"),
+            "it fired once, at 2026-03-27T12:00:00Z as run r1: none follows it",
+        ),
+        (
+            Spent(fired_at=NOW + timedelta(hours=2), caught_up=True),
+            "it fired once, at 2026-03-27T12:00:00Z, caught up at 2026-03-27T14:00:00Z: "
+            "none follows it",
+        ),
+        (
+            Spent(fired_at=NOW, reason="paused"),
+            "its one instant, 2026-03-27T12:00:00Z, was skipped (paused): none follows it",
+        ),
+    ],
+)
+def test_a_one_shot_says_what_became_of_its_instant(spent: Spent, note: str) -> None:
+    settings = effective(
+        text_format.Parse(f"schedule {{ one_shot {{ seconds: {int(NOW.timestamp())} }} }}", Job())
+    )
+
+    found = preview(
+        settings,
+        gate=settings.gate(status=3, paused_until=None),
+        after=NOW + timedelta(days=1),
+        count=3,
+        planned=None,
+        spent=spent,
+    )
+
+    assert (found.fires, found.note) == ((), note)
 
 
 def test_an_interval_tells_its_next_run_and_what_the_others_wait_for() -> None:
