@@ -43,6 +43,8 @@ async def begin_again(cluster: Cluster, source: Path) -> Said:
     await cluster.controller.kill()
     said = await restore(cluster, source, "--force")
     await cluster.start_controller()
+    # The client's connection needs a moment to find it again.
+    await cluster.until_online()
     return said
 
 
