@@ -154,7 +154,7 @@ def _run(tx: Tx, scope: Scope, ref: str) -> _RunParts:
     row = references.run(tx, scope, ref)
     return _RunParts(
         row=row,
-        counts=runs.target_counts(tx, [row.key]).get(row.key, {}),
+        counts=runs.target_counts(tx, [row]).get(row.key, {}),
         targets=runs.run_targets(tx, row.key),
         executions=executions.executions_of_run(tx, scope, row.key),
     )
@@ -173,7 +173,7 @@ def _runs(
         id_suffix=request.id_suffix or None,
         page=page,
     )
-    return found, runs.target_counts(tx, [row.key for row in found.items])
+    return found, runs.target_counts(tx, found.items)
 
 
 def _executions(

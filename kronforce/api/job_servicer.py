@@ -284,7 +284,7 @@ def _fires(
 
 def _run(tx: Tx, scope: Scope, run_id: str) -> tuple[runs.RunRow, dict[int, int]]:
     row = references.run(tx, scope, run_id)
-    return row, runs.target_counts(tx, [row.key]).get(row.key, {})
+    return row, runs.target_counts(tx, [row]).get(row.key, {})
 
 
 def _results(outcomes: Sequence[Any]) -> pb.TriggerJobsResponse:

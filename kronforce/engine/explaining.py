@@ -230,7 +230,7 @@ def _run(
     found = stored.run_and_attempts(tx, scope, run_id)
     if found is None:
         return None
-    return *found, target_counts(tx, [found[0].key]).get(found[0].key, {})
+    return *found, target_counts(tx, found[:1]).get(found[0].key, {})
 
 
 def _since(row: ExecutionRow) -> int:

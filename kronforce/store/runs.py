@@ -13,11 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from kronforce.core.access import Scope
+from kronforce.core.lifecycle import State
 from kronforce.store.database import Tx
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
-from kronforce.store.state_filter import in_state
-from kronforce.store.tables import agents, runs
+from kronforce.store.state_filter import IS_HELD, in_state
+from kronforce.store.tables import agents, executions, runs
 from kronforce.store.tables import run_targets as targets
 from kronforce.store.visibility import in_scope
 
@@ -136,14 +137,31 @@ def list_runs(
 
 
 def run_targets(tx: Tx, run_key: int, limit: int = TARGETS_LIMIT) -> list[RunTargetRow]:
-    """The run's targets, by index."""
+    """The run's targets, by index.
+
+    A target's own row is written when an attempt ends. Of one that an agent has, state, agent
+    and attempts are its execution's, so that no start costs another write.
+    """
+    e = executions.c
+    here = sa.and_(
+        e.run_key == targets.c.run_key, e.target_index == targets.c.target_index, e.step_id == "",
+        IS_HELD,
+    )  # fmt: skip
+    agent_key = sa.func.coalesce(e.agent_key, targets.c.agent_key)
     query = (
         sa.select(
-            targets,
+            targets.c.run_key,
+            targets.c.target_index,
+            targets.c.skip_reason,
+            agent_key.label("agent_key"),
+            sa.func.coalesce(e.state, targets.c.state).label("state"),
+            sa.func.coalesce(e.attempt_number, targets.c.attempts).label("attempts"),
             agents.c.id.label("agent_id"),
             sa.func.coalesce(agents.c.name, "").label("agent_name"),
         )
-        .select_from(targets.outerjoin(agents, agents.c.key == targets.c.agent_key))
+        .select_from(
+            targets.outerjoin(executions, here).outerjoin(agents, agents.c.key == agent_key)
+        )
         .where(targets.c.run_key == run_key)
         .order_by(targets.c.target_index)
         .limit(limit)
@@ -151,17 +169,35 @@ def run_targets(tx: Tx, run_key: int, limit: int = TARGETS_LIMIT) -> list[RunTar
     return [RunTargetRow(**row._asdict()) for row in tx.conn.execute(query)]
 
 
-def target_counts(tx: Tx, run_keys: Iterable[int]) -> Mapping[int, dict[int, int]]:
+def target_counts(tx: Tx, rows: Iterable[RunRow]) -> Mapping[int, dict[int, int]]:
     """For each run, how many targets are in which state."""
+    states = {row.key: row.state for row in rows}
     query = (
         sa.select(targets.c.run_key, targets.c.state, sa.func.count().label("targets"))
-        .where(targets.c.run_key.in_(list(run_keys)))
+        .where(targets.c.run_key.in_(list(states)))
         .group_by(targets.c.run_key, targets.c.state)
     )
     counts: dict[int, dict[int, int]] = {}
     for row in tx.conn.execute(query):
         counts.setdefault(row.run_key, {})[row.state] = row.targets
+    for key, running in _running(tx, [k for k, s in states.items() if s == State.RUNNING]):
+        # Until an attempt ends its target's own row says that it waits.
+        waiting = counts[key].pop(State.PENDING, 0) - running
+        counts[key][State.RUNNING] = running
+        if waiting > 0:
+            counts[key][State.PENDING] = waiting
     return counts
+
+
+def _running(tx: Tx, run_keys: list[int]) -> list[tuple[int, int]]:
+    """(run, targets that run now) of runs that have any."""
+    e = executions.c
+    query = (
+        sa.select(e.run_key, sa.func.count())
+        .where(e.run_key.in_(run_keys), e.step_id == "", e.state == State.RUNNING)
+        .group_by(e.run_key)
+    )
+    return [(key, many) for key, many in tx.conn.execute(query)] if run_keys else []
 
 
 def _visible(scope: Scope) -> sa.Select[Any]:

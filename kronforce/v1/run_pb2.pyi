@@ -52,7 +52,7 @@ class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.Value
     """An AI client."""
 
 class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
-    """What started a run. In this version: SCHEDULER and API."""
+    """What started a run. In this version: SCHEDULER, API and RETRY."""
 
 TRIGGER_UNSPECIFIED: Trigger.ValueType  # 0
 """Not set; in filters: any."""
@@ -195,7 +195,9 @@ class Run(_message.Message):
 
     @_builtins.property
     def targets_by_state(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Targets by the state of their last attempt, by lower-case state name."""
+        """Targets by the state of their last attempt, one that is open included, by
+        lower-case state name.
+        """
 
     @_builtins.property
     def executions(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.Execution]:
@@ -453,11 +455,11 @@ class RunTarget(_message.Message):
     agent_name: _builtins.str
     """Its name."""
     state: _execution_pb2.ExecutionState.ValueType
-    """The state of its last attempt."""
+    """The state of its last attempt, which may be open."""
     skip_reason: _builtins.str
     """Why it was left out, for example `no_agent`. Empty: it was not."""
     attempts: _builtins.int
-    """Attempts so far."""
+    """Attempts that an agent was given."""
     def __init__(
         self,
         *,

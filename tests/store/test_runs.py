@@ -109,7 +109,30 @@ def test_targets_come_in_order_with_the_agents_that_they_are_bound_to(tx):
     assert [(row.target_index, row.agent_name) for row in targets] == [(0, "a1"), (1, ""), (2, "")]
     assert (targets[0].agent_id, targets[1].agent_id) == (agent.id, None)
     assert targets[2].skip_reason == "drained"
-    assert runs.target_counts(tx, [run.key]) == {run.key: {4: 2, 8: 1}}
+    assert runs.target_counts(tx, [run]) == {run.key: {4: 2, 8: 1}}
+
+
+def test_a_target_that_an_agent_has_is_told_by_its_execution(tx):
+    """Its own row is written when an attempt ends, so that no start costs another write."""
+    job = make_job(tx, "j")
+    run, agent = make_run(tx, job, state=3, target_count=4), make_agent(tx, "a1")
+    for index, state in enumerate((1, 1, 1, 4)):
+        make_target(tx, run, target_index=index, state=state, attempts=0)
+    held = {"agent_key": agent.key, "attempt_number": 2}
+    make_execution(tx, run, target_index=0, state=5, phase=0, attempt_number=1)
+    make_execution(tx, run, target_index=0, state=3, phase=5, **held)
+    make_execution(tx, run, target_index=1, state=1, phase=4, **held)
+    make_execution(tx, run, target_index=2, state=1, phase=1, attempt_number=1)
+    make_execution(tx, run, target_index=3, state=4, phase=0, attempt_number=1)
+    other = make_run(tx, job, state=3)
+    make_target(tx, other)
+    make_execution(tx, other, state=3, phase=5)
+
+    targets = runs.run_targets(tx, run.key)
+
+    told = [(row.state, row.agent_name, row.attempts) for row in targets]
+    assert told == [(3, "a1", 2), (1, "a1", 2), (1, "", 0), (4, "", 0)]
+    assert runs.target_counts(tx, [run, other]) == {run.key: {3: 1, 1: 2, 4: 1}, other.key: {3: 1}}
 
 
 def test_an_execution_comes_with_what_its_run_and_agent_say(tx):
