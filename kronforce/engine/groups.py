@@ -24,6 +24,7 @@ from kronforce.engine.job_changes import check_references
 from kronforce.engine.live import LiveTable
 from kronforce.engine.snapshots import JobSnapshots
 from kronforce.engine.tasks import Tasks
+from kronforce.engine.values import named_by_jobs
 from kronforce.engine.values.cache import VariableCache
 from kronforce.errors import GroupNotFound, InUse, InvalidArgument, JobNotFound, NotAllowed
 from kronforce.store import agents, events, groups, jobs
@@ -166,7 +167,9 @@ def _rename(
 
 
 def _delete(tx: Tx, scope: Scope, name: str, author: Actor, now: int) -> int:
-    moved = groups.delete_group(tx, _require(tx, scope, name), now)
+    found = _require(tx, scope, name)
+    named_by_jobs.check_group_move(tx, name, DEFAULT_GROUP)
+    moved = groups.delete_group(tx, found, now)
     message = f"the group {name} was deleted; {moved} jobs of it are in {DEFAULT_GROUP} now"
     _tell(tx, "group.deleted", name, author, now, message, severity=SEVERITY_WARNING)
     before, details = {"name": name}, {"moved_jobs": moved}

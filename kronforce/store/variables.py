@@ -267,6 +267,38 @@ def jobs_naming(tx: Tx, scope: Scope, name: str, limit: int) -> list[str | None]
     return list(tx.conn.scalars(query))
 
 
+def limited_in_group(tx: Tx, group: str) -> dict[str, tuple[str, ...]]:
+    """The variables for some groups only that jobs of this group name: whose they are."""
+    query = (
+        _naming_in(group)
+        .with_only_columns(variables.c.name, variables.c.allowed_groups)
+        .where(variables.c.allowed_groups != "[]")
+        .distinct()
+    )
+    return {row.name: tuple(json.loads(row.allowed_groups)) for row in tx.conn.execute(query)}
+
+
+def naming_in_group(tx: Tx, group: str, names: Sequence[str], limit: int) -> list[tuple[str, str]]:
+    """(job, variable): jobs of this group that name one of these, some of them."""
+    query = (
+        _naming_in(group)
+        .with_only_columns(jobs.c.name.label("job"), variables.c.name)
+        .where(variables.c.name.in_(sorted(names)))
+        .order_by(jobs.c.name, variables.c.name)
+        .limit(limit)
+    )
+    return [(row.job, row.name) for row in tx.conn.execute(query)]
+
+
+def _naming_in(group: str) -> sa.Select[Any]:
+    return (
+        sa.select(variables)
+        .join(job_variables, job_variables.c.name == variables.c.name)
+        .join(jobs, jobs.c.key == job_variables.c.job_key)
+        .where(jobs.c.group_name == group, jobs.c.deleted_at.is_(None))
+    )
+
+
 def _visible(tx: Tx, scope: Scope) -> sa.ColumnElement[bool]:
     """A key that is limited to groups sees what its groups' jobs may use."""
     if scope.agent_id is not None:

@@ -281,9 +281,10 @@ class JobServiceServicer(object):
 
     def DeleteGroup(self, request, context):
         """Deletes a group; its jobs move to `Default`, its runs and events keep the
-        name, and so does whatever lists it. `Default` itself cannot be deleted
-        (IN_USE). A key that is limited to groups may delete only where it may see
-        `Default` too (NOT_ALLOWED).
+        name, and so does whatever lists it. `Default` itself cannot be deleted,
+        nor a group whose jobs name a variable that it may use and `Default` may
+        not (IN_USE). A key that is limited to groups may delete only where it may
+        see `Default` too (NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -110,9 +110,10 @@ class JobServiceStub:
     """
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]
     """Deletes a group; its jobs move to `Default`, its runs and events keep the
-    name, and so does whatever lists it. `Default` itself cannot be deleted
-    (IN_USE). A key that is limited to groups may delete only where it may see
-    `Default` too (NOT_ALLOWED).
+    name, and so does whatever lists it. `Default` itself cannot be deleted,
+    nor a group whose jobs name a variable that it may use and `Default` may
+    not (IN_USE). A key that is limited to groups may delete only where it may
+    see `Default` too (NOT_ALLOWED).
     """
     AssignGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.AssignGroupRequest, _job_service_pb2.AssignGroupResponse]
     """Moves jobs to a group, all of them or, when one cannot be, none: each must
@@ -219,9 +220,10 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]  # type: ignore[assignment]
     """Deletes a group; its jobs move to `Default`, its runs and events keep the
-    name, and so does whatever lists it. `Default` itself cannot be deleted
-    (IN_USE). A key that is limited to groups may delete only where it may see
-    `Default` too (NOT_ALLOWED).
+    name, and so does whatever lists it. `Default` itself cannot be deleted,
+    nor a group whose jobs name a variable that it may use and `Default` may
+    not (IN_USE). A key that is limited to groups may delete only where it may
+    see `Default` too (NOT_ALLOWED).
     """
     AssignGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.AssignGroupRequest, _job_service_pb2.AssignGroupResponse]  # type: ignore[assignment]
     """Moves jobs to a group, all of them or, when one cannot be, none: each must
@@ -421,9 +423,10 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.DeleteGroupResponse, _abc.Awaitable[_job_service_pb2.DeleteGroupResponse]]:
         """Deletes a group; its jobs move to `Default`, its runs and events keep the
-        name, and so does whatever lists it. `Default` itself cannot be deleted
-        (IN_USE). A key that is limited to groups may delete only where it may see
-        `Default` too (NOT_ALLOWED).
+        name, and so does whatever lists it. `Default` itself cannot be deleted,
+        nor a group whose jobs name a variable that it may use and `Default` may
+        not (IN_USE). A key that is limited to groups may delete only where it may
+        see `Default` too (NOT_ALLOWED).
         """
 
     @_abc_1.abstractmethod

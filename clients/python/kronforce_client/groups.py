@@ -71,9 +71,9 @@ class Groups:
         """Delete a group; its jobs move to `Default`.
 
         The contract (JobService.DeleteGroup): Deletes a group; its jobs move to `Default`, its runs
-        and events keep the name, and so does whatever lists it. `Default` itself cannot be deleted
-        (IN_USE). A key that is limited to groups may delete only where it may see `Default` too
-        (NOT_ALLOWED).
+        and events keep the name, and so does whatever lists it. `Default` itself cannot be deleted,
+        nor a group whose jobs name a variable that it may use and `Default` may not (IN_USE). A key
+        that is limited to groups may delete only where it may see `Default` too (NOT_ALLOWED).
         """
         request = pb.DeleteGroupRequest(name=name)
         return await self._caller.unary(

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from kronforce.core.access import Scope, may_use, system_scope
 from kronforce.core.templates import compile_task
-from kronforce.errors import InvalidArgument, NotAllowed
+from kronforce.errors import InUse, InvalidArgument, NotAllowed
 from kronforce.store import variables
 from kronforce.store.database import Tx
 from kronforce.v1.job_pb2 import Job
+
+# Jobs that a refusal names.
+SHOWN = 5
 
 _EVERYTHING = system_scope("jobs")
 
@@ -43,6 +46,27 @@ def check(tx: Tx, scope: Scope, spec: Job, group: str, *, trusted: bool) -> None
                 "variable set), or drop strict_variables",
             )
         )
+
+
+def check_group_move(tx: Tx, group: str, into: str) -> None:
+    """Raises InUse where jobs of one group name what those of the other may not use."""
+    limited = variables.limited_in_group(tx, group)
+    lost = [
+        name
+        for name, allowed in limited.items()
+        if may_use(allowed, group) and not may_use(allowed, into)
+    ]
+    if not lost:
+        return
+    found = variables.naming_in_group(tx, group, lost, SHOWN + 1)
+    listed = ", ".join(f"{job} ({name})" for job, name in found[:SHOWN])
+    more = " and others" if len(found) > SHOWN else ""
+    raise InUse(
+        f"jobs of {group!r} name variables that jobs of {into!r} may not use: {listed}{more}; "
+        f"move them first (kronforce group assign GROUP {found[0][0]}), or have {into!r} "
+        f"allowed: kronforce variable set {found[0][1]} --group …",
+        group=group,
+    )
 
 
 def note(tx: Tx, job_key: int, spec: Job) -> None:

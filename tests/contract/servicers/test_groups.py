@@ -14,6 +14,8 @@ from kronforce.v1.agent_pb2 import Agent
 from kronforce.v1.event_service_pb2 import ListEventsRequest
 from kronforce.v1.execution_pb2 import EXECUTION_STATE_CANCELLED
 from kronforce.v1.job_pb2 import AgentTarget, AnyTarget, Job, NoopTask, Target, Task
+from kronforce.v1.variable_pb2 import Variable
+from kronforce.v1.variable_service_pb2 import CreateVariableRequest
 
 NOOP = Task(noop=NoopTask())
 
@@ -100,6 +102,44 @@ async def test_a_group_is_deleted_and_its_jobs_are_in_default(rig):
     for name, reason in {"Default": "IN_USE", "web": "GROUP_NOT_FOUND"}.items():
         request = pb.DeleteGroupRequest(name=name)
         assert (await rig.refused("JobService.DeleteGroup", request)).reason == reason
+
+
+async def keep(rig, name, *groups):
+    variable = Variable(name=name, value="hunter22", secret=True, allowed_groups=groups)
+    request = CreateVariableRequest(variable=variable)
+    return await rig.call("VariableService.CreateVariable", request)
+
+
+def saying(name):
+    return {"task": Task(noop=NoopTask(message=f"{{{{{name}}}}}"))}
+
+
+async def test_a_group_is_not_deleted_while_its_jobs_would_lose_a_secret(rig):
+    await keep(rig, "SEC", "web")
+    await keep(rig, "ADMINS")
+    await keep(rig, "BOTH", "web", "Default")
+    await create(rig, "site", "web", **saying("SEC"))
+    for name in ("ADMINS", "BOTH", "NOTHING"):
+        await create(rig, name.lower(), "web", **saying(name))
+    delete = pb.DeleteGroupRequest(name="web")
+
+    refused = await rig.refused("JobService.DeleteGroup", delete)
+    assert (refused.reason, refused.code) == ("IN_USE", Code.FAILED_PRECONDITION)
+    assert "may not use: site (SEC); move" in refused.message
+    assert "kronforce group assign GROUP site" in refused.message
+    assert await group_of(rig, "site") == "web"
+
+    await rig.call("JobService.DeleteJob", pb.DeleteJobRequest(job_id="site"))
+    assert (await rig.call("JobService.DeleteGroup", delete)).moved_jobs == 3
+
+
+async def test_of_many_jobs_that_would_lose_a_secret_some_are_named(rig):
+    await keep(rig, "SEC", "web")
+    for number in range(7):
+        await create(rig, f"site-{number}", "web", **saying("SEC"))
+    refused = await rig.refused("JobService.DeleteGroup", pb.DeleteGroupRequest(name="web"))
+    assert "site-4 (SEC) and others; move" in refused.message
+    assert "site-5" not in refused.message
 
 
 async def test_a_limited_key_deletes_only_where_it_sees_default(rig):
