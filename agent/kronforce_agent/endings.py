@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from kronforce.v1 import execution_pb2 as ex
 from kronforce_agent import outcome as outcomes
 from kronforce_agent.clock import Clock
 from kronforce_agent.failpoints import failpoint
@@ -58,6 +59,8 @@ class Endings:
         self, held: Held, outcome: Outcome, chunks: Sequence[Chunk], ends: Ends | None = None
     ) -> None:
         """Put its result into the journal's next commit."""
+        if outcome.state == ex.EXECUTION_STATE_CANCELLED and not held.asked:
+            outcome = outcomes.agent_stopped(outcome)
         if held.secrets is not None:
             outcome = masked(outcome, held.secrets)
         stdout, stderr = ends or _ends(held, chunks)

@@ -40,7 +40,9 @@ class Held:
     """Set while it runs inside the agent; otherwise the launcher has it."""
     is_process: bool = False
     cancelled: bool = False
-    """A cancel or revocation came before its start."""
+    """A cancel or revocation came before its start, or this agent is being stopped."""
+    asked: bool = False
+    """The controller wants its end; otherwise it is this agent's stop that ends it."""
     dropped: bool = False
     """The stream ended before its ACCEPT was durable: it must not start any more."""
 

@@ -88,6 +88,12 @@ def cancelled(*, exit_code: int | None = None, signal: int = 0) -> Outcome:
     )
 
 
+def agent_stopped(ended: Outcome) -> Outcome:
+    """The same of what nobody asked to end: it ended with the agent (--stop-tasks)."""
+    notes = ended.message.removeprefix("cancelled")
+    return replace(ended, reason="agent_stopped", message=f"its agent was stopped{notes}")
+
+
 def start_failed(message: str) -> Outcome:
     """Nothing was started; `message` says what to do."""
     return Outcome(state=ex.EXECUTION_STATE_FAILED, reason="start_failed", message=message)

@@ -129,7 +129,7 @@ class Supervisor:
         """End everything that runs (--stop-tasks)."""
         for held in self.table:
             if held.state != FINISHED:
-                self._end(held)
+                self._end(held, asked=False)
 
     async def close(self) -> None:
         """Cancel what runs inside this agent; it ends `lost` after a restart."""
@@ -209,7 +209,7 @@ class Supervisor:
         fence = self.table.newest(key[0])
         older = self.table.get((key[0], fence)) if fence else None
         if older is not None and fence < key[1]:
-            self._end(older)
+            self._end(older, asked=True)
 
     def _accept(self, held: Held) -> Accept:
         return Accept(
@@ -294,7 +294,7 @@ class Supervisor:
     def _cancel(self, message: pb.ControllerMessage) -> None:
         held = self.table.get((message.execution_id, message.fence))
         if held is not None:
-            self._end(held)
+            self._end(held, asked=True)
 
     def _revoke(self, message: pb.ControllerMessage) -> None:
         """Not ours any more: never started, it never will; otherwise it ends, with a report."""
@@ -307,15 +307,16 @@ class Supervisor:
             held = None
         kept = self._journal.kept_result(key)
         if held is not None:
-            self._end(held)
+            self._end(held, asked=True)
         elif kept is not None:
             self._outbox.put(kept)
         else:
             self._reject(message, pb.REJECT_REASON_REVOKED, "it was never started here")
 
-    def _end(self, held: Held) -> None:
-        """TERM, grace, KILL; or the report again if it has ended."""
+    def _end(self, held: Held, *, asked: bool) -> None:
+        """TERM, grace, KILL; or the report again if it has ended. `asked`: by the controller."""
         held.cancelled = True
+        held.asked |= asked
         if held.state == FINISHED:
             self._outbox.put(held.report)
         elif held.state == ACCEPTED:

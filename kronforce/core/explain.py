@@ -134,6 +134,7 @@ _HINTS: dict[str, str] = {
     Reason.UNRESOLVED_VARIABLE: "give it a value: kronforce variable list",
     Reason.TIMEOUT: "if it needs longer: raise timeout_secs of job {job}",
     Reason.RUN_TIMEOUT: "if it needs longer: raise run_timeout_secs of job {job}",
+    Reason.AGENT_STOPPED: "tasks outlive the stop of an agent of its own: kronforce agent run",
     Reason.OVERLAP: "to have runs wait instead: concurrency_policy queue of job {job}",
     Reason.QUEUE_FULL: "raise max_concurrent or queue_limit of job {job}",
     Reason.NO_AGENT: "see who is enrolled: kronforce agent list",

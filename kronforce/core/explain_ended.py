@@ -89,6 +89,11 @@ def _replaced(f: Facts) -> str:
     return f"{newer} of {f.job_name} took its place (concurrency_policy replace)"
 
 
+def _agent_stopped(f: Facts) -> str:
+    said = f.message.removeprefix("its agent was stopped")
+    return f"its agent was stopped and ended what it ran (kronforce up, --stop-tasks){said}"
+
+
 def _overlap(f: Facts) -> str:
     return f"an earlier run of {f.job_name} was still open (concurrency_policy forbid)"
 
@@ -137,6 +142,7 @@ OF_ENDED: dict[str, Say] = {
     Reason.RUN_TIMEOUT: _run_timeout,
     Reason.CANCELLED: _cancelled,
     Reason.REPLACED: _replaced,
+    Reason.AGENT_STOPPED: _agent_stopped,
     Reason.OVERLAP: _overlap,
     Reason.QUEUE_FULL: _queue_full,
     Reason.NO_AGENT: _no_agent,

@@ -69,6 +69,7 @@ class Reason(StrEnum):
     OUTPUT_SCHEMA = "output_schema"
     CANCELLED = "cancelled"
     REPLACED = "replaced"
+    AGENT_STOPPED = "agent_stopped"
     OVERLAP = "overlap"
     QUEUE_FULL = "queue_full"
     DEPENDENCY_FAILED = "dependency_failed"

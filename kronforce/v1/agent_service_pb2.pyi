@@ -683,8 +683,9 @@ class Result(_message.Message):
     """
     state_reason: _builtins.str
     """A word for programs, at most 100 characters: `exit_code`, `signal`, `start_failed`. Of `lost`:
-    `launcher_died`, `agent_restarted`, otherwise `agent_lost`. Empty: `state`
-    says it all.
+    `launcher_died`, `agent_restarted`, otherwise `agent_lost`. Of `cancelled`:
+    `agent_stopped` where no `cancel` or `revoke` came and the agent ended it,
+    since it was being stopped. Empty: `state` says it all.
     """
     message: _builtins.str
     """One line for people; the first 1,000 characters are kept."""
@@ -699,14 +700,19 @@ class Result(_message.Message):
     stderr_bytes: _builtins.int
     """Final offset of standard error."""
     killed_processes: _builtins.int
-    """Processes that were left of it and were killed."""
+    """Processes that were left of it and were killed. It is not kept: an agent
+    says in `message` what people should know of them.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When it started, by the agent's clock."""
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended, by the agent's clock."""
+        """When it ended, by the agent's clock. Only the time between the two counts,
+        so that no clock needs to agree with another: of a result that comes late,
+        `Execution.finished_at` is `Execution.started_at` and that.
+        """
 
     @_builtins.property
     def output(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.OutputChunk]:

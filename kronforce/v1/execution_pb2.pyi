@@ -52,8 +52,8 @@ class _ExecutionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Execut
     `run_timeout_secs` (`run_timeout`).
     """
     EXECUTION_STATE_CANCELLED: _ExecutionState.ValueType  # 7
-    """Terminal: somebody ended it (`cancelled`), or a newer run did
-    (`replaced`).
+    """Terminal: somebody ended it (`cancelled`), a newer run did (`replaced`),
+    or its agent did, which was being stopped (`agent_stopped`).
     """
     EXECUTION_STATE_SKIPPED: _ExecutionState.ValueType  # 8
     """Terminal, never started: `overlap`, `queue_full` (the job's concurrency
@@ -121,8 +121,8 @@ EXECUTION_STATE_TIMED_OUT: ExecutionState.ValueType  # 6
 `run_timeout_secs` (`run_timeout`).
 """
 EXECUTION_STATE_CANCELLED: ExecutionState.ValueType  # 7
-"""Terminal: somebody ended it (`cancelled`), or a newer run did
-(`replaced`).
+"""Terminal: somebody ended it (`cancelled`), a newer run did (`replaced`),
+or its agent did, which was being stopped (`agent_stopped`).
 """
 EXECUTION_STATE_SKIPPED: ExecutionState.ValueType  # 8
 """Terminal, never started: `overlap`, `queue_full` (the job's concurrency

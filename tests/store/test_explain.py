@@ -253,6 +253,16 @@ async def _cancelled(scene):
     return run.run_id
 
 
+@case(
+    State.CANCELLED, Reason.AGENT_STOPPED, "Cancelled after ",
+    "on web-1: its agent was stopped and ended what it ran (kronforce up, --stop-tasks).",
+)  # fmt: skip
+async def _agent_stopped(scene):
+    return await scene.ended_as(
+        State.CANCELLED, state_reason="agent_stopped", message="its agent was stopped"
+    )
+
+
 @case(State.CANCELLED, Reason.REPLACED, "run {newer} of job took its place")
 async def _replaced(scene):
     await scene.rig.job(concurrency_policy=3)

@@ -31,6 +31,7 @@ _ENDED: dict[str, str] = {
     Reason.TIMEOUT: "ran longer than timeout_secs",
     Reason.RUN_TIMEOUT: "the run took longer than run_timeout_secs",
     Reason.REPLACED: "replaced by a newer run",
+    Reason.AGENT_STOPPED: "its agent was stopped, and ended what it ran",
     Reason.OVERLAP: "skipped: an earlier run was still open (concurrency_policy forbid)",
     Reason.QUEUE_FULL: "skipped: queue_limit runs were waiting already",
     Reason.NO_AGENT: "left out: the agent could not be given work",

@@ -72,6 +72,14 @@ def test_processes_that_were_killed_after_the_end_are_counted_and_told() -> None
     assert found.message == "processes that it left running were killed: 2"
 
 
+def test_what_ends_with_its_agent_keeps_its_notes() -> None:
+    ended = outcome.of_process(exited(None, 15, cancelled=True, leftovers=2), 0)
+    found = outcome.agent_stopped(ended)
+    assert found.reason == "agent_stopped"
+    assert found.message == "its agent was stopped; 2 processes could not be killed"
+    assert (found.state, found.signal) == (ex.EXECUTION_STATE_CANCELLED, 15)
+
+
 def test_nobody_is_surprised_that_a_cancel_kills() -> None:
     found = outcome.of_process(exited(None, 9, cancelled=True, killed=2), 0)
     assert (found.killed_processes, found.message) == (2, "cancelled")

@@ -6,6 +6,7 @@ import pytest
 
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import job_pb2
+from kronforce.v1.execution_pb2 import EXECUTION_STATE_CANCELLED
 from kronforce_agent.clock import SystemClock
 from kronforce_agent.held import ACCEPTED, FINISHED
 from kronforce_agent.journal import Entry, Journal
@@ -119,6 +120,28 @@ async def test_a_cancel_of_what_was_accepted_before_a_restart_ends_it(agent: Age
     await agent.durable()
     assert held.state == FINISHED
     assert agent.kinds() == ["result"]
+
+
+async def test_what_ends_with_its_agent_is_told_from_what_somebody_cancelled(agent: Agent) -> None:
+    other = ("other", 8)
+    agent.assign(SLEEPY)
+    agent.assign(SLEEPY, other)
+    await agent.durable()
+    await asyncio.sleep(0)
+    agent.supervisor.on_messages(
+        [pb.ControllerMessage(execution_id=other[0], fence=other[1], cancel=pb.Cancel())]
+    )
+    agent.supervisor.stop_all()
+    async with asyncio.timeout(10):
+        while not all(held.ended for held in agent.supervisor.table):
+            agent.supervisor.table.changed.clear()
+            await agent.supervisor.table.changed.wait()
+    said = {m.execution_id: m.result for m in agent.said() if m.HasField("result")}
+    assert {result.state for result in said.values()} == {EXECUTION_STATE_CANCELLED}
+    assert (said[KEY[0]].state_reason, said[KEY[0]].message) == (
+        "agent_stopped", "its agent was stopped",
+    )  # fmt: skip
+    assert (said[other[0]].state_reason, said[other[0]].message) == ("", "cancelled")
 
 
 async def test_a_full_spool_stops_new_work_and_says_so(agent: Agent) -> None:
