@@ -10,6 +10,7 @@ from kronforce.cli.missing import naming_similar
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, show_list, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.agent_pb2 import Agent, AgentState
 from kronforce_client.discovery import is_loopback
@@ -214,12 +215,12 @@ def _columns(session: Session) -> list[Column]:
         return absolute(agent.last_seen_at, utc=utc) if agent.HasField("last_seen_at") else ""
 
     return [
-        Column(title="NAME", text=_name),
+        Column(title="NAME", text=_name, gives=Gives.NAME),
         Column(title="STATE", text=state),
         Column(title="BUSY", text=lambda agent: f"{agent.running}/{agent.slots}"),
-        Column(title="TAGS", text=lambda agent: ",".join(agent.tags)),
+        Column(title="TAGS", text=lambda agent: ",".join(agent.tags), gives=Gives.TEXT),
         Column(title="SEEN", text=seen, plain=seen_plain),
-        Column(title="TYPES", text=lambda agent: ",".join(agent.task_types)),
+        Column(title="TYPES", text=lambda agent: ",".join(agent.task_types), gives=Gives.TEXT),
         Column(title="GROUPS", text=lambda agent: ",".join(agent.allowed_groups), wide=True),
         Column(title="HOST", text=lambda agent: str(agent.facts.hostname), wide=True),
         Column(title="VERSION", text=lambda agent: str(agent.facts.version), wide=True),

@@ -12,6 +12,7 @@ from kronforce.cli.exit_codes import Exit
 from kronforce.cli.moments import moment
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import Column, is_data, show_list, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, as_datetime
 from kronforce.v1.audit_pb2 import AuditEntry
 from kronforce.v1.audit_service_pb2 import VerifyAuditResponse
@@ -104,11 +105,11 @@ def _columns(session: Session) -> list[Column]:
 
     return [
         Column(title="AT", text=short_at, plain=at),
-        Column(title="ACTOR", text=lambda entry: str(entry.actor)),
+        Column(title="ACTOR", text=lambda entry: str(entry.actor), gives=Gives.NAME),
         Column(title="OPERATION", text=lambda entry: str(entry.operation)),
-        Column(title="ON", text=_resource),
-        Column(title="GROUP", text=lambda entry: str(entry.group)),
-        Column(title="WHAT", text=_what),
+        Column(title="ON", text=_resource, gives=Gives.NAME),
+        Column(title="GROUP", text=lambda entry: str(entry.group), gives=Gives.NAME),
+        Column(title="WHAT", text=_what, gives=Gives.TEXT),
         Column(title="FROM", text=lambda entry: f"{entry.peer} {entry.surface}", wide=True),
         Column(title="ENTRY", text=_place, wide=True),
     ]

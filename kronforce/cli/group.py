@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import Column, is_data, show_list, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.group_pb2 import Group
 
@@ -107,7 +108,7 @@ def _jobs(count: int) -> str:
 def _columns(session: Session) -> list[Column]:
     now, utc = session.clock.now(), session.settings.utc
     return [
-        Column(title="NAME", text=_name),
+        Column(title="NAME", text=_name, gives=Gives.NAME),
         Column(title="JOBS", text=lambda group: str(group.job_count)),
         Column(
             title="MADE",

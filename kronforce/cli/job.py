@@ -11,6 +11,7 @@ from kronforce.cli.missing import naming_similar
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, as_yaml, is_data, show_list, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.job_pb2 import Job, JobStatus
 from kronforce_client import Client, dialect
@@ -171,12 +172,12 @@ def _columns(session: Session) -> list[Column]:
         return absolute(job.next_fire_at, utc=utc) if job.HasField("next_fire_at") else ""
 
     return [
-        Column(title="NAME", text=_name),
+        Column(title="NAME", text=_name, gives=Gives.NAME),
         Column(title="STATUS", text=status_word),
-        Column(title="SCHEDULE", text=schedule_text),
+        Column(title="SCHEDULE", text=schedule_text, gives=Gives.TEXT),
         Column(title="NEXT", text=next_fire, plain=next_fire_plain),
         Column(title="LAST RUN", text=_last),
-        Column(title="GROUP", text=lambda job: str(job.group)),
+        Column(title="GROUP", text=lambda job: str(job.group), gives=Gives.NAME),
         Column(title="ID", text=lambda job: str(job.id), wide=True),
         Column(title="VERSION", text=lambda job: str(job.version), wide=True),
     ]

@@ -16,6 +16,7 @@ from kronforce.cli.moments import moment, span_of
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, is_data, short, show_list, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import as_datetime, coarse, duration, relative
 from kronforce.v1.job_pb2 import Fire, Job, PreviewedFire
 from kronforce.v1.job_service_pb2 import PreviewScheduleResponse
@@ -170,7 +171,7 @@ def _next_columns(session: Session, zone: tzinfo) -> list[Column]:
     return [
         Column(title="TIME", text=time, plain=lambda fire: str(fire.local_time)),
         Column(title="FIRES", text=when, plain=_fire_at),
-        Column(title="NOTE", text=note, plain=plain_note),
+        Column(title="NOTE", text=note, plain=plain_note, gives=Gives.TEXT),
     ]
 
 
@@ -191,7 +192,12 @@ def _fire_columns(zone: tzinfo) -> list[Column]:
     return [
         Column(title="TIME", text=first),
         Column(title="UNTIL", text=last, plain=lambda f: _plain_until(f, zone)),
-        Column(title="WHAT", text=_what, plain=lambda f: str(f.skipped_reason or "fired")),
+        Column(
+            title="WHAT",
+            text=_what,
+            plain=lambda f: str(f.skipped_reason or "fired"),
+            gives=Gives.TEXT,
+        ),
         Column(title="RUN", text=lambda f: short(f.run_id), plain=lambda f: str(f.run_id)),
         Column(title="TIMES", text=lambda f: str(f.count), wide=True),
         Column(title="LATE MS", text=lambda f: str(f.late_ms), wide=True),

@@ -13,6 +13,7 @@ from kronforce.cli.host_flags import HostFlags, told
 from kronforce.cli.missing import warn_unknown_groups
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import Column, facts, is_data, show_list, show_plain, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, as_datetime, relative
 from kronforce.v1.api_key_pb2 import ApiKey, Role
 
@@ -166,6 +167,9 @@ def _columns(session: Session) -> list[Column]:
     def used(key: ApiKey) -> str:
         return relative(key.last_used_at, now) if key.HasField("last_used_at") else "never"
 
+    def expires(key: ApiKey) -> str:
+        return relative(key.expires_at, now) if key.HasField("expires_at") else "never"
+
     def standing(key: ApiKey) -> str:
         if key.HasField("revoked_at"):
             return "revoked"
@@ -173,12 +177,16 @@ def _columns(session: Session) -> list[Column]:
         return "expired" if over else "valid"
 
     return [
-        Column(title="NAME", text=lambda key: str(key.name)),
+        Column(title="NAME", text=lambda key: str(key.name), gives=Gives.NAME),
         Column(title="ROLE", text=role_word),
         Column(title="PREFIX", text=lambda key: str(key.prefix)),
-        Column(title="GROUPS", text=lambda key: ",".join(key.allowed_groups)),
+        Column(title="GROUPS", text=lambda key: ",".join(key.allowed_groups), gives=Gives.TEXT),
         Column(title="USED", text=used, plain=lambda key: _instant(session, key, "last_used_at")),
         Column(title="STANDING", text=standing),
-        Column(title="EXPIRES", text=lambda key: _instant(session, key, "expires_at")),
+        Column(
+            title="EXPIRES",
+            text=expires,
+            plain=lambda key: _instant(session, key, "expires_at"),
+        ),
         Column(title="ID", text=lambda key: str(key.id), wide=True),
     ]

@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from kronforce import __version__
 from kronforce.cli.tree import ALONE, NOUNS, Verbs
 
+# What a terminal has where nobody made it wider.
+WIDTH = 80
+_VERBS_AT = 14
+
 EXAMPLES = {
     "": """\
   kronforce up                              start a server here
@@ -21,7 +25,7 @@ EXAMPLES = {
   kronforce job apply -f jobs/              every file of a folder, diff first
   kronforce job run backup --param day=2026-11-20 --follow
   kronforce job pause backup --until 2026-12-01T06:00:00+01:00
-  kronforce job next backup                 the next ten times, gaps and pauses among them
+  kronforce job next backup                 the next ten times, gaps and all
   kronforce job fires backup --at "2026-11-15 02:30"
   kronforce job list -o json
 """,
@@ -61,7 +65,7 @@ EXAMPLES = {
     "audit": """\
   kronforce audit list --operation 'job.*' --since 2026-11-20
   kronforce audit list --resource backup -o json
-  kronforce audit verify                    ends with 1 where something was changed
+  kronforce audit verify                    ends with 1 where it was changed
 """,
     "event": """\
   kronforce event tail -f --kind 'execution.*'
@@ -71,7 +75,7 @@ EXAMPLES = {
 FLAGS = """\
 Everywhere:
   --address HOST:PORT   the server; also KRONFORCE_ADDRESS or `kronforce login`
-  --key KEY             also KRONFORCE_KEY (better: a command line is seen by others)
+  --key KEY             also KRONFORCE_KEY (better: others see a command line)
   --ca FILE, --insecure, --context NAME
   -o table|wide|json|jsonl|yaml|name
   --utc, --no-color, --quiet, --log-level LEVEL
@@ -102,7 +106,7 @@ def print_version() -> None:
 
 
 def _front() -> str:
-    nouns = "".join(f"  {noun:<12}{', '.join(verbs)}\n" for noun, (_, verbs) in NOUNS.items())
+    nouns = "".join(_noun_line(noun, list(verbs)) for noun, (_, verbs) in NOUNS.items())
     return (
         "kronforce: jobs that run where and when they should.\n\n"
         f"Examples:\n{EXAMPLES['']}\nkronforce NOUN VERB:\n{nouns}\n"
@@ -118,5 +122,18 @@ def _noun(noun: str) -> str:
     )
 
 
+def _noun_line(noun: str, verbs: Sequence[str]) -> str:
+    """A noun and its verbs, on as many lines as that takes."""
+    lines = [""]
+    for verb in verbs:
+        word = verb if verb == verbs[-1] else f"{verb}, "
+        if len(lines[-1]) + len(word.rstrip()) > WIDTH - _VERBS_AT:
+            lines.append("")
+        lines[-1] += word
+    rest = "".join(f"{'':<{_VERBS_AT}}{line.rstrip()}\n" for line in lines[1:])
+    return f"  {noun:<{_VERBS_AT - 2}}{lines[0].rstrip()}\n{rest}"
+
+
 def _list(verbs: Verbs) -> str:
-    return "".join(f"  {verb:<12}{line}\n" for verb, (_, line) in verbs.items())
+    width = max(12, *(len(verb) + 2 for verb in verbs))
+    return "".join(f"  {verb:<{width}}{line}\n" for verb, (_, line) in verbs.items())

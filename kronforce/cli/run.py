@@ -9,6 +9,7 @@ from kronforce.cli.run_names import find_run, run_id
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, short, show_list, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, between, relative
 from kronforce.v1.execution_pb2 import ExecutionState
 from kronforce.v1.run_pb2 import Run, Trigger
@@ -114,7 +115,7 @@ def _columns(session: Session) -> list[Column]:
 
     return [
         Column(title="RUN", text=lambda run: short(run.id), plain=lambda run: str(run.id)),
-        Column(title="JOB", text=lambda run: str(run.job_name)),
+        Column(title="JOB", text=lambda run: str(run.job_name), gives=Gives.NAME),
         Column(title="STATE", text=lambda run: state_word(run.state)),
         Column(
             title="TRIGGERED",
@@ -122,9 +123,11 @@ def _columns(session: Session) -> list[Column]:
             plain=lambda run: absolute(run.created_at, utc=utc),
         ),
         Column(title="TOOK", text=took),
-        Column(title="BY", text=lambda run: str(run.triggered_by)),
+        Column(title="BY", text=lambda run: str(run.triggered_by), gives=Gives.NAME),
         Column(
-            title="WHY", text=lambda run: str(run.message or run.state_reason.replace("_", " "))
+            title="WHY",
+            gives=Gives.TEXT,
+            text=lambda run: str(run.message or run.state_reason.replace("_", " ")),
         ),
         Column(title="TRIGGER", text=_trigger, wide=True),
     ]

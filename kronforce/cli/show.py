@@ -8,6 +8,7 @@ A terminal gets an aligned table, a pipe gets tab-separated lines with full ids 
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,31 +16,39 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from kronforce.cli import table
 from kronforce.cli.session import Session
+from kronforce.cli.table import Gives
 from kronforce_client import dialect
 
+_BOLD, _RESET = "\x1b[1m", "\x1b[0m"
+_GREEN, _CYAN, _YELLOW, _RED = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m"
 STATE_STYLES = {
-    "succeeded": "green",
-    "online": "green",
-    "running": "cyan",
-    "pending": "yellow",
-    "paused": "yellow",
-    "draining": "yellow",
-    "failed": "red",
-    "lost": "red",
-    "timed_out": "red",
-    "offline": "red",
+    "succeeded": _GREEN,
+    "online": _GREEN,
+    "running": _CYAN,
+    "pending": _YELLOW,
+    "paused": _YELLOW,
+    "draining": _YELLOW,
+    "failed": _RED,
+    "lost": _RED,
+    "timed_out": _RED,
+    "offline": _RED,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column: its title, the text for people, and, where it differs, the text for pipes."""
+    """One column: its title, the text for people, and, where it differs, the text for pipes.
+
+    `gives`: whether it may be cut where a terminal is too narrow; `-o wide` cuts nothing.
+    """
 
     title: str
     text: Callable[[Any], str]
     plain: Callable[[Any], str] | None = None
     wide: bool = False
+    gives: Gives = Gives.NOTHING
 
     def plain_text(self, row: Any) -> str:
         return (self.plain or self.text)(row)
@@ -142,24 +151,24 @@ def _one_line(text: str) -> str:
 
 
 def _table(session: Session, rows: Sequence[Message], columns: Sequence[Column]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     wide = session.output == "wide"
     shown = [column for column in columns if wide or not column.wide]
+    cells = [
+        [_one_line((column.plain_text if wide else column.text)(row)) for column in shown]
+        for row in rows
+    ]
     colours = session.settings.colours(sys.stdout.isatty())
-    console = Console(
-        color_system="auto" if colours else None,
-        force_terminal=colours,
-        highlight=False,
-        width=None if sys.stdout.isatty() else 1000,
-    )
-    table = Table(box=box.SIMPLE_HEAD if colours else None, pad_edge=False, show_edge=False)
-    for column in shown:
-        table.add_column(column.title, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        cells = [(column.plain_text if wide else column.text)(row) for column in shown]
-        table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
-    console.print(table)
+    for number, line in enumerate(
+        table.lines(
+            [[column.title for column in shown], *cells],
+            [column.gives for column in shown],
+            None if wide or not sys.stdout.isatty() else shutil.get_terminal_size().columns,
+            _coloured if colours else lambda _, padded: padded,
+        )
+    ):
+        print(f"{_BOLD}{line}{_RESET}" if colours and number == 0 else line)
+
+
+def _coloured(cell: str, padded: str) -> str:
+    style = STATE_STYLES.get(cell)
+    return f"{style}{padded}{_RESET}" if style else padded

@@ -14,6 +14,7 @@ from kronforce.cli.failure import CommandError
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, show_list, show_row
+from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, relative
 from kronforce.v1.variable_pb2 import Variable
 
@@ -243,12 +244,19 @@ def _columns(session: Session) -> list[Column]:
         return word + relative(variable.expires_at, now)
 
     return [
-        Column(title="NAME", text=_name),
-        Column(title="VALUE", text=_shown, plain=lambda variable: str(variable.value)),
-        Column(title="GROUPS", text=_groups),
+        Column(title="NAME", text=_name, gives=Gives.NAME),
+        Column(
+            title="VALUE", text=_shown, plain=lambda variable: str(variable.value), gives=Gives.TEXT
+        ),
+        Column(title="GROUPS", text=_groups, gives=Gives.TEXT),
         Column(title="EXPIRES", text=expires, plain=lambda each: _expiry(session, each)),
         Column(title="CHANGED BY", text=lambda variable: str(variable.updated_by), wide=True),
-        Column(title="ABOUT", text=lambda variable: str(variable.description), wide=True),
+        Column(
+            title="ABOUT",
+            text=lambda variable: str(variable.description),
+            wide=True,
+            gives=Gives.TEXT,
+        ),
         Column(title="ID", text=lambda variable: str(variable.id), wide=True),
     ]
 
