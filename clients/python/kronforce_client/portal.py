@@ -1,8 +1,8 @@
 """The event loop behind the synchronous client: one thread for the whole process.
 
-grpc.aio wants one event loop per process, so every synchronous client shares this one; it starts
-with the first and ends with the last. A program that also runs an event loop of its own should
-use `AsyncClient` there.
+grpc.aio works best with one event loop per process, so every synchronous client shares this one;
+it starts with the first and ends with the last. A program that also runs an event loop of its own
+should use `AsyncClient` there, also beside a `Client`: see `loops.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from kronforce_client.loops import drop_empty_wakes
 from kronforce_client.streams import Stream
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Portal:
         """The shared portal; give it back with `release`."""
         with cls._lock:
             if cls._shared is None:
+                drop_empty_wakes()
                 cls._shared = cls()
             cls._users += 1
             return cls._shared

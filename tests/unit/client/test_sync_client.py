@@ -25,6 +25,9 @@ from kronforce_client.system import System
 from kronforce_client.variables import Variables
 from tests.fakes.api_server import KEY, STDOUT, FakeController, Story
 
+# Without the filter a hundred calls are reported dozens of times.
+CALLS = 200
+
 TWINS = {
     "jobs": Jobs,
     "runs": Runs,
@@ -105,6 +108,37 @@ def test_a_run_is_made_followed_and_read(fake):
         assert [job.name for job in kf.jobs.list()] == ["hello"]
         with pytest.raises(NotFound):
             kf.jobs.get("nope")
+
+
+def test_both_clients_work_at_once_and_nothing_is_reported(fake, caplog):
+    """Calls of either wake the loop of both."""
+    fake.add_job("hello")
+
+    async def ask():
+        async with AsyncClient(fake.address, KEY) as kf:
+            for _ in range(CALLS // 4):
+                await asyncio.gather(*(kf.jobs.get("hello") for _ in range(4)))
+
+    with Client(fake.address, KEY) as kf:
+        other = threading.Thread(target=lambda: asyncio.run(ask()))
+        other.start()
+        for _ in range(CALLS):
+            assert kf.jobs.get("hello").name == "hello"
+        other.join()
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_other_errors_in_callbacks_are_reported(portal, caplog):
+    def fails():
+        raise BlockingIOError("no wake of grpc")
+
+    async def fail():
+        asyncio.get_running_loop().call_soon(fails)
+        await asyncio.sleep(0)
+
+    portal.call(fail())
+    asyncio.run(fail())
+    assert len(caplog.records) == 2
 
 
 def test_leaving_an_iteration_ends_its_stream(fake, portal):
