@@ -47,17 +47,19 @@ class Endings:
         self._launcher = launcher
 
     def finish(
-        self, held: Held, outcome: Outcome, chunks: Sequence[Chunk] = (), ends: Ends | None = None
-    ) -> None:
-        """It ended: make that durable, then report it."""
+        self, held: Held, outcome: Outcome, chunks: Sequence[Chunk] = (), ends: Ends | None = None,
+        ended_micros: int = 0,
+    ) -> None:  # fmt: skip
+        """It ended: make that durable, then report it. `ended_micros`: when; 0 is now."""
         self._table.move(held, FINISHING)
         held.assignment = None
-        self.stage(held, outcome, chunks, ends)
+        self.stage(held, outcome, chunks, ends, ended_micros)
         self._journal.commit(lambda: self.report(held))
 
     def stage(
-        self, held: Held, outcome: Outcome, chunks: Sequence[Chunk], ends: Ends | None = None
-    ) -> None:
+        self, held: Held, outcome: Outcome, chunks: Sequence[Chunk], ends: Ends | None = None,
+        ended_micros: int = 0,
+    ) -> None:  # fmt: skip
         """Put its result into the journal's next commit."""
         if outcome.state == ex.EXECUTION_STATE_CANCELLED and not held.asked:
             outcome = outcomes.agent_stopped(outcome)
@@ -68,7 +70,7 @@ class Endings:
             *held.key,
             outcome,
             started_micros=held.started_micros,
-            finished_micros=self._clock.micros(),
+            finished_micros=ended_micros or self._clock.micros(),
             stdout_bytes=stdout,
             stderr_bytes=stderr,
             output=[chunk.message() for chunk in chunks],

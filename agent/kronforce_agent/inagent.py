@@ -40,6 +40,8 @@ class InAgentRun:
         self._stored = asyncio.Event()
         self._sequence = 0
         self._cancelled = False
+        # When its work was done; its output may be stored long after that.
+        self.ended_micros = 0
         self._task: asyncio.Task[Outcome] | None = None
         self.buffer: OutputBuffer = router.open(key, self._granted, self._was_stored)
         # Enough for a short message without a session: it rides in the result later.
@@ -60,6 +62,7 @@ class InAgentRun:
     ) -> None:
         """Run it to its end and to the end of its output, then call `finished` once."""
         result = await self._outcome(runner, task, timeout_secs)
+        self.ended_micros = self._clock.micros()
         for stream, masker in self._maskers.items():
             await self._pass_on(stream, masker.flush())
         chunks = self._router.take_inline(self.buffer, self._sequence)

@@ -133,7 +133,8 @@ class Launched:
         held.inline = chunks is not None
         outcome = outcomes.of_process(event, held.timeout_secs)
         ends = (event.stdout_end, event.stderr_end)
-        self._endings.finish(held, outcome, chunks or (), ends)
+        # The launcher saw it end, which may be long ago: this agent may have been away.
+        self._endings.finish(held, outcome, chunks or (), ends, event.ended_at_micros)
 
     # ---- after a restart of this agent ---------------------------------------------------------
 

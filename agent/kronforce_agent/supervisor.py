@@ -277,7 +277,7 @@ class Supervisor:
 
         def finished(outcome: Outcome, chunks: list[Chunk] | None) -> None:
             held.inline = chunks is not None
-            self._endings.finish(held, outcome, chunks or [])
+            self._endings.finish(held, outcome, chunks or [], ended_micros=run.ended_micros)
 
         owned = asyncio.ensure_future(run.run(runner, task, held.timeout_secs, finished))
         self._tasks.add(owned)

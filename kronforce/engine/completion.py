@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 RETRY_SECS = 0.5
 
 SECOND = 1_000_000
+# A result may be under way so long that nobody would call it late.
+LATE_US = SECOND
 RUNNING = 3
 MAX_MESSAGE = 1_000
 MAX_REASON = 100
@@ -169,6 +171,8 @@ class Completion:
         now = self._clock.now_us()
         state, reason = _judge(live, result)
         finish = Finish(live, state, reason, now)
+        if live.started_at is not None and now - live.started_at > LATE_US:
+            finish.finished_at = _ended_at(result, state, live.started_at, now)
         message = result.message
         if live.cancel_text and reason == live.cancel_reason:
             # Who asked for it and why, which the agent does not know.
@@ -268,9 +272,11 @@ class Completion:
         live: LiveExecution = finish.live
         settings = live.run.job.settings
         due = finish.finished_at + int(delay * SECOND) if delay > 0 else None
+        if due is not None and due <= finish.told_at:
+            due = None
         deadline = None
         if settings.queue_timeout_secs:
-            deadline = (due or finish.finished_at) + settings.queue_timeout_secs * SECOND
+            deadline = (due or finish.told_at) + settings.queue_timeout_secs * SECOND
         finish.next_attempt = NextAttempt(
             execution_key=self._keys(), execution_id=self._ids(),
             attempt_number=live.attempt_number + 1, losses=losses, retry_of=live.retry_root,
@@ -344,11 +350,25 @@ def _describe_end(status: RunStatus, finish: Finish) -> None:
     if finish.exit_code is not None:
         status.exit_code = finish.exit_code
     if finish.run_finished:
-        status.finished_at.FromMicroseconds(finish.finished_at)
+        status.finished_at.FromMicroseconds(finish.run_ended_at or finish.finished_at)
         if finish.outputs is not None:
             status.outputs.ParseFromString(finish.outputs)
     elif finish.next_attempt is not None and finish.next_attempt.due_at is not None:
         status.next_attempt_at.FromMicroseconds(finish.next_attempt.due_at)
+
+
+def _ended_at(result: Result, state: State, started_at: int, now: int) -> int:
+    """When it ended: its start as we know it, and the time that its agent says it took.
+
+    Clocks need not agree. Of what was lost nobody knows; a clock that went back says nothing.
+    """
+    if state is State.LOST or not result.HasField("started_at"):
+        return now
+    begin, end = result.started_at, result.finished_at
+    # Not by the library's instants: it refuses years that no calendar has.
+    took = (end.seconds - begin.seconds) * SECOND + (end.nanos - begin.nanos) // 1_000
+    ended = started_at + took
+    return ended if took >= 0 and now - ended > LATE_US else now
 
 
 def _judge(live: LiveExecution, result: Result) -> tuple[State, str]:

@@ -399,7 +399,9 @@ class Execution(_message.Message):
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended."""
+        """When it ended; of a result that came late, by the time that its agent says
+        it took. `lost`: when that was found.
+        """
 
     @_builtins.property
     def outputs(self) -> _struct_pb2.Struct:

@@ -242,8 +242,8 @@ class Finish:
     __slots__ = (
         "applied", "admitted", "agent_key", "dispatch", "exit_code", "finished_at", "inline",
         "live", "message", "next_attempt", "outputs", "reason", "run_finished", "run_state",
-        "severity", "signal", "started_at", "state", "stderr_bytes", "stdout_bytes", "then",
-        "tell_start",
+        "run_ended_at", "severity", "signal", "started_at", "state", "stderr_bytes",
+        "stdout_bytes", "then", "tell_start", "told_at",
     )  # fmt: skip
 
     def __init__(self, live: Any, state: int, reason: str, finished_at: int) -> None:
@@ -254,7 +254,8 @@ class Finish:
         self.exit_code: int | None = None
         self.signal = 0
         self.started_at: int | None = None
-        self.finished_at = finished_at
+        # When it ended, and when we heard of it: an agent that was cut off tells late.
+        self.finished_at = self.told_at = finished_at
         self.stdout_bytes = 0
         self.stderr_bytes = 0
         self.inline: bytes | None = None
@@ -269,6 +270,8 @@ class Finish:
         self.applied = False
         self.run_state = 0
         self.run_finished = False
+        # Where it is not this execution's: another target's end was the last.
+        self.run_ended_at: int | None = None
         self.admitted: list[int] = []
         self.then: Callable[[Finish, Exception | None], None] = _ignore
 

@@ -62,6 +62,6 @@ def completed_event(finish: Finish) -> Row:
     live = finish.live
     run = live.run
     return (
-        "execution.completed", severity_of(finish.state), finish.finished_at, "", run.principal,
+        "execution.completed", severity_of(finish.state), finish.told_at, "", run.principal,
         run.job.id, run.job.name, run.group, run.id, live.id, live.agent_id,
     )  # fmt: skip

@@ -64,6 +64,8 @@ class RunChanges:
         self._ended: list[Finish] = []
         # run key → how long it may take, for runs that started and have such a limit.
         self._timeouts: dict[int, int] = {}
+        # Runs of several targets of which one was told late: others may have ended after it.
+        self._told_late: set[int] = set()
 
     def _of(self, run_key: int) -> list[Any]:
         row = self._rows.get(run_key)
@@ -93,6 +95,8 @@ class RunChanges:
         self._ended.append(finish)
         row[0] += 1
         row[4] = finish.finished_at
+        if finish.finished_at != finish.told_at and run.target_count > 1:
+            self._told_late.add(run.key)
         rank = st.RANK[finish.state]
         if rank > row[1]:
             row[1], row[2] = rank, finish.reason
@@ -101,6 +105,7 @@ class RunChanges:
         """Write every run once, then tell each last finish what its run became."""
         tx.run(st.CHANGE_RUN, [(key, *row) for key, row in sorted(self._rows.items())])
         tx.run(st.SET_DEADLINE, sorted(self._timeouts.items()))
+        tx.run(st.SET_RUN_END, [(key,) for key in sorted(self._told_late)])
         many: list[Finish] = []
         for finish in self._ended:
             if finish.live.run.target_count == 1:
@@ -119,8 +124,11 @@ def _read_back(tx: Tx, finishes: list[Finish]) -> None:
     rows = tx.look_up(st.RUN_STATES, {finish.live.run.key for finish in finishes})
     found = {key: (state, finished_at) for key, state, finished_at in rows}
     for finish in finishes:
-        finish.run_state, finished_at = found.get(finish.live.run.key, (finish.state, 0))
+        finish.run_state, finished_at = found.get(
+            finish.live.run.key, (finish.state, finish.finished_at)
+        )
         finish.run_finished = finished_at is not None
+        finish.run_ended_at = finished_at
 
 
 def release_slots(tx: Tx, ended: Sequence[Finish], slots: Slots) -> None:
@@ -151,7 +159,7 @@ def _target_row(f: Finish) -> Row:
 def _attempt_row(finish: Finish) -> Row:
     following, live = finish.next_attempt, finish.live
     assert following is not None
-    return new_attempt_row(live, following, finish.finished_at)
+    return new_attempt_row(live, following, finish.told_at)
 
 
 def new_attempt_row(live: Any, a: NextAttempt, now: int) -> Row:

@@ -106,6 +106,13 @@ CHANGE_RUN = update(
     "WHEN coalesce(t.started_at, :started_at) IS NULL THEN t.state ELSE 3 END",
     where="t.key = :key AND t.finished_at IS NULL",
 )  # fmt: skip
+# Where what was told last did not end last: the run's end is its latest execution's.
+SET_RUN_END = update(
+    t.runs,
+    ("key",),
+    set_="finished_at = (SELECT max(e.finished_at) FROM executions e WHERE e.run_key = t.key)",
+    where="t.key = :key AND t.finished_at IS NOT NULL",
+)
 # The overall deadline, for runs of jobs that have one: counted from the first start, set once.
 SET_DEADLINE = update(
     t.runs,

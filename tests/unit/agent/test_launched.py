@@ -134,6 +134,16 @@ async def test_what_the_launcher_runs_goes_on_after_its_acknowledged_output(room
     assert [(chunk.offset, chunk.sequence) for chunk in room.chunks()] == [(20, 3)]
 
 
+async def test_what_ended_without_the_agent_ended_when_the_launcher_saw_it(room: Room) -> None:
+    exited = Exited(
+        execution_id=KEY[0], fence=KEY[1], exit_code=0, signal=None,
+        started_at_micros=1_000_000, ended_at_micros=4_000_000,
+    )  # fmt: skip
+    held = room.recover(Entry(accept=accept()), task(exited=exited))
+    result = pb.AgentMessage.FromString(held.report).result
+    assert (result.started_at.seconds, result.finished_at.seconds) == (1, 4)
+
+
 async def test_what_ended_without_the_agent_gets_the_launchers_outcome(room: Room) -> None:
     exited = Exited(
         execution_id=KEY[0], fence=KEY[1], exit_code=4, signal=None, stdout_end=30, last_seq=3
