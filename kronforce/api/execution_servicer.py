@@ -16,7 +16,7 @@ from kronforce.api.convert.explanation import explanation_message
 from kronforce.api.convert.instants import instant_us
 from kronforce.api.convert.run import add_parts, run_message
 from kronforce.api.output_head import read_heads
-from kronforce.api.output_missing import missing_bytes
+from kronforce.api.output_missing import missing_bytes, with_output
 from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.api.ports import Cancelling, Explaining, Watching
 from kronforce.core.access import Scope
@@ -125,7 +125,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         found = await self._store.read(_run, scope, run_id)
         message = run_message(found.row, found.counts)
         shown = [self._shown(row) for row in found.executions]
-        missing = await missing_bytes(self._store, found.executions)
+        missing = await missing_bytes(self._store, found.executions, found.inline)
         for row, execution in zip(found.executions, shown, strict=True):
             execution.missing_bytes = missing.get(row.key, 0)
         add_parts(message, found.targets, shown)
@@ -135,7 +135,8 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         row, inline = await self._store.read(_execution, scope, execution_id)
         message = self._shown(row)
         add_heads(message, await read_heads(self._store, row, inline))
-        message.missing_bytes = (await missing_bytes(self._store, [row])).get(row.key, 0)
+        came = {} if inline is None else {row.key: inline}
+        message.missing_bytes = (await missing_bytes(self._store, [row], came)).get(row.key, 0)
         return message
 
     def _shown(self, row: ExecutionRow) -> Execution:
@@ -148,15 +149,20 @@ class _RunParts:
     counts: Mapping[int, int]
     targets: list[RunTargetRow]
     executions: list[ExecutionRow]
+    # What came with the results, of those that wrote anything.
+    inline: Mapping[int, bytes]
 
 
 def _run(tx: Tx, scope: Scope, ref: str) -> _RunParts:
     row = references.run(tx, scope, ref)
+    found = executions.executions_of_run(tx, scope, row.key)
+    talked = with_output(found)
     return _RunParts(
         row=row,
         counts=runs.target_counts(tx, [row]).get(row.key, {}),
         targets=runs.run_targets(tx, row.key),
-        executions=executions.executions_of_run(tx, scope, row.key),
+        executions=found,
+        inline=output.inline_of(tx, talked) if talked else {},
     )
 
 

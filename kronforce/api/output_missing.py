@@ -7,10 +7,8 @@ came with the result. The rest of what was counted is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 from kronforce.store import output
-from kronforce.store.database import Tx
 from kronforce.store.executions import ExecutionRow
 from kronforce.store.output import ProgressRow
 from kronforce.store.store import Store
@@ -20,37 +18,41 @@ from kronforce.v1.agent_service_pb2 import ExecutionOutput
 LOOKED_AT = 500
 
 
-async def missing_bytes(store: Store, rows: Sequence[ExecutionRow]) -> dict[int, int]:
-    """By key, for those of which something is missing."""
-    talked = [row for row in islice(reversed(rows), LOOKED_AT) if _may_have_talked(row)]
-    if not talked:
+def with_output(rows: Sequence[ExecutionRow]) -> list[int]:
+    """The keys of those whose inline output `missing_bytes` wants to know."""
+    return [row.key for row in rows[-LOOKED_AT:] if row.stdout_bytes + row.stderr_bytes > 0]
+
+
+async def missing_bytes(
+    store: Store, rows: Sequence[ExecutionRow], inline: Mapping[int, bytes]
+) -> dict[int, int]:
+    """By key, for those of which something is missing; `inline` is what came with results."""
+    beyond = {row.key: _not_inline(row, inline.get(row.key)) for row in rows[-LOOKED_AT:]}
+    # Of a short run all came with the result: nothing more is read.
+    asked = [row for row in rows[-LOOKED_AT:] if beyond[row.key] or _runs(row)]
+    if not asked:
         return {}
-    progress = await store.read_output(output.progress_of, [row.key for row in talked])
-    unsure = {row.key: _not_streamed(row, progress.get(row.key)) for row in talked}
-    unsure = {key: size for key, size in unsure.items() if size > 0}
-    if not unsure:
-        return {}
-    inline = await store.read(_inline_bytes, sorted(unsure))
-    missing = {key: size - inline.get(key, 0) for key, size in unsure.items()}
+    progress = await store.read_output(output.progress_of, [row.key for row in asked])
+    missing = {row.key: _missing(row, beyond[row.key], progress.get(row.key)) for row in asked}
     return {key: size for key, size in missing.items() if size > 0}
 
 
-def _may_have_talked(row: ExecutionRow) -> bool:
+def _runs(row: ExecutionRow) -> bool:
+    return row.started_at is not None and row.finished_at is None
+
+
+def _not_inline(row: ExecutionRow, inline: bytes | None) -> int:
+    total = row.stdout_bytes + row.stderr_bytes
+    if inline is None:
+        return total
+    chunks = ExecutionOutput.FromString(inline).chunks
+    return total - sum(len(chunk.data) for chunk in chunks)
+
+
+def _missing(row: ExecutionRow, beyond: int, progress: ProgressRow | None) -> int:
+    """Bytes that are in neither place; while it runs, those that the cap dropped."""
+    if progress is None:
+        return beyond
     if row.finished_at is None:
-        return row.started_at is not None
-    return row.stdout_bytes + row.stderr_bytes > 0
-
-
-def _not_streamed(row: ExecutionRow, progress: ProgressRow | None) -> int:
-    """Bytes that are not among the streamed ones; while it runs, those that the cap dropped."""
-    if row.finished_at is None:
-        return 0 if progress is None else progress.dropped_bytes
-    kept = 0 if progress is None else progress.stored_bytes - progress.dropped_bytes
-    return row.stdout_bytes + row.stderr_bytes - kept
-
-
-def _inline_bytes(tx: Tx, keys: Sequence[int]) -> Mapping[int, int]:
-    return {
-        key: sum(len(chunk.data) for chunk in ExecutionOutput.FromString(data).chunks)
-        for key, data in output.inline_of(tx, keys).items()
-    }
+        return progress.dropped_bytes
+    return beyond - (progress.stored_bytes - progress.dropped_bytes)
