@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 
 from kronforce.api import references
 from kronforce.api.call import Call
@@ -72,6 +72,11 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self._history = history
 
     async def CreateJob(self, request: pb.CreateJobRequest, call: Call) -> Job:
+        if request.validate_only:
+            row = await self._jobs.check_new(
+                call.scope, call.principal, request.job, immediate=request.immediate
+            )
+            return self._would_be(row, without=("id", "etag"))
         row = await self._jobs.create(
             call.scope,
             call.principal,
@@ -100,6 +105,11 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         )
 
     async def UpdateJob(self, request: pb.UpdateJobRequest, call: Call) -> Job:
+        if request.validate_only:
+            row = await self._jobs.check_change(
+                call.scope, call.principal, request.job_id, request.job, request.update_mask.paths
+            )
+            return self._would_be(row, without=("etag",))
         row = await self._jobs.update(
             call.scope, call.principal, request.job_id, request.job, request.update_mask.paths
         )
@@ -240,6 +250,14 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     async def _changed(self, scope: Scope, row: JobRow) -> Job:
         """The reply to a change of its definition: with what its author should know."""
         message = await self._shown(scope, row)
+        message.warnings.extend(self._jobs.warnings_about(row))
+        return message
+
+    def _would_be(self, row: JobRow, *, without: Sequence[Literal["id", "etag"]]) -> Job:
+        """The reply to a change that was only checked: it has no run, and nothing to refer to."""
+        message = job_message(row, None, self._clock.now_us())
+        for field in without:
+            message.ClearField(field)
         message.warnings.extend(self._jobs.warnings_about(row))
         return message
 

@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from kronforce.cli.exit_codes import Exit
-from kronforce.cli.failure import CommandError
+from kronforce.cli.failure import CommandError, code_of
 from kronforce.cli.job_diff import print_plan
 from kronforce.cli.job_files import JobFile, read_jobs
 from kronforce.cli.session import Session, current
 from kronforce.cli.show import is_data, show_list
-from kronforce_client import Applied, Client, Conflict, Invalid, Planned
+from kronforce_client import Applied, Client, Conflict, Invalid, NotFound, Planned
 from kronforce_client.errors import ClientError
+
+if TYPE_CHECKING:
+    from kronforce.v1.job_pb2 import Job
 
 Files = Annotated[list[str], Parameter(name=["--file", "-f"], negative=(), consume_multiple=True)]
 
@@ -45,10 +48,10 @@ def apply(
         plans = list(client.jobs.plan([each.job for each in read]))
         if dry_run or not is_data(session):
             print_plan(session, plans)
-        if dry_run:
-            return 0
-        applied = [_apply_one(client, each, plan) for each, plan in zip(read, plans, strict=True)]
-        _report(session, applied)
+        if dry_run or len(read) > 1:
+            _check_all(session, client, read, plans, tell=dry_run)
+        if not dry_run:
+            _apply_all(session, client, read, plans)
     return 0
 
 
@@ -111,18 +114,60 @@ def _placed(file: JobFile, field: str, description: str) -> str:
     return f"{file.document.place_of_text(field)}  {field}  {description}"
 
 
-def _apply_one(client: Client, file: JobFile, plan: Planned) -> Applied:
-    try:
-        return client.jobs.apply([plan])[0]
-    except Invalid as error:
-        lines = [_placed(file, each.field, each.description) for each in error.violations]
-        raise CommandError(*(lines or [_named(file, error)])) from None
-    except Conflict as error:
+def _check_all(
+    session: Session,
+    client: Client,
+    read: Sequence[JobFile],
+    plans: Sequence[Planned],
+    *,
+    tell: bool,
+) -> None:
+    """Ask the server about each before any is changed. Raises CommandError with all it refuses."""
+    refused: list[CommandError] = []
+    for file, plan in zip(read, plans, strict=True):
+        try:
+            [job] = client.jobs.check([plan])
+        except ClientError as error:
+            refused.append(_refusal(file, error))
+            continue
+        if tell:
+            _warn(session, job)
+    if refused:
+        lines = [line for each in refused for line in (each.message, *each.hints)]
         raise CommandError(
-            _named(file, error),
-            "look at the difference again: kronforce job apply",
-            code=Exit.CONFLICT,
+            *dict.fromkeys(lines), "nothing was changed", code=refused[0].code
         ) from None
+
+
+def _apply_all(
+    session: Session, client: Client, read: Sequence[JobFile], plans: Sequence[Planned]
+) -> None:
+    """One after another; what was done is told also where something ends it half-way."""
+    applied: list[Applied] = []
+    try:
+        for file, plan in zip(read, plans, strict=True):
+            try:
+                applied += client.jobs.apply([plan])
+            except ClientError as error:
+                raise _refusal(file, error) from None
+    finally:
+        if applied:
+            _report(session, applied)
+        if 0 < len(applied) < len(read):
+            session.warn(f"{len(applied)} of {len(read)} jobs were applied before this:")
+
+
+def _refusal(file: JobFile, error: ClientError) -> CommandError:
+    """What the server has against one job, with its place. Raises what is no job's fault."""
+    if isinstance(error, Invalid):
+        lines = [_placed(file, each.field, each.description) for each in error.violations]
+        return CommandError(*(lines or [_named(file, error)]))
+    if isinstance(error, Conflict):
+        again = "look at the difference again: kronforce job apply"
+        return CommandError(_named(file, error), again, code=Exit.CONFLICT)
+    if isinstance(error, NotFound) or error.reason == "NOT_ALLOWED":
+        return CommandError(_named(file, error), code=code_of(error))
+    raise error
 
 
 def _named(file: JobFile, error: ClientError) -> str:
@@ -131,8 +176,7 @@ def _named(file: JobFile, error: ClientError) -> str:
 
 def _report(session: Session, applied: Sequence[Applied]) -> None:
     for each in applied:
-        for warning in each.job.warnings:
-            session.warn(f"warning: {each.job.name}: {warning}")
+        _warn(session, each.job)
     if is_data(session):
         show_list(session, [each.job for each in applied], [], name=lambda job: str(job.name))
         return
@@ -141,3 +185,8 @@ def _report(session: Session, applied: Sequence[Applied]) -> None:
             print(f"{each.job.name}\t{each.action}\t{each.job.version}")
         else:
             print(f"{each.job.name} {each.action}")
+
+
+def _warn(session: Session, job: Job) -> None:
+    for warning in job.warnings:
+        session.warn(f"warning: {job.name}: {warning}")

@@ -39,6 +39,7 @@ from kronforce.store.jobs import JobRow, last_runs
 from kronforce.store.paging import PageRequest
 from kronforce.store.runs import list_runs
 from kronforce.store.store import Store
+from kronforce.store.trial import tried
 from kronforce.v1.job_pb2 import Job
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 
@@ -98,16 +99,43 @@ class Jobs:
             self._scheduler.changed(row)
         return row
 
+    async def check_new(self, scope: Scope, author: Author, job: Job, *, immediate: bool) -> JobRow:
+        """What `create` would make; raises what would refuse it, and makes nothing."""
+        _check_definition(job, self._clock.now())
+        if immediate:
+            self._check_window(job)
+        row, _ = await self._store.write(
+            tried,
+            job_changes.create_job,
+            self._change(scope, author),
+            job_id=self._new_id(),
+            job=job,
+            claim=None,
+            triggered=immediate,
+        )
+        return row
+
+    async def check_change(
+        self, scope: Scope, author: Author, ref: str, job: Job, paths: Sequence[str]
+    ) -> JobRow:
+        """What `update` would make of it; raises what would refuse it, and changes nothing."""
+        mask = _read_paths(paths)
+        change = self._change(scope, author)
+        row, _ = await self._store.write(
+            tried, job_changes.update_job, change, ref=ref, job=job, mask=mask
+        )
+        return row
+
     async def update(
         self, scope: Scope, author: Author, ref: str, job: Job, paths: Sequence[str]
     ) -> JobRow:
         """Make the next version; without a mask the whole definition is new."""
-        mask = read_mask(paths)
-        if paths and not mask and "*" not in paths:
-            # Only output-only fields were named, which are ignored.
-            mask = ("etag",)
         return await self._changed(
-            job_changes.update_job, self._change(scope, author), ref=ref, job=job, mask=mask
+            job_changes.update_job,
+            self._change(scope, author),
+            ref=ref,
+            job=job,
+            mask=_read_paths(paths),
         )
 
     def warnings_about(self, row: JobRow) -> list[str]:
@@ -214,6 +242,14 @@ class Jobs:
             more = found.next_after is not None
             page = PageRequest(size=CANCEL_AT_ONCE, after=found.next_after) if more else None
         return cancelled
+
+
+def _read_paths(paths: Sequence[str]) -> Sequence[str]:
+    mask = read_mask(paths)
+    if paths and not mask and "*" not in paths:
+        # Only output-only fields were named, which are ignored.
+        return ("etag",)
+    return mask
 
 
 def _check_definition(job: Job, now: datetime) -> None:

@@ -34,6 +34,7 @@ class CreateJobRequest(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IMMEDIATE_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The caller's own id of this request, at most 100 printable characters,
     unique per key among calls of CreateJob; otherwise as
@@ -41,6 +42,11 @@ class CreateJobRequest(_message.Message):
     """
     immediate: _builtins.bool
     """Also trigger it once. Default false."""
+    validate_only: _builtins.bool
+    """Only check: everything that would refuse it refuses it, and nothing is
+    made, triggered, audited or remembered. The reply is the job as it would
+    be, without id and etag, its warnings among it. Default false.
+    """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
         """The definition. Output-only fields are ignored."""
@@ -51,10 +57,11 @@ class CreateJobRequest(_message.Message):
         job: _job_pb2.Job | None = ...,
         request_id: _builtins.str = ...,
         immediate: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["immediate", b"immediate", "job", b"job", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["immediate", b"immediate", "job", b"job", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,8 +176,14 @@ class UpdateJobRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Id or exact name."""
+    validate_only: _builtins.bool
+    """Only check: everything that would refuse the change refuses it, and
+    nothing is changed or audited. The reply is the job as it would be,
+    without etag, its warnings among it. Default false.
+    """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
         """The new values. `job.etag`, when set, must be the current one."""
@@ -188,10 +201,11 @@ class UpdateJobRequest(_message.Message):
         job_id: _builtins.str = ...,
         job: _job_pb2.Job | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "job_id", b"job_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "job_id", b"job_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

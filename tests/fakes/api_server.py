@@ -180,6 +180,7 @@ class FakeController(
         self.audit = FakeAudit()
         self.requests: dict[str, str] = {}
         self.calls: list[str] = []
+        self.later_refusals: list[tuple[str, int, Refused]] = []
         self.refusals: list[tuple[str, Refused]] = []
         self.previews: list[job_pb2.PreviewedFire] = []
         self.fires: list[job_pb2.Fire] = []
@@ -235,7 +236,16 @@ class FakeController(
     def refuse(self, method: str, error: Refused, times: int = 1) -> None:
         self.refusals += [(method, error)] * times
 
+    def refuse_after(self, method: str, error: Refused, calls: int) -> None:
+        """Refuse the next call of the method after so many that are let through."""
+        self.later_refusals.append((method, self.calls.count(method) + calls, error))
+
     def enter(self, name: str, context) -> None:
+        for each in list(self.later_refusals):
+            if each[0] == name and self.calls.count(name) == each[1]:
+                self.later_refusals.remove(each)
+                self.calls.append(name)
+                raise each[2]
         self.calls.append(name)
         for index, (method, error) in enumerate(self.refusals):
             if method == name:
@@ -336,11 +346,24 @@ class FakeController(
                 f'a job "{request.job.name}" exists already',
             )
         _check_cron(request.job)
+        self._check_agent(request.job)
         job = job_pb2.Job()
         job.CopyFrom(request.job)
+        if request.validate_only:
+            return job
         self._store(job, new=True)
         self.requests[request.request_id] = job.id
         return job
+
+    def _check_agent(self, job: job_pb2.Job) -> None:
+        wanted = job.target.agent.agent_id
+        if wanted and wanted not in {agent.name for agent in self.agents.values()}:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "INVALID_FIELD",
+                "the target is wrong",
+                [("target.agent_id", f"names agent '{wanted}', which does not exist")],
+            )
 
     async def GetJob(self, request, context):
         return self._job(request.job_id)
@@ -371,6 +394,9 @@ class FakeController(
                         partial.ClearField(each.name)
                 job.MergeFrom(partial)
         _check_cron(job)
+        self._check_agent(job)
+        if request.validate_only:
+            return job
         self._store(job, new=False)
         return job
 

@@ -49,17 +49,21 @@ class Jobs:
         job: Definition,
         *,
         immediate: bool = False,
+        validate_only: bool = False,
         request_id: str | None = None,
         timeout_secs: float | None = None,
     ) -> Job:
-        """Make a job; `immediate` also triggers it once.
+        """Make a job; `immediate` also triggers it once, `validate_only` checks and makes nothing.
 
         The contract (JobService.CreateJob): Makes a job. With `immediate` it is triggered once as
         well; outside its window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
         returns the job it made, as it is now. A name that is taken is NAME_TAKEN.
         """
         request = pb.CreateJobRequest(
-            job=as_job(job), immediate=immediate, request_id=request_id or new_request_id()
+            job=as_job(job),
+            immediate=immediate,
+            validate_only=validate_only,
+            request_id=request_id or new_request_id(),
         )
         return await self._caller.unary(self._stub.CreateJob, request, timeout_secs=timeout_secs)
 
@@ -115,11 +119,13 @@ class Jobs:
         *,
         mask: Sequence[str] = (),
         etag: str = "",
+        validate_only: bool = False,
         timeout_secs: float | None = None,
     ) -> Job:
         """Change the fields that `mask` names, or the whole definition without one.
 
-        With an `etag` (here or in the definition), a job that changed meanwhile is a Conflict.
+        With `validate_only` everything is checked and nothing changed. With an `etag` (here or in
+        the definition), a job that changed meanwhile is a Conflict.
 
         The contract (JobService.UpdateJob): Changes the fields that `update_mask` names; without a
         mask, replaces the whole definition, so that a paused job whose new definition does not say
@@ -131,22 +137,42 @@ class Jobs:
         wanted = Job()
         wanted.CopyFrom(as_job(definition))
         wanted.etag = etag or wanted.etag
-        request = pb.UpdateJobRequest(job_id=job, job=wanted, update_mask=FieldMask(paths=mask))
+        request = pb.UpdateJobRequest(
+            job_id=job,
+            job=wanted,
+            update_mask=FieldMask(paths=mask),
+            validate_only=validate_only,
+        )
         return await self._caller.unary(
-            self._stub.UpdateJob, request, timeout_secs=timeout_secs, idempotent=False
+            self._stub.UpdateJob, request, timeout_secs=timeout_secs, idempotent=validate_only
         )
 
     async def plan(self, jobs: Sequence[Definition]) -> Sequence[Planned]:
         """What `apply` would do: compares each definition with the job of that name."""
         return [await self._plan_one(as_job(each)) for each in jobs]
 
+    async def check(self, jobs: Sequence[Definition | Planned]) -> Sequence[Job]:
+        """What `apply` would make, asked of the server; raises what would refuse one of them.
+
+        Nothing is changed. A planned change is checked against the version that it was planned
+        with: a job that changed since is a Conflict.
+        """
+        return [await self._make(each, validate_only=True) for each in await self._planned(jobs)]
+
     async def apply(self, jobs: Sequence[Definition | Planned]) -> Sequence[Applied]:
         """Make each job what its definition says, in order; what is so already is left alone.
 
-        A planned change is made against the version that was planned with: a job that changed
-        since is a Conflict.
+        Several are all checked first, as `check` does: where one of them is refused, nothing is
+        changed. A planned change is made against the version that it was planned with: a job that
+        changed since is a Conflict.
         """
-        return [await self._apply_one(each) for each in jobs]
+        planned = await self._planned(jobs)
+        if len(planned) > 1:
+            await self.check(planned)
+        return [
+            Applied(planned=each, job=await self._make(each, validate_only=False))
+            for each in planned
+        ]
 
     async def delete(
         self, job: str, *, etag: str = "", timeout_secs: float | None = None
@@ -316,18 +342,24 @@ class Jobs:
             current = None
         return plan_one(wanted, current)
 
-    async def _apply_one(self, wanted: Definition | Planned) -> Applied:
-        planned = wanted if isinstance(wanted, Planned) else await self._plan_one(as_job(wanted))
+    async def _planned(self, jobs: Sequence[Definition | Planned]) -> Sequence[Planned]:
+        return [
+            each if isinstance(each, Planned) else await self._plan_one(as_job(each))
+            for each in jobs
+        ]
+
+    async def _make(self, planned: Planned, *, validate_only: bool) -> Job:
         if planned.current is None:
-            job = await self.create(planned.wanted)
-        elif planned.changes:
-            etag = planned.current.etag
-            job = await self.update(
-                planned.current.id, planned.wanted, mask=planned.mask, etag=etag
-            )
-        else:
-            job = planned.current
-        return Applied(planned=planned, job=job)
+            return await self.create(planned.wanted, validate_only=validate_only)
+        if not planned.changes:
+            return planned.current
+        return await self.update(
+            planned.current.id,
+            planned.wanted,
+            mask=planned.mask,
+            etag=planned.current.etag,
+            validate_only=validate_only,
+        )
 
 
 class _Following:

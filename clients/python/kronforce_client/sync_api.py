@@ -106,10 +106,11 @@ class Jobs:
         job: Definition,
         *,
         immediate: bool = False,
+        validate_only: bool = False,
         request_id: str | None = None,
         timeout_secs: float | None = None,
     ) -> Job:
-        """Make a job; `immediate` also triggers it once.
+        """Make a job; `immediate` also triggers it once, `validate_only` checks and makes nothing.
 
         The contract (JobService.CreateJob): Makes a job. With `immediate` it is triggered once as
         well; outside its window that is refused with OUTSIDE_WINDOW. Repeating a `request_id`
@@ -117,7 +118,11 @@ class Jobs:
         """
         return self._portal.call(
             self._twin.create(
-                job, immediate=immediate, request_id=request_id, timeout_secs=timeout_secs
+                job,
+                immediate=immediate,
+                validate_only=validate_only,
+                request_id=request_id,
+                timeout_secs=timeout_secs,
             )
         )
 
@@ -169,11 +174,13 @@ class Jobs:
         *,
         mask: Sequence[str] = (),
         etag: str = "",
+        validate_only: bool = False,
         timeout_secs: float | None = None,
     ) -> Job:
         """Change the fields that `mask` names, or the whole definition without one.
 
-        With an `etag` (here or in the definition), a job that changed meanwhile is a Conflict.
+        With `validate_only` everything is checked and nothing changed. With an `etag` (here or in
+        the definition), a job that changed meanwhile is a Conflict.
 
         The contract (JobService.UpdateJob): Changes the fields that `update_mask` names; without a
         mask, replaces the whole definition, so that a paused job whose new definition does not say
@@ -183,18 +190,34 @@ class Jobs:
         it where it is.
         """
         return self._portal.call(
-            self._twin.update(job, definition, mask=mask, etag=etag, timeout_secs=timeout_secs)
+            self._twin.update(
+                job,
+                definition,
+                mask=mask,
+                etag=etag,
+                validate_only=validate_only,
+                timeout_secs=timeout_secs,
+            )
         )
 
     def plan(self, jobs: Sequence[Definition]) -> Sequence[Planned]:
         """What `apply` would do: compares each definition with the job of that name."""
         return self._portal.call(self._twin.plan(jobs))
 
+    def check(self, jobs: Sequence[Definition | Planned]) -> Sequence[Job]:
+        """What `apply` would make, asked of the server; raises what would refuse one of them.
+
+        Nothing is changed. A planned change is checked against the version that it was planned
+        with: a job that changed since is a Conflict.
+        """
+        return self._portal.call(self._twin.check(jobs))
+
     def apply(self, jobs: Sequence[Definition | Planned]) -> Sequence[Applied]:
         """Make each job what its definition says, in order; what is so already is left alone.
 
-        A planned change is made against the version that was planned with: a job that changed
-        since is a Conflict.
+        Several are all checked first, as `check` does: where one of them is refused, nothing is
+        changed. A planned change is made against the version that it was planned with: a job that
+        changed since is a Conflict.
         """
         return self._portal.call(self._twin.apply(jobs))
 

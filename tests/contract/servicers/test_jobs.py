@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kronforce.errors import Code
 from kronforce.v1 import job_service_pb2 as pb
+from kronforce.v1.audit_service_pb2 import ListAuditRequest
 from kronforce.v1.event_service_pb2 import ListEventsRequest
 from kronforce.v1.execution_service_pb2 import ListRunsRequest
 from kronforce.v1.job_pb2 import (
@@ -413,3 +414,51 @@ async def test_each_change_tells_an_event_with_who_made_it(rig):
         ("job.updated", "admin", "etl"),
         ("job.created", "operator", "etl"),
     ]
+
+
+async def everything(rig):
+    """What a change would leave behind."""
+    listed = await rig.call("JobService.ListJobs", pb.ListJobsRequest())
+    told = await rig.call("EventService.ListEvents", ListEventsRequest())
+    audited = await rig.call("AuditService.ListAudit", ListAuditRequest())
+    return listed, told, [entry.operation for entry in audited.entries], list(await runs(rig))
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+async def test_a_job_that_is_only_checked_is_not_made(rig, immediate):
+    before = await everything(rig)
+    request = pb.CreateJobRequest(
+        job=Job(name="etl", task=NOOP, schedule=EVERY_MINUTE, group="new"),
+        request_id="once",
+        immediate=immediate,
+        validate_only=True,
+    )
+
+    would_be = await rig.call("JobService.CreateJob", request)
+
+    assert (would_be.name, would_be.version, would_be.id, would_be.etag) == ("etl", 1, "", "")
+    assert await everything(rig) == before
+    made = await create(rig, request_id="once", schedule=EVERY_MINUTE, group="new")
+    assert (made.name, made.version) == ("etl", 1)
+
+
+async def test_a_check_is_refused_as_the_change_would_be(rig):
+    made = await create(rig)
+    new = pb.CreateJobRequest(job=Job(name="etl", task=NOOP), validate_only=True)
+    assert (await rig.refused("JobService.CreateJob", new)).reason == "NAME_TAKEN"
+    new.job.name = "other"
+    new.job.target.agent.agent_id = "nobody"
+    assert (await rig.refused("JobService.CreateJob", new)).reason == "INVALID_FIELD"
+    change = pb.UpdateJobRequest(
+        job_id="etl", job=Job(etag="old", retry_max=1), update_mask=FieldMask(paths=["retry_max"]),
+        validate_only=True,
+    )  # fmt: skip
+    assert (await rig.refused("JobService.UpdateJob", change)).reason == "ETAG_MISMATCH"
+    before = await everything(rig)
+
+    change.job.etag = made.etag
+    would_be = await rig.call("JobService.UpdateJob", change)
+
+    assert (would_be.retry_max, would_be.version, would_be.id) == (1, 2, made.id)
+    assert await everything(rig) == before
+    assert await rig.call("JobService.GetJob", pb.GetJobRequest(job_id="etl")) == made

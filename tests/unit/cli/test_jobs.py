@@ -3,9 +3,10 @@
 import asyncio
 import json
 
+import grpc
 import pytest
 
-from tests.fakes.api_server import STATES, STDERR, STDOUT, Story
+from tests.fakes.api_server import STATES, STDERR, STDOUT, Refused, Story
 
 HELLO = """\
 name: hello
@@ -202,3 +203,51 @@ def test_pause_until_and_resume(cli, fake):
     assert job.paused_until.seconds == 1893456000
     assert cli("job", "resume", "hello").out == "hello resumed\n"
     assert cli("job", "pause", "hello", "--until", "soon").code == 2
+
+
+TWO = """\
+name: first
+task: {type: shell, command: ls}
+---
+name: second
+task: {type: shell, command: ls}
+target: {type: agent, agent_id: nobody}
+"""
+
+
+def test_nothing_changes_where_the_server_refuses_one_of_several(cli, home, fake):
+    (home / "two.yaml").write_text(TWO)
+    done = cli("job", "apply", "-f", "two.yaml")
+    assert (done.code, done.out) == (1, "")
+    assert "two.yaml:6  target.agent_id  names agent 'nobody', which does not exist" in done.err
+    assert "nothing was changed" in done.err
+    assert fake.jobs == {}
+
+
+def test_a_dry_run_says_what_the_server_would_refuse(cli, home, fake):
+    (home / "one.yaml").write_text(TWO.partition("---\n")[2])
+    done = cli("job", "apply", "-f", "one.yaml", "--dry-run")
+    assert done.code == 1
+    assert "+ second" in done.err
+    assert "one.yaml:3  target.agent_id" in done.err
+
+
+def test_every_refusal_is_told_at_once(cli, home, fake):
+    (home / "two.yaml").write_text(TWO.replace("name: first", "name: first\ntarget: &t {type: "
+                                               "agent, agent_id: gone}"))  # fmt: skip
+    done = cli("job", "apply", "-f", "two.yaml")
+    assert "'gone'" in done.err
+    assert "'nobody'" in done.err
+
+
+def test_what_was_applied_is_told_before_an_error_that_comes_later(cli, home, fake):
+    fake.add_agent("nobody")
+    (home / "two.yaml").write_text(TWO)
+    gone = Refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "x", [("target", "is gone")])
+    fake.refuse_after("CreateJob", gone, calls=3)
+    done = cli("job", "apply", "-f", "two.yaml")
+    assert (done.code, done.out) == (1, "first\tcreated\t1\n")
+    assert "1 of 2 jobs were applied before this:\nerror: two.yaml:6  target  is gone" in done.err
+    assert cli("job", "apply", "-f", "two.yaml").out == (
+        "first\tunchanged\t1\nsecond\tcreated\t1\n"
+    )
