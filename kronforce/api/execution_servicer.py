@@ -26,6 +26,7 @@ from kronforce.store import executions, output, runs
 from kronforce.store.database import Tx
 from kronforce.store.executions import ExecutionRow
 from kronforce.store.paging import Page, PageRequest
+from kronforce.store.run_ends import RunEnd, ends_of
 from kronforce.store.runs import RunRow, RunTargetRow
 from kronforce.store.store import Store
 from kronforce.v1 import execution_service_pb2 as pb
@@ -62,11 +63,13 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
             raise InvalidArgument.of(
                 ("id_suffix", "is the end of an id: 4 or more hexadecimal digits")
             )
-        page, counts = await self._store.read(
+        page, counts, ends = await self._store.read(
             _runs, call.scope, request, read_page(request, _BY_KEY)
         )
         return pb.ListRunsResponse(
-            runs=[run_message(row, counts.get(row.key, {})) for row in page.items],
+            runs=[
+                run_message(row, counts.get(row.key, {}), ends.get(row.key)) for row in page.items
+            ],
             next_page_token=next_token(request, page),
             total=page.total,
             total_exact=page.total_exact,
@@ -123,7 +126,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
 
     async def _run(self, scope: Scope, run_id: str) -> Run:
         found = await self._store.read(_run, scope, run_id)
-        message = run_message(found.row, found.counts)
+        message = run_message(found.row, found.counts, found.end)
         shown = [self._shown(row) for row in found.executions]
         missing = await missing_bytes(self._store, found.executions, found.inline)
         for row, execution in zip(found.executions, shown, strict=True):
@@ -147,6 +150,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
 class _RunParts:
     row: RunRow
     counts: Mapping[int, int]
+    end: RunEnd | None
     targets: list[RunTargetRow]
     executions: list[ExecutionRow]
     # What came with the results, of those that wrote anything.
@@ -160,6 +164,7 @@ def _run(tx: Tx, scope: Scope, ref: str) -> _RunParts:
     return _RunParts(
         row=row,
         counts=runs.target_counts(tx, [row]).get(row.key, {}),
+        end=ends_of(tx, [row]).get(row.key),
         targets=runs.run_targets(tx, row.key),
         executions=found,
         inline=output.inline_of(tx, talked) if talked else {},
@@ -168,7 +173,7 @@ def _run(tx: Tx, scope: Scope, ref: str) -> _RunParts:
 
 def _runs(
     tx: Tx, scope: Scope, request: pb.ListRunsRequest, page: PageRequest
-) -> tuple[Page[RunRow], Mapping[int, dict[int, int]]]:
+) -> tuple[Page[RunRow], Mapping[int, dict[int, int]], Mapping[int, RunEnd]]:
     found = runs.list_runs(
         tx,
         scope,
@@ -179,7 +184,7 @@ def _runs(
         id_suffix=request.id_suffix or None,
         page=page,
     )
-    return found, runs.target_counts(tx, found.items)
+    return found, runs.target_counts(tx, found.items), ends_of(tx, found.items)
 
 
 def _executions(

@@ -20,6 +20,10 @@ _VERDICTS = {
 }
 
 
+# As many executions as an explanation has at most: beyond it the list is cut.
+TOLD = 100
+
+
 def explain(run: str, /) -> None:
     """Why a run waits, runs or ended as it did, and what to do next.
 
@@ -40,7 +44,7 @@ def explain(run: str, /) -> None:
     for each in told.executions:
         _show_execution(told, each)
     if told.further_targets and told.executions:
-        print(f"{told.further_targets:,} more targets have succeeded, or wait their turn")
+        print(further(told))
     tell_steps(session, told)
 
 
@@ -58,6 +62,15 @@ def _show_execution(told: RunExplanation, each: ExecutionExplanation) -> None:
         print(f"  {agent.agent_name}: {_verdict(agent)}")
     for run_id in each.held_by_run_ids:
         print(f"  held by run {run_id}")
+
+
+def further(told: RunExplanation) -> str:
+    """Of those that are not listed: they have succeeded, unless the list was cut."""
+    many = told.further_targets
+    more = f"{many:,} more target{'s' if many > 1 else ''}"
+    if len(told.executions) >= TOLD:
+        return f"{more} {'are' if many > 1 else 'is'} not shown: kronforce run get {told.run_id}"
+    return f"{more} succeeded"
 
 
 def _verdict(agent: AgentVerdict) -> str:

@@ -14,6 +14,7 @@ from kronforce.core.explain_facts import Facts, Verdict
 from kronforce.core.explain_waiting import OF_PENDING, OF_RUNNING
 from kronforce.core.explain_words import coarse, span
 from kronforce.core.lifecycle import TERMINAL, Reason, State
+from kronforce.core.waited import why_it_waited
 
 _SLOT_STEPS = ("kronforce agent list", "more slots: kronforce agent run --slots N")
 
@@ -125,11 +126,19 @@ def _after_the_end(
     if targets > 1:
         again = f"again, what failed of it: kronforce run rerun {run_id} --failed"
     hint = _HINTS.get(reason)
+    if reason == Reason.QUEUE_TIMEOUT:
+        waited = (why_it_waited(f.message) for f in told if f.reason == reason)
+        hint = _WAITED_HINTS.get(next(waited, ""), hint)
     started = any(facts.started_at is not None for facts in told)
     steps = [logs] if started or state is State.FAILED else []
     return [*steps, *([hint.format(job=job)] if hint else []), again]
 
 
+# Of what waited longer than queue_timeout_secs, by what it waited for.
+_WAITED_HINTS: dict[str, str] = {
+    Reason.CONCURRENCY: "raise max_concurrent or queue_timeout_secs of job {job}",
+    Reason.OFFLINE: "see who is here: kronforce agent list",
+}
 _HINTS: dict[str, str] = {
     Reason.UNRESOLVED_VARIABLE: "give it a value: kronforce variable list",
     Reason.TIMEOUT: "if it needs longer: raise timeout_secs of job {job}",

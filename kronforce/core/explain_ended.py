@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from kronforce.core.exit_hints import exit_sentence, signal_name
 from kronforce.core.explain_facts import Facts
-from kronforce.core.explain_words import after, coarse, on_agent, on_attempt
+from kronforce.core.explain_words import after, coarse, count, on_agent, on_attempt
 from kronforce.core.lifecycle import Reason, State
+from kronforce.core.waited import waited_for
 
 Say = Callable[[Facts], str]
 
@@ -99,7 +100,8 @@ def _overlap(f: Facts) -> str:
 
 
 def _queue_full(f: Facts) -> str:
-    return f"{f.settings.queue_limit:,} runs of {f.job_name} were waiting already (queue_limit)"
+    waiting = count(f.settings.queue_limit, "run")
+    return f"as many runs of {f.job_name} as may wait were waiting ({waiting}: queue_limit)"
 
 
 def _no_agent(f: Facts) -> str:
@@ -107,7 +109,9 @@ def _no_agent(f: Facts) -> str:
 
 
 def _queue_timeout(f: Facts) -> str:
-    return f"longer than queue_timeout_secs ({f.settings.queue_timeout_secs:,} s)"
+    what = waited_for(f.message)
+    limit = f"longer than queue_timeout_secs ({f.settings.queue_timeout_secs:,} s)"
+    return f"{limit} {what}" if what else limit
 
 
 def _offline_timeout(f: Facts) -> str:

@@ -10,6 +10,7 @@ import logging
 
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import Reason, State
+from kronforce.core.waited import over_waiting
 from kronforce.engine.agents.sessions import Sessions
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
@@ -89,9 +90,13 @@ class Rescuer:
         for _, live in await self._loader.read(open_work.overdue, self._clock.now_us(), BATCH):
             if _waits(live):
                 self._completion.never_started(
-                    live, State.EXPIRED, Reason.QUEUE_TIMEOUT,
-                    "waited longer than queue_timeout_secs",
-                )  # fmt: skip
+                    live, State.EXPIRED, Reason.QUEUE_TIMEOUT, over_waiting(self._why(live))
+                )
+
+    def _why(self, live: LiveExecution) -> Reason:
+        if live.phase == Phase.CONCURRENCY:
+            return Reason.CONCURRENCY
+        return self._dispatcher.waiting_reason(live, live.route)
 
     def _expire_unserved(self) -> None:
         """What waits for agents that are away ends `expired` after `offline_timeout_secs`."""

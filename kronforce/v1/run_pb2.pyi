@@ -289,7 +289,9 @@ class RunExplanation(_message.Message):
     gpu=h200 (2 agents, 8 of 8 slots busy; 4 ahead).`
     """
     further_targets: _builtins.int
-    """Targets that are not in `executions`."""
+    """Targets that are not in `executions`: they have succeeded, unless that is
+    cut at 100.
+    """
     @_builtins.property
     def next_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What would let it go on, or what to do next, most useful first."""

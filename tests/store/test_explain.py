@@ -279,7 +279,11 @@ async def _overlap(scene):
     return (await scene.rig.run()).run_id
 
 
-@case(State.SKIPPED, Reason.QUEUE_FULL, "1 runs of job were waiting already (queue_limit)")
+@case(
+    State.SKIPPED,
+    Reason.QUEUE_FULL,
+    "as many runs of job as may wait were waiting (1 run: queue_limit)",
+)
 async def _queue_full(scene):
     await scene.rig.job(max_concurrent=1, queue_limit=1)
     return [(await scene.rig.run()).run_id for _ in range(3)][-1]
@@ -386,6 +390,18 @@ def test_every_reason_that_can_be_reached_has_its_case():
 def test_every_terminal_state_that_can_be_reached_has_its_case():
     walked = {state for state, _ in CASES}
     assert set(State) - walked == {State.PENDING_APPROVAL, State.REJECTED}
+
+
+async def test_what_waited_too_long_for_its_own_job_is_not_told_to_get_more_agents(rig):
+    async with scene_on(rig) as scene:
+        await scene.agent()
+        await rig.job(max_concurrent=1, queue_timeout_secs=7)
+        await rig.run()
+        run_id = await scene.outlasted(await rig.run())
+        told = await rig.engine.explaining.explain(ADMIN, run_id)
+    assert "(7 s) for earlier runs of its job (max_concurrent)." in told.sentence
+    assert "raise max_concurrent or queue_timeout_secs of job job" in told.next_steps
+    assert not any("agents" in step for step in told.next_steps)
 
 
 @pytest.mark.parametrize("place", [0, 2])

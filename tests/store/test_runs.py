@@ -3,6 +3,7 @@
 from kronforce.core.access import Role, Scope
 from kronforce.store import executions, runs
 from kronforce.store.paging import PageRequest
+from kronforce.store.run_ends import MESSAGE_SHOWN, ends_of
 from tests.store.rows import (
     EVERYTHING,
     FIRST,
@@ -133,6 +134,24 @@ def test_a_target_that_an_agent_has_is_told_by_its_execution(tx):
     told = [(row.state, row.agent_name, row.attempts) for row in targets]
     assert told == [(3, "a1", 2), (1, "a1", 2), (1, "", 0), (4, "", 0)]
     assert runs.target_counts(tx, [run, other]) == {run.key: {3: 1, 1: 2, 4: 1}, other.key: {3: 1}}
+
+
+def test_a_run_that_went_wrong_has_the_words_of_the_execution_that_decided_it(tx):
+    job = make_job(tx, "j")
+    wrong = make_run(tx, job, state=5, state_reason="exit_code", finished_at=NOW, target_count=2)
+    failed = {"state": 5, "phase": 0, "state_reason": "exit_code", "finished_at": NOW}
+    make_execution(tx, wrong, exit_code=1, message="exit 1", **failed)
+    make_execution(tx, wrong, exit_code=3, message="exit 3" + "!" * 300, **failed)
+    make_execution(tx, wrong, target_index=1, state=4, phase=0, finished_at=NOW, message="fine")
+    good = make_run(tx, job, state=4, finished_at=NOW)
+    make_execution(tx, good, state=4, phase=0, finished_at=NOW, message="fine")
+
+    ends = ends_of(tx, [wrong, good])
+
+    assert list(ends) == [wrong.key]
+    assert ends[wrong.key].exit_code == 3
+    assert ends[wrong.key].message == "exit 3" + "!" * (MESSAGE_SHOWN - len("exit 3"))
+    assert ends_of(tx, [good]) == {}
 
 
 def test_an_execution_comes_with_what_its_run_and_agent_say(tx):

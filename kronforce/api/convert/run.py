@@ -10,14 +10,18 @@ from kronforce.api.convert.sentences import sentence
 from kronforce.core.cancel_words import cancel_line
 from kronforce.core.ids import to_text
 from kronforce.core.lifecycle import State
+from kronforce.store.run_ends import RunEnd
 from kronforce.store.runs import RunRow, RunTargetRow
 from kronforce.store.tables import Admission
 from kronforce.v1.execution_pb2 import Execution
 from kronforce.v1.run_pb2 import Run, RunTarget
 
 
-def run_message(row: RunRow, counts: Mapping[int, int]) -> Run:
-    """The run without its targets and executions; `counts` are its targets by state."""
+def run_message(row: RunRow, counts: Mapping[int, int], end: RunEnd | None = None) -> Run:
+    """The run without its targets and executions.
+
+    `counts` are its targets by state, `end` what was said of the execution that decided it.
+    """
     reason = _reason(row)
     return Run(
         id=to_text(row.id),
@@ -27,7 +31,7 @@ def run_message(row: RunRow, counts: Mapping[int, int]) -> Run:
         job_version=row.job_version,
         state=row.state,  # type: ignore[arg-type]  # the enum's number, as stored
         state_reason=reason,
-        message=_line(row, reason),
+        message=_line(row, reason, end),
         trigger=row.trigger,  # type: ignore[arg-type]  # the same
         triggered_by=row.principal,
         client_id=row.client_id,
@@ -81,7 +85,11 @@ def _reason(row: RunRow) -> str:
     return row.state_reason
 
 
-def _line(row: RunRow, reason: str) -> str:
+def _line(row: RunRow, reason: str, end: RunEnd | None) -> str:
     if row.state == State.CANCELLED and row.cancelled_by:
         return cancel_line(row.cancelled_by, row.cancel_message)
-    return sentence(row.state, reason)
+    if end is None:
+        return sentence(row.state, reason)
+    return end.message or sentence(
+        row.state, reason, exit_code=end.exit_code, signal_number=end.signal
+    )

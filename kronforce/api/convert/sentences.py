@@ -33,7 +33,7 @@ _ENDED: dict[str, str] = {
     Reason.REPLACED: "replaced by a newer run",
     Reason.AGENT_STOPPED: "its agent was stopped, and ended what it ran",
     Reason.OVERLAP: "skipped: an earlier run was still open (concurrency_policy forbid)",
-    Reason.QUEUE_FULL: "skipped: queue_limit runs were waiting already",
+    Reason.QUEUE_FULL: "skipped: as many runs were waiting as queue_limit allows",
     Reason.NO_AGENT: "left out: the agent could not be given work",
     Reason.QUEUE_TIMEOUT: "waited longer than queue_timeout_secs",
     Reason.OFFLINE_TIMEOUT: "waited longer than offline_timeout_secs for an agent",

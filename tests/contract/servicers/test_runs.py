@@ -403,6 +403,21 @@ async def test_an_execution_whose_agent_is_away_is_unreachable(rig):
     assert execution.message
 
 
+async def test_a_list_of_runs_says_why_each_went_wrong(rig):
+    job = await create(rig)
+    for number, signal, message in ((3, 0, "exit 3"), (127, 0, ""), (None, 9, "")):
+        reason = "signal" if signal else "exit_code"
+        ended = {"state": EXECUTION_STATE_FAILED, "state_reason": reason, "finished_at": 1}
+        await put_execution(
+            rig, job, ended, phase=0, exit_code=number, signal=signal, message=message, **ended
+        )
+
+    listed = await list_runs(rig)
+    assert [run.message for run in listed.runs] == [
+        "killed by SIGKILL (out of memory?)", "exit 127: command not found", "exit 3",
+    ]  # fmt: skip
+
+
 async def test_a_reason_to_cancel_has_a_length(rig):
     request = pb.CancelRunRequest(run_id="x", reason="y" * 1001)
     refused = await rig.refused("ExecutionService.CancelRun", request)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from kronforce.cli.run_explain import further
+from kronforce.v1.run_pb2 import RunExplanation
 from tests.fakes.api_server import STATES, Story
 
 FAILED = Story(state=STATES.EXECUTION_STATE_FAILED, exit_code=1, message="exit 1")
@@ -30,6 +32,13 @@ def test_an_explanation_is_data_too(cli, failed):
     told = json.loads(cli("run", "explain", failed, "-o", "json").out)
     assert (told["run_id"], told["state"]) == (failed, "failed")
     assert told["next_steps"]
+
+
+def test_targets_that_are_not_listed_have_succeeded_unless_the_list_is_cut():
+    told = RunExplanation(run_id="r", further_targets=1, executions=[{}])
+    assert further(told) == "1 more target succeeded"
+    told = RunExplanation(run_id="r", further_targets=1_200, executions=[{}] * 100)
+    assert further(told) == "1,200 more targets are not shown: kronforce run get r"
 
 
 def test_what_never_ran_cannot_be_explained(cli):
