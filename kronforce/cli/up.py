@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from kronforce.config import Config
     from kronforce_client import AsyncClient
 
-# A start with a migration and a copy of the database takes a while; normally it is below 1 s.
-START_LIMIT_SECS = 120.0
+# Normally it is below 1 s. A migration and a copy of the database take as long as they take: after
+# this somebody who waits is told so.
+PATIENCE_SECS = 60.0
 POLL_SECS = 0.02
 # Then the line says that the agent is still on its way.
 AGENT_LIMIT_SECS = 10.0
@@ -149,8 +150,14 @@ class _Up:
     async def _until_serving(self, controller: Child) -> dict[str, Any] | None:
         """What the controller says of itself once it listens; None if it ended or we shall."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + START_LIMIT_SECS
-        while loop.time() < deadline and not self._stop.is_set():
+        warned, deadline = False, loop.time() + PATIENCE_SECS
+        while not self._stop.is_set():
+            if not warned and loop.time() > deadline:
+                warned = True
+                self._session.warn(
+                    "the controller does not listen yet: a large database may be migrating;"
+                    " see its log, or stop with Ctrl-C"
+                )
             found = banner.read_endpoint(self._config.data_dir)
             if found is not None and found.get("pid") == controller.pid:
                 return found
