@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kronforce.cli.missing import naming_similar
+from kronforce.cli.missing import naming_similar, warn_unknown_groups
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, show_list, show_row
@@ -99,6 +99,7 @@ def set_agent(
             tags=[] if no_tags else tag,
             labels={} if no_labels else (_labels(label) if label else None),
         )
+        warn_unknown_groups(session, client, group or [])
     if is_data(session):
         show_row(session, agent, name=_name)
         return

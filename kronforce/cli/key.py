@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from kronforce.cli.host_flags import HostFlags, told
 from kronforce.cli.missing import warn_unknown_groups
 from kronforce.cli.session import Session, current
+from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, show_list, show_plain, show_row
 from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, as_datetime, relative
@@ -46,9 +47,7 @@ def create(
         When it stops working. Default: never.
     """
     session = current()
-    expires = None
-    if expires_in_days is not None:
-        expires = session.clock.now() + timedelta(days=expires_in_days)
+    expires = _in_days(session, expires_in_days)
     with session.client() as client:
         made = client.keys.create(
             name,
@@ -153,6 +152,17 @@ def whoami() -> None:
 def role_word(key: ApiKey) -> str:
     """`viewer`, `operator`, `admin`, `agent`."""
     return Role.Name(key.role).removeprefix("ROLE_").lower()
+
+
+def _in_days(session: Session, days: float | None) -> datetime | None:
+    if days is None:
+        return None
+    try:
+        return session.clock.now() + timedelta(days=days)
+    except (OverflowError, ValueError):
+        raise UsageError(
+            f"--expires-in-days {days} is no time from now", "such as 90, or 0.5 for half a day"
+        ) from None
 
 
 def _instant(session: Session, key: ApiKey, name: str) -> str:

@@ -13,12 +13,15 @@ _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 
 def moment(text: str, *, now: datetime, zone: tzinfo | None, flag: str) -> datetime:
     """An instant, or so long ago; a time without an offset is read in `zone`, None: this host's."""
-    if found := _SPAN.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
-    local = _parse(text, flag)
-    if local.tzinfo is not None:
-        return local
-    return local.astimezone() if zone is None else local.replace(tzinfo=zone)
+    try:
+        if found := _SPAN.fullmatch(text.strip()):
+            return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        local = _parse(text, flag)
+        if local.tzinfo is None and zone is not None:
+            local = local.replace(tzinfo=zone)
+        return local.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise _beyond(text, flag) from None
 
 
 def span_of(text: str, *, zone: tzinfo, flag: str) -> tuple[datetime, datetime]:
@@ -32,8 +35,15 @@ def span_of(text: str, *, zone: tzinfo, flag: str) -> tuple[datetime, datetime]:
     last = length - timedelta(microseconds=1)
     if local.tzinfo is not None:
         return local, local + last
-    both = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    return min(both), max(both) + last
+    try:
+        both = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+        return min(both), max(both) + last
+    except (OverflowError, ValueError):
+        raise _beyond(text, flag) from None
+
+
+def _beyond(text: str, flag: str) -> UsageError:
+    return UsageError(f'{flag}: "{text}" is beyond the calendar', "such as 7d or 2026-11-15")
 
 
 def _parse(text: str, flag: str) -> datetime:

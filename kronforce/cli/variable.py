@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kronforce.cli.failure import CommandError
+from kronforce.cli.missing import warn_unknown_groups
 from kronforce.cli.session import Session, current
 from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, show_list, show_row
@@ -127,6 +128,7 @@ def set_variable(
             expires_at=instant,
             expires_in_days=expires_in_days,
         )
+        warn_unknown_groups(session, client, group or [])
     for warning in made.warnings:
         session.warn(f"warning: {name}: {warning}")
     if is_data(session):
@@ -188,8 +190,10 @@ def _value(
     if file is not None:
         try:
             return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"cannot read {file}: {error}") from error
+        except OSError as error:
+            raise CommandError(f"cannot read {file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise CommandError(f"cannot read {file}: it is not UTF-8 text") from None
     if not sys.stdin.isatty():
         text = sys.stdin.read() if needed or secret else ""
         # What `echo` and editors put at the end of the last line is not meant.

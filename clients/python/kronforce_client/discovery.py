@@ -93,16 +93,22 @@ def _wants_tls(found: Connection, ca_file: str, *, insecure: bool) -> bool:
 
 def with_port(address: str) -> str:
     """`host` or `host:port` as `host:port`. Raises Invalid for what is neither."""
+    wanted = "an address is host:port, where gRPC listens, for example kronforce.example:50051"
     if "://" in address:
-        raise Invalid(
-            f'"{address}" is a URL; an address is host:port, where gRPC listens, for example '
-            "kronforce.example:50051"
-        )
-    bare_ipv6 = address.count(":") > 1 and not address.startswith("[")
-    if bare_ipv6:
+        raise Invalid(f'"{address}" is a URL; {wanted}')
+    if address.count(":") > 1 and not address.startswith(("[", "unix:")):
+        if not _is_ipv6(address):
+            raise Invalid(f'"{address}" is no address; {wanted}')
         return f"[{address}]:{DEFAULT_PORT}"
     has_port = ":" in address.rpartition("]")[2]
     return address if has_port else f"{address}:{DEFAULT_PORT}"
+
+
+def _is_ipv6(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).version == 6
+    except ValueError:
+        return False
 
 
 def is_loopback(address: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -97,6 +98,10 @@ class Runs:
             return (await self.last(timeout_secs=timeout_secs)).id
         if len(run) == FULL_ID_LENGTH:
             return run
+        if not _END_OF_ID.fullmatch(run):
+            raise NotFound(
+                f'"{run}" is no run: give an id, the end of one (4 characters or more), or @last'
+            )
         page = await self.page(id_suffix=run.lower(), page_size=3, timeout_secs=timeout_secs)
         if len(page.runs) == 1:
             return page.runs[0].id
@@ -231,8 +236,9 @@ class Runs:
         return run_updates(source, bookmark)
 
 
-# A UUID as text; anything shorter is the end of one.
+# A UUID as text; anything shorter is the end of one, for which the server wants four digits.
 FULL_ID_LENGTH = 36
+_END_OF_ID = re.compile(r"[0-9a-fA-F][0-9a-fA-F-]{3,35}")
 
 
 def watch_from(

@@ -126,3 +126,35 @@ def test_a_key_that_is_refused_is_told_what_was_said(cli, fake):
     fake.refuse("ListJobs", refused)
     done = cli("job", "list")
     assert (done.code, "it is revoked" in done.err) == (4, True)
+
+
+@pytest.mark.parametrize("since", ["999999w", "0001-01-01", "9999-12-31T23:59:59.9-14:00"])
+@pytest.mark.parametrize("words", [("audit", "list"), ("job", "fires", "hello")])
+def test_a_time_beyond_the_calendar_is_no_traceback(cli, fake, monkeypatch, words, since):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    fake.add_job("hello", timezone="Europe/Berlin")
+    done = cli(*words, "--since", since)
+    assert done.code in (0, 2)
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("days", ["nan", "1e300", "-1e9"])
+def test_a_key_that_never_could_expire_is_refused_in_words(cli, fake, days):
+    done = cli("key", "create", "ci", "--role", "viewer", "--expires-in-days", days)
+    assert done.code == 2
+    assert "--expires-in-days" in done.err
+    assert fake.keys == {}
+
+
+@pytest.mark.parametrize("address", ["host:port:x", ":::"])
+def test_what_is_neither_a_host_nor_ipv6_is_no_address(cli, fake, address):
+    done = cli("--address", address, "job", "list")
+    assert (done.code, done.err.startswith(f'error: "{address}" is no address')) == (1, True)
+
+
+def test_groups_that_are_not_there_are_told_wherever_they_are_named(cli, fake):
+    fake.add_agent("web-1")
+    for words in (("agent", "set", "web-1"), ("variable", "set", "REGION", "eu")):
+        done = cli(*words, "--group", "typo")
+        assert done.code == 0, done.err
+        assert 'warning: there is no group "typo" yet' in done.err
