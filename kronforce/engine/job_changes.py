@@ -285,7 +285,7 @@ def _agents_instead(reference: str, names: Sequence[str]) -> str:
     if close:
         return f"agents that look like it: {', '.join(folded[name] for name in close)}"
     if 0 < len(names) <= _SUGGESTIONS:
-        return f"there are: {', '.join(sorted(names))}"
+        return f"there are: {', '.join(sorted(names))}, see `kronforce agent list`"
     return "see `kronforce agent list`"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from kronforce.core.access import Scope
+from kronforce.core.lifecycle import Reason
 from kronforce.store.database import Tx
 from kronforce.store.first_waiting import FIRST_LIMITED, FIRST_READY
 from kronforce.store.paging import COUNT_LIMIT
@@ -47,6 +48,13 @@ class Status:
 # What has not started, a query for each index: what waits for an agent and what waits for a limit
 # share one, in which looking for one of them would read the other.
 _NOT_STARTED = (IS_WAITING, in_phase(Phase.RETRY_WAIT), in_phase(Phase.ASSIGNED))
+
+
+# A wait for the job's limit is in the phase, and is not written down once more.
+_REASON = sa.case(
+    (executions.c.phase == Phase.CONCURRENCY, Reason.CONCURRENCY.value),
+    else_=executions.c.state_reason,
+)
 
 
 def status(tx: Tx, scope: Scope) -> Status:
@@ -120,7 +128,7 @@ def _oldest_where(tx: Tx, scope: Scope, waits: Any) -> Oldest | None:
             runs.c.id.label("run_id"),
             runs.c.job_name,
             executions.c.created_at.label("since"),
-            executions.c.state_reason,
+            _REASON.label("state_reason"),
         )
         .join(runs, runs.c.key == executions.c.run_key)
         .where(waits)

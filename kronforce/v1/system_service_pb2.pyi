@@ -185,8 +185,9 @@ class OldestWaiting(_message.Message):
     job_name: _builtins.str
     """Its job's name."""
     state_reason: _builtins.str
-    """Why, where that is stored; GetExecution also derives `queue`, `slot`,
-    `labels` and `offline`.
+    """Why, where that is stored, or `concurrency` behind its job's limit. Empty:
+    it waits for an agent; GetExecution derives `queue`, `slot`, `labels` and
+    `offline`, and ExplainRun says it in a sentence.
     """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:

@@ -37,6 +37,7 @@ def test_the_oldest_may_wait_for_an_agent_or_for_a_limit(tx, one, other):
     oldest = status.status(tx, EVERYTHING).oldest_waiting
 
     assert (oldest.execution_id, oldest.since, oldest.job_name) == (first.id, NOW, "a")
+    assert oldest.state_reason == ("concurrency" if one is limited else "")
 
 
 def test_the_oldest_is_found_behind_any_limit_and_priority(tx):
