@@ -11,7 +11,7 @@ from kronforce.cli.following import Follower, detached, follow
 from kronforce.cli.missing import naming_similar
 from kronforce.cli.params import read_params
 from kronforce.cli.session import Session, current
-from kronforce.cli.show import is_data, show_row
+from kronforce.cli.show import is_data, short, show_row
 from kronforce.v1.run_pb2 import Run
 from kronforce_client import Client
 from kronforce_client.handle import state_word
@@ -106,4 +106,7 @@ def _print_run(session: Session, run: Run) -> None:
         print(f"{run.id}\t{state_word(run.state)}")
     else:
         print(f"run {run.id} of {run.job_name}: {state_word(run.state)}")
-        session.say(f"follow it   kronforce run logs {run.id[-8:]} -f")
+        if run.HasField("finished_at"):
+            session.say(f"explained   kronforce run get {short(run.id)}")
+        else:
+            session.say(f"follow it   kronforce run logs {short(run.id)} -f")
