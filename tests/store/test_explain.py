@@ -392,6 +392,18 @@ def test_every_terminal_state_that_can_be_reached_has_its_case():
     assert set(State) - walked == {State.PENDING_APPROVAL, State.REJECTED}
 
 
+async def test_targets_that_run_are_counted_as_running(rig):
+    async with scene_on(rig) as scene:
+        one, two = await scene.agent("a1"), await scene.agent("a2", boot="c")
+        await rig.job(target=job_pb2.Target(all=job_pb2.AllTarget()))
+        run = await rig.run()
+        one.accept(await one.assignment())
+        await two.assignment()
+        await scene.until_state(run, State.RUNNING)
+        told = await rig.engine.explaining.explain(ADMIN, run.run_id)
+    assert "on 2 targets (1 running, 1 pending)" in told.sentence
+
+
 async def test_what_waited_too_long_for_its_own_job_is_not_told_to_get_more_agents(rig):
     async with scene_on(rig) as scene:
         await scene.agent()
