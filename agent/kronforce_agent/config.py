@@ -64,6 +64,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> AgentConfig:
         raise ConfigError(f"--slots {args.slots}: from 1 to {MAX_SLOTS:,}")
     if not 1 <= len(args.name) <= 100 or "/" in args.name or args.name.startswith("."):
         raise ConfigError(f"--name {args.name!r}: 1 to 100 characters, no slash, no leading dot")
+    if "://" in args.address:
+        # It would be asked for for ever: to grpc it is a host name that nobody has.
+        raise ConfigError(f"--address {args.address}: a URL; wanted is host:port, where gRPC is")
     return AgentConfig(
         address=args.address,
         name=args.name,

@@ -33,6 +33,7 @@ def test_tags_and_labels_are_lists_of_words() -> None:
         (["--task-types", "shel"], "shell"),
         (["--name", "a/b"], "no slash"),
         (["--name", ".."], "no leading dot"),
+        (["--address", "https://kf:8080"], "a URL; wanted is host:port"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_way_out(flags: list[str], says: str) -> None:
