@@ -1,12 +1,29 @@
 """The ledger of fires, on both stores."""
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 
+from kronforce.api.convert.instants import stamp
+from kronforce.api.preview import find_spent
+from kronforce.clock import from_us
+from kronforce.core import ids
 from kronforce.core.access import Role, Scope
+from kronforce.core.job_preview import Spent
 from kronforce.store import fires, tables
 from kronforce.store.fires import Skip
+from kronforce.v1.job_pb2 import Job, Schedule
 from tests.store.rig import ADMIN
-from tests.store.rows import FIRST, NOW, SECOND, all_pages, make_job, make_run
+from tests.store.rows import (
+    EVERYTHING,
+    FIRST,
+    NOW,
+    OPS,
+    SECOND,
+    all_pages,
+    make_job,
+    make_run,
+)
 
 
 def skip(job_key, first, last=None, *, instants=1, reason="overlap", now=NOW):
@@ -129,3 +146,28 @@ def test_a_run_of_another_group_is_not_named(tx):
     rows = fires.list_fires(tx, web, job.key, page=FIRST).items
     assert [bool(row.run_id) for row in rows] == [True, False]
     assert all(row.run_id for row in fires.list_fires(tx, ADMIN, job.key, page=FIRST).items)
+
+
+def test_a_one_shot_finds_its_own_instant_among_what_fired(tx):
+    spec = Job(name="once", schedule=Schedule(one_shot=stamp(NOW)))
+    job = make_job(tx, "once", spec=spec.SerializeToString())
+    assert find_spent(tx, EVERYTHING, job) is None
+    run = make_run(tx, job)
+    for nominal, run_key, run_id in ((NOW, run.key, run.id), (NOW + SECOND, None, None)):
+        tx.conn.execute(
+            sa.insert(tables.fires).values(
+                job_key=job.key, nominal_at=nominal, until=nominal, count=1,
+                reason="" if run_key else "edited", run_key=run_key, run_id=run_id,
+                caught_up=True, fired_at=nominal + SECOND,
+            )
+        )  # fmt: skip
+
+    found = find_spent(tx, EVERYTHING, job)
+
+    assert found == Spent(
+        fired_at=from_us(NOW + SECOND), caught_up=True, run_id=ids.to_text(run.id)
+    )
+    # A run of a group that the caller does not see is not named.
+    assert find_spent(tx, OPS, job) == replace(found, run_id="")
+    other = make_job(tx, "cron", spec=Job(schedule=Schedule(cron="@daily")).SerializeToString())
+    assert find_spent(tx, EVERYTHING, other) is None
