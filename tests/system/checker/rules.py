@@ -137,7 +137,11 @@ def _followed_whole(history: History) -> Findings:
     if known != sorted(known):
         yield "events came out of order"
     missing = set(committed) - set(got)
-    yield from (f"event {cursor} was committed and never sent" for cursor in sorted(missing))
+    kinds = {event.cursor: event.kind for event in history.events}
+    yield from (
+        f"event {cursor} ({kinds[cursor]}) was committed and never sent"
+        for cursor in sorted(missing)
+    )
 
 
 def _fences(history: History) -> Findings:

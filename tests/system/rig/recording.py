@@ -166,16 +166,15 @@ class Recorder:
     async def history(self) -> History:
         """Everything that was recorded; nothing may be running any more."""
         client = self._cluster.client
-        await self._stop_following()
+        events = await self._everything_told()
         listed = [run async for run in client.runs.list()]
         runs = [await client.runs.get(run.id) for run in listed]
         executions = [execution for run in runs for execution in run.executions]
-        events = [event async for event in client.events.list()]
         return History(
             policies=self.policies,
             acknowledged=tuple(self.acknowledged),
             runs=tuple(_run(run) for run in runs),
-            events=tuple(_happened(event) for event in reversed(events)),
+            events=events,
             followed=tuple(self._followed) if self._tasks else None,
             seen=tuple(self._seen),
             effects=self._notes.effects(),
@@ -193,6 +192,25 @@ class Recorder:
             faults=tuple(f"{fault.fault}: {fault.message}" for fault in found.faults),
             triggered=tuple(str(entry.details["run_id"]) for entry in entries),
         )
+
+    async def _everything_told(self) -> tuple[Happened, ...]:
+        """The events as they are listed; who follows has come so far, and is stopped.
+
+        What happens from now on, such as an agent's last word, is in neither.
+        """
+        listed = [event async for event in self._cluster.client.events.list()]
+        events = tuple(_happened(event) for event in reversed(listed))
+        if self._tasks and events:
+            last = events[-1].cursor
+            await until(lambda: self._has_followed_to(last), "followers to catch up")
+        await self._stop_following()
+        if self._tasks and events:
+            told = [event.cursor for event in self._followed].index(events[-1].cursor)
+            del self._followed[told + 1 :]
+        return events
+
+    async def _has_followed_to(self, cursor: str) -> bool:
+        return any(event.cursor == cursor for event in self._followed)
 
     async def _stop_following(self) -> None:
         for task in self._tasks:
