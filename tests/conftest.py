@@ -5,6 +5,7 @@ by all xdist workers and by sessions that run at the same time; the last session
 it cannot be had the tests that need it are skipped by name, but with CI=true they fail.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -14,11 +15,25 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 
 POSTGRES = Path(__file__).parent / "services" / "postgres.py"
 UNAVAILABLE = 3
 # The first start of a machine's life installs a package.
 START_LIMIT_SECS = 900
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Undo what an entry point that a test runs here does to the logs of the process."""
+    root, ours = logging.getLogger(), logging.getLogger("kronforce")
+    handlers, level, own = list(root.handlers), root.level, ours.level
+    yield
+    if structlog.is_configured():
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        ours.setLevel(own)
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
