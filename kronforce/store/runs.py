@@ -182,10 +182,11 @@ def target_counts(tx: Tx, rows: Iterable[RunRow]) -> Mapping[int, dict[int, int]
         counts.setdefault(row.run_key, {})[row.state] = row.targets
     for key, running in _running(tx, [k for k, s in states.items() if s == State.RUNNING]):
         # Until an attempt ends its target's own row says that it waits.
-        waiting = counts[key].pop(State.PENDING, 0) - running
-        counts[key][State.RUNNING] = running
+        found = counts.setdefault(key, {})
+        waiting = found.pop(State.PENDING, 0) - running
+        found[State.RUNNING] = running
         if waiting > 0:
-            counts[key][State.PENDING] = waiting
+            found[State.PENDING] = waiting
     return counts
 
 

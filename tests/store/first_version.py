@@ -18,6 +18,10 @@ ROWS = {
         "tags": "", "status": 1, "spec": job_pb2.Job(name="old").SerializeToString(),
         "version": 1, "revision": 1, "trusted": True, "created_at": NOW, "updated_at": NOW,
     },
+    "job_versions": {
+        "job_key": 1, "version": 1, "spec": job_pb2.Job(name="old").SerializeToString(),
+        "actor": "p", "trusted": True, "created_at": NOW,
+    },
     "agents": {
         "key": 2, "id": AGENT, "name": "elder", "registered_by": "k", "agent_type": 1,
         "built_in": False, "tags": "[]", "labels": "{}", "task_types": "[]", "facts": b"",
@@ -31,6 +35,10 @@ ROWS = {
         "started_at": NOW, "revision": 2, "target_count": 1, "open_targets": 1, "worst": 0,
         "admission": 0, "slot_key": "", "cancelled_by": "", "step_id": "", "cause_event": "",
         "depth": 0,
+    },
+    "run_targets": {
+        "run_key": 3, "target_index": 0, "agent_key": 2, "state": 1, "skip_reason": "",
+        "attempts": 1,
     },
     "executions": {
         "key": 4, "id": EXECUTION, "run_key": 3, "job_key": 1, "target_index": 0, "step_id": "",
