@@ -11,7 +11,7 @@ PROTOS = $(sort $(notdir $(wildcard proto/kronforce/v1/*.proto)))
 SERVICES = $(sort $(notdir $(shell grep -l '^service ' proto/kronforce/v1/*.proto)))
 RELEASED = $(sort $(wildcard proto/released/*.binpb))
 TYPED := kronforce agent/kronforce_agent clients/python/kronforce_client egress/kronforce_egress \
-	redaction/kronforce_redaction .ci/smoke_wheel.py tests/services/postgres.py
+	gateway/kronforce_gateway redaction/kronforce_redaction .ci/smoke_wheel.py tests/services/postgres.py
 PROTOC := $(GEN)/bin/python -m grpc_tools.protoc -I proto -I build/googleapis
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links

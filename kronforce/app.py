@@ -15,6 +15,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -67,6 +68,7 @@ from kronforce.v1 import (
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
+    options_pb2,
     system_service_pb2,
     variable_service_pb2,
 )
@@ -185,7 +187,8 @@ async def controller(
             "Variable": VariableServicer(store=store, clock=clock, variables=variables),
         }
         calls = CallCounts()
-        chain = Chain(
+        chain = partial(
+            Chain,
             identity=identity,
             in_flight=in_flight,
             counts=calls,
@@ -196,14 +199,15 @@ async def controller(
         server = Server(
             bind=config.grpc_bind,
             endpoints=_endpoints(config, services),
-            chain=chain,
+            chain=chain(),
             in_flight=in_flight,
             tls=certificate,
         )
         await server.start()
         stack.push_async_callback(server.stop)
+        http = await _serve_http(stack, config, server, chain(surface=options_pb2.SURFACE_HTTP))
         metrics = await _serve_metrics(stack, config, engine, store, clock, calls)
-        stack.enter_context(_told_to_this_host(config, server, metrics))
+        stack.enter_context(_told_to_this_host(config, server, metrics=metrics, http=http))
         log.info("serving", action="controller.started", address=server.address)
         yield server
 
@@ -403,8 +407,20 @@ async def _serve_metrics(
     return listener.address
 
 
+async def _serve_http(stack: AsyncExitStack, config: Config, server: Server, chain: Chain) -> str:
+    """The gateway's URL; empty if it is off."""
+    if not config.bind:
+        return ""
+    # What nobody asked for costs no time at start.
+    from kronforce.http_gateway import serve_http  # noqa: PLC0415
+
+    listener = await serve_http(config, server.endpoints, chain)
+    stack.push_async_callback(listener.stop)
+    return listener.url
+
+
 def _told_to_this_host(
-    config: Config, server: Server, metrics: str
+    config: Config, server: Server, *, metrics: str, http: str
 ) -> AbstractContextManager[None]:
     return data_dir.endpoint(
         config.data_dir,
@@ -412,6 +428,7 @@ def _told_to_this_host(
         tls=config.tls_cert is not None,
         ca_file=str(config.tls_cert or ""),
         metrics=metrics,
+        http=http,
     )
 
 

@@ -33,7 +33,7 @@ class Config:
     # A SQLite file, or a postgresql:// URL.
     db: str = field(repr=False)
     grpc_bind: str = "127.0.0.1:50051"
-    # The HTTP gateway's.
+    # The HTTP gateway's; empty (`off`): no HTTP.
     bind: str = "127.0.0.1:8080"
     # Where Prometheus may ask for metrics, without a key and in the clear; empty: nowhere.
     metrics_bind: str = ""
@@ -163,6 +163,11 @@ def _address(value: Any) -> str:
     return f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - `:50051` means every address, and needs TLS
 
 
+def _http_address(value: Any) -> str:
+    """An address, or `off`."""
+    return "" if value == "off" else _address(value)
+
+
 def _metrics_address(value: Any) -> str:
     """The same, or a port alone: of this machine, as whoever reaches it needs no key."""
     text = str(value)
@@ -221,7 +226,7 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "data_dir": _path,
     "db": _db,
     "grpc_bind": _address,
-    "bind": _address,
+    "bind": _http_address,
     "metrics_bind": _metrics_address,
     "bootstrap_admin_key": _text,
     "agent_name": _text,
@@ -249,9 +254,10 @@ def _check_together(config: Config) -> None:
     if (config.tls_cert is None) != (config.tls_key is None):
         missing = "--tls-key" if config.tls_key is None else "--tls-cert"
         raise CannotStart(f"TLS needs the certificate and its key: {missing} is missing")
-    if config.tls_cert is None and not config.insecure and not is_loopback(config.grpc_bind):
+    exposed = [each for each in (config.grpc_bind, config.bind) if each and not is_loopback(each)]
+    if config.tls_cert is None and not config.insecure and exposed:
         raise CannotStart(
-            f"{config.grpc_bind} can be reached from other machines and keys would travel in the"
+            f"{exposed[0]} can be reached from other machines and keys would travel in the"
             " clear: give --tls-cert and --tls-key, or say --insecure"
         )
 

@@ -143,13 +143,15 @@ def _pid_in(handle: int) -> str:
 
 @contextmanager
 def endpoint(
-    folder: Path, *, address: str, tls: bool, ca_file: str, metrics: str = ""
+    folder: Path, *, address: str, tls: bool, ca_file: str, metrics: str = "", http: str = ""
 ) -> Iterator[None]:
     """Tell the command on this host where the controller listens, while it does."""
     path = folder / ENDPOINT
     content = {"address": address, "tls": tls, "ca_file": ca_file, "pid": os.getpid()}
     if metrics:
         content["metrics"] = metrics
+    if http:
+        content["http"] = http
     write_private(path, json.dumps(content) + "\n")
     try:
         yield

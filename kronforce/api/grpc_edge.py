@@ -25,7 +25,8 @@ from kronforce.api.access import Method, full_name
 from kronforce.api.call import UNIX_PEER, Call
 from kronforce.api.chain import Chain
 from kronforce.api.services import Endpoint
-from kronforce.api.status import CallFailed, to_status
+from kronforce.api.status import to_status
+from kronforce.api.transport import CallFailed
 from kronforce.errors import InvalidArgument, KronforceError
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -190,6 +191,9 @@ def wrap_foreign(
     )
 
 
+# For whom a gateway calls; believed of trusted proxies alone.
+FORWARDED_FOR = "x-forwarded-for"
+
 _SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -247,11 +251,12 @@ class GrpcTransport:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - travels with the call as its deadline
+        peer: str | None = None,
     ) -> Message:
         """The reply. Raises CallFailed."""
         call = self._callable(method)
         try:
-            reply: Message = await call(request, metadata=_pairs(metadata), timeout=timeout)
+            reply: Message = await call(request, metadata=_pairs(metadata, peer), timeout=timeout)
         except grpc.aio.AioRpcError as error:
             raise CallFailed(_status_of(error)) from error
         return reply
@@ -264,9 +269,10 @@ class GrpcTransport:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the same
+        peer: str | None = None,
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """Replies as they come; leaving the context cancels the call."""
-        call = self._callable(method)(request, metadata=_pairs(metadata), timeout=timeout)
+        call = self._callable(method)(request, metadata=_pairs(metadata, peer), timeout=timeout)
         try:
             yield _replies(call)
         finally:
@@ -281,9 +287,10 @@ class GrpcTransport:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the same
+        peer: str | None = None,
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """The same with requests that the caller sends while it reads."""
-        call = self._callable(method)(requests, metadata=_pairs(metadata), timeout=timeout)
+        call = self._callable(method)(requests, metadata=_pairs(metadata, peer), timeout=timeout)
         try:
             yield _replies(call)
         finally:
@@ -309,8 +316,11 @@ async def _replies(call: Any) -> AsyncIterator[Message]:
         raise CallFailed(_status_of(error)) from error
 
 
-def _pairs(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...] | None:
-    return None if metadata is None else tuple(metadata.items())
+def _pairs(
+    metadata: Mapping[str, str] | None, peer: str | None
+) -> tuple[tuple[str, str], ...] | None:
+    pairs = () if metadata is None else tuple(metadata.items())
+    return pairs if peer is None else (*pairs, (FORWARDED_FOR, peer))
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -19,7 +19,8 @@ from kronforce.api.access import full_name
 from kronforce.api.call import LOCAL_PEER, Call
 from kronforce.api.chain import Chain
 from kronforce.api.services import Endpoint
-from kronforce.api.status import CallFailed, to_status
+from kronforce.api.status import to_status
+from kronforce.api.transport import CallFailed
 from kronforce.errors import DeadlineExceeded, KronforceError, Unimplemented
 
 # Replies that may wait for a reader; then the servicer waits, as it does on a slow connection.
@@ -43,9 +44,10 @@ class LocalTransport:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - travels with the call as its deadline
+        peer: str | None = None,
     ) -> Message:
         """The reply. Raises CallFailed."""
-        call = self._call(method, metadata, timeout)
+        call = self._call(method, metadata, timeout, peer)
         timer = _arm(call, timeout)
         try:
             endpoint = self._endpoint(method)
@@ -65,9 +67,10 @@ class LocalTransport:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the same
+        peer: str | None = None,
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """Replies as they come; leaving the context cancels the call."""
-        async with self._stream(method, request, metadata, timeout) as replies:
+        async with self._stream(method, request, metadata, timeout, peer) as replies:
             yield replies
 
     @asynccontextmanager
@@ -78,9 +81,10 @@ class LocalTransport:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the same
+        peer: str | None = None,
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """The same with requests that the caller sends while it reads."""
-        async with self._stream(method, aiter(requests), metadata, timeout) as replies:
+        async with self._stream(method, aiter(requests), metadata, timeout, peer) as replies:
             yield replies
 
     @asynccontextmanager
@@ -90,9 +94,10 @@ class LocalTransport:
         request: Any,
         metadata: Mapping[str, str] | None,
         timeout: float | None,  # noqa: ASYNC109 - the same
+        peer: str | None,
     ) -> AsyncIterator[AsyncIterator[Message]]:
         queue: asyncio.Queue[Message | CallFailed | None] = asyncio.Queue(BUFFERED_REPLIES)
-        call = self._call(method, metadata, timeout)
+        call = self._call(method, metadata, timeout, peer)
         pump = asyncio.create_task(self._pump(method, request, call, queue))
         timer = _arm(call, timeout)
         try:
@@ -122,11 +127,15 @@ class LocalTransport:
             await queue.put(None)
 
     def _call(
-        self, method: MethodDescriptor, metadata: Mapping[str, str] | None, seconds: float | None
+        self,
+        method: MethodDescriptor,
+        metadata: Mapping[str, str] | None,
+        seconds: float | None,
+        peer: str | None,
     ) -> Call:
         return Call(
             method=full_name(method),
-            peer=self._peer,
+            peer=self._peer if peer is None else peer,
             metadata={key.lower(): value for key, value in (metadata or {}).items()},
             deadline=None if seconds is None else self._chain.monotonic() + seconds,
         )

@@ -6,10 +6,9 @@ status of a call on any transport, and for the statuses inside a batch's reply.
 
 from __future__ import annotations
 
-from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from kronforce.errors import Code, Internal, KronforceError, Violation
+from kronforce.errors import Internal, KronforceError
 
 DOMAIN = "kronforce"
 
@@ -29,31 +28,6 @@ def to_status(error: KronforceError) -> status_pb2.Status:
             bad.field_violations.add(field=violation.field, description=violation.description)
         status.details.add().Pack(bad)
     return status
-
-
-class CallFailed(Exception):
-    """A call through a `Transport` that did not end well, with all that the status says."""
-
-    def __init__(self, status: status_pb2.Status) -> None:
-        super().__init__(status.message)
-        self.status = status
-        self.code = Code(status.code) if status.code in _CODES else None
-        self.message = status.message
-        self.reason = ""
-        self.metadata: dict[str, str] = {}
-        self.violations: list[Violation] = []
-        for detail in status.details:
-            self._read(detail)
-
-    def _read(self, detail: any_pb2.Any) -> None:
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        if detail.Unpack(info):
-            self.reason, self.metadata = info.reason, dict(info.metadata)
-        elif detail.Unpack(bad):
-            self.violations = [Violation(v.field, v.description) for v in bad.field_violations]
-
-
-_CODES = {code.value for code in Code}
 
 
 def unexpected(correlation_id: str) -> Internal:

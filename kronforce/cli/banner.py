@@ -33,6 +33,8 @@ def head(config: Config, endpoint: Mapping[str, Any], environ: Mapping[str, str]
         f"kronforce {__version__}   data {short(folder)}",
         f"  gRPC     {endpoint['address']}   ({_reflection(config, str(endpoint['address']))})",
     ]
+    if endpoint.get("http"):
+        lines.append(f"  HTTP     {endpoint['http']}")
     if endpoint.get("metrics"):
         lines.append(f"  metrics  http://{endpoint['metrics']}/metrics")
     if (folder / "admin.key").exists():

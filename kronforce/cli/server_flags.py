@@ -39,7 +39,7 @@ class ServerFlags:
     grpc_bind
         Where gRPC listens, host:port.
     bind
-        Where the HTTP gateway listens, host:port.
+        Where the HTTP gateway listens, host:port, or off.
     metrics_bind
         Where Prometheus may GET /metrics, a port of this machine or host:port; it needs no key.
         Nowhere by default.

@@ -132,6 +132,7 @@ class _Up:
         """Another controller listens where this one does, also where any free port would do."""
         for name, bind, taken in (
             ("KRONFORCE_GRPC_BIND", self._config.grpc_bind, endpoint["address"]),
+            ("KRONFORCE_BIND", self._config.bind, endpoint.get("http")),
             ("KRONFORCE_METRICS_BIND", self._config.metrics_bind, endpoint.get("metrics")),
         ):
             if bind and taken:

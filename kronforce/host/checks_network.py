@@ -46,6 +46,8 @@ def addresses(where: Surroundings) -> Iterator[Finding]:
     config = where.config
     if running(config.data_dir, where.proc) is None:
         yield _address("gRPC address", config.grpc_bind, "--grpc-bind")
+        if config.bind:
+            yield _address("HTTP address", config.bind, "--bind")
         if config.metrics_bind:
             yield _address("metrics address", config.metrics_bind, "--metrics-bind")
     # Without `insecure` such settings are refused before anybody looks at the host.

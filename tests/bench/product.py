@@ -98,7 +98,14 @@ def _start(
     folder: Path, slots: int, db: str, postmaster: int, started: list[subprocess.Popen[bytes]]
 ) -> Product:
     data = ("--data-dir", str(folder), "--log-level", "warning")
-    flags = ["--grpc-bind", "127.0.0.1:0", *data, *(["--db", db] if db else [])]
+    flags = [
+        "--grpc-bind",
+        "127.0.0.1:0",
+        "--bind",
+        "127.0.0.1:0",
+        *data,
+        *(["--db", db] if db else []),
+    ]
     controller = _spawn(folder, "controller", ["kronforce", "controller", *flags], started)
     endpoint = _until(lambda: _read_endpoint(folder), controller, folder / "controller.log")
     key = (folder / "admin.key").read_text().strip()

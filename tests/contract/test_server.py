@@ -19,8 +19,8 @@ from kronforce.api.key_servicer import KeyServicer
 from kronforce.api.local import LocalTransport
 from kronforce.api.server import Server
 from kronforce.api.services import Service, endpoints_of
-from kronforce.api.status import CallFailed
 from kronforce.api.throttle import FAILURES, WINDOW_SECS
+from kronforce.api.transport import CallFailed
 from kronforce.clock import ManualClock
 from kronforce.config import CannotStart
 from kronforce.core.access import system_scope

@@ -13,7 +13,7 @@ from kronforce.api.call import Call
 from kronforce.api.chain import MAX_MESSAGE_BYTES
 from kronforce.api.local import BUFFERED_REPLIES, LocalTransport
 from kronforce.api.services import endpoints_of
-from kronforce.api.status import CallFailed
+from kronforce.api.transport import CallFailed
 from kronforce.errors import Aborted, Code, InvalidArgument, JobNotFound, Unauthenticated
 from kronforce.v1 import (
     execution_service_pb2,

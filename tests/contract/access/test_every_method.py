@@ -19,8 +19,7 @@ from google.protobuf.message import Message
 
 import kronforce.v1
 from kronforce.api.access import full_name
-from kronforce.api.status import CallFailed
-from kronforce.api.transport import Transport
+from kronforce.api.transport import CallFailed, Transport
 from kronforce.core.access import GRANTS, PUBLIC
 from kronforce.v1 import options_pb2
 from tests.contract.access.requests import CASES, Case

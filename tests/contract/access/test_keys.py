@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kronforce.api.status import CallFailed
+from kronforce.api.transport import CallFailed
 from kronforce.v1 import event_service_pb2, key_service_pb2
 from kronforce.v1.api_key_pb2 import ROLE_ADMIN, ROLE_OPERATOR, ROLE_VIEWER, ApiKey
 from tests.contract.access.test_every_method import METHODS, first_reply

@@ -20,8 +20,7 @@ from google.protobuf.message import Message
 from kronforce.api.grpc_edge import GrpcTransport
 from kronforce.api.local import LocalTransport
 from kronforce.api.server import Server
-from kronforce.api.status import CallFailed
-from kronforce.api.transport import Transport
+from kronforce.api.transport import CallFailed, Transport
 from kronforce.app import controller
 from kronforce.clock import SystemClock
 from kronforce.config import Config
@@ -248,7 +247,11 @@ async def world(folder: Path) -> AsyncIterator[World]:
     """Serve on a free port of loopback."""
     database = str(folder / "k.db")
     config = Config(
-        data_dir=folder, db=database, grpc_bind="127.0.0.1:0", bootstrap_admin_key=ADMIN_KEY
+        data_dir=folder,
+        db=database,
+        grpc_bind="127.0.0.1:0",
+        bind="",
+        bootstrap_admin_key=ADMIN_KEY,
     )
     async with (
         controller(config, clock=SystemClock()) as server,

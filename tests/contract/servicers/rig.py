@@ -28,9 +28,9 @@ from kronforce.api.key_servicer import KeyServicer
 from kronforce.api.local import LocalTransport
 from kronforce.api.refusals import recorder
 from kronforce.api.services import Service, endpoints_of
-from kronforce.api.status import CallFailed
 from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
+from kronforce.api.transport import CallFailed
 from kronforce.api.variable_servicer import VariableServicer
 from kronforce.clock import ManualClock
 from kronforce.core.ids import IdSource

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kronforce.api.status import CallFailed
+from kronforce.api.transport import CallFailed
 from kronforce.core.access import system_scope
 from kronforce.store.events import events_after
 from kronforce.v1 import event_service_pb2 as pb

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from kronforce.api.status import CallFailed
+from kronforce.api.transport import CallFailed
 from kronforce.errors import Code
 from kronforce.v1 import agent_service_pb2 as agent_pb
 from kronforce.v1 import api_key_pb2, execution_service_pb2

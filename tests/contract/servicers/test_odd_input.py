@@ -4,7 +4,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kronforce.api.status import CallFailed
+from kronforce.api.transport import CallFailed
 from kronforce.errors import Code
 from kronforce.v1 import agent_service_pb2 as agent_pb
 from kronforce.v1 import event_service_pb2 as event_pb

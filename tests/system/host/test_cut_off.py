@@ -28,7 +28,7 @@ async def stopped(made: Cluster) -> Cluster:
 
 
 async def start_controller(cluster: Cluster) -> Said:
-    return await command(cluster, "controller", "--grpc-bind", "127.0.0.1:0")
+    return await command(cluster, "controller", "--grpc-bind", "127.0.0.1:0", "--bind", "off")
 
 
 async def test_whatever_a_kill_leaves_behind_is_refused_until_the_restore_is_repeated(

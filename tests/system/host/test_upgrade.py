@@ -15,7 +15,7 @@ async def test_a_start_migrates_sqlite_and_says_where_the_copy_is_and_asks_on_po
     made.data_dir.mkdir(mode=0o700)
     first_version.make(made.db)
     if db:
-        refused = await command(made, "controller", "--grpc-bind", "127.0.0.1:0")
+        refused = await command(made, "controller", "--grpc-bind", "127.0.0.1:0", "--bind", "off")
         assert refused.code != 0
         assert "make a backup, then run: kronforce db migrate" in refused.text
         said = await command(made, "db", "migrate")

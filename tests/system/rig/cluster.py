@@ -62,6 +62,7 @@ class Cluster:
                 "KRONFORCE_DATA_DIR": str(self.data_dir),
                 "KRONFORCE_DB": self.db,
                 "KRONFORCE_GRPC_BIND": self.address,
+                "KRONFORCE_BIND": "off",
                 "KRONFORCE_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
                 "KRONFORCE_LOG_LEVEL": "info",
                 **environ,

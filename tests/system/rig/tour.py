@@ -41,6 +41,7 @@ class Tour:
             "HOME": str(folder),
             "KRONFORCE_DATA_DIR": str(folder / "data"),
             "KRONFORCE_GRPC_BIND": "127.0.0.1:0",
+            "KRONFORCE_BIND": "127.0.0.1:0",
         }
         (folder / ".venv").symlink_to(sys.prefix)
         (folder / "examples").symlink_to(CHECKOUT / "examples")
@@ -74,7 +75,7 @@ class Tour:
             script += [line.replace(ADDRESS, self.address), 'printf "\\n@@ %s @@\\n" "$?"']
         done = subprocess.run(
             ["bash", "-c", "\n".join(script)],
-            env={**self.environ, "KRONFORCE_GRPC_BIND": ""},
+            env={**self.environ, "KRONFORCE_GRPC_BIND": "", "KRONFORCE_BIND": ""},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -32,7 +32,7 @@ LIMIT_SECS = 20
 
 
 def config_in(folder: Path, **flags: Any) -> Config:
-    wanted = {"data_dir": folder, "grpc_bind": "127.0.0.1:0", **flags}
+    wanted = {"data_dir": folder, "grpc_bind": "127.0.0.1:0", "bind": "off", **flags}
     folder.mkdir(exist_ok=True, mode=0o700)
     return load(wanted, {})
 

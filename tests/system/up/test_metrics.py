@@ -39,7 +39,7 @@ SELECTOR = re.compile(r"\b(kronforce_\w+|process_\w+|up)\b(?:\{([^}]*)\})?")
 async def serving(folder: Path, **flags: Any) -> AsyncIterator[dict[str, Any]]:
     """A controller; what it says of itself to the command on this host."""
     folder.mkdir(mode=0o700, exist_ok=True)  # noqa: ASYNC240 - a test's own folder
-    wanted = {"data_dir": folder, "grpc_bind": "127.0.0.1:0", **flags}
+    wanted = {"data_dir": folder, "grpc_bind": "127.0.0.1:0", "bind": "off", **flags}
     async with app.controller(load(wanted, {}), clock=SystemClock()):
         yield json.loads((folder / "endpoint.json").read_text())
 

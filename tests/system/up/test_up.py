@@ -37,6 +37,7 @@ class Up:
             **{name: value for name, value in os.environ.items() if "KRONFORCE" not in name},
             "KRONFORCE_DATA_DIR": str(folder),
             "KRONFORCE_GRPC_BIND": "127.0.0.1:0",
+            "KRONFORCE_BIND": "127.0.0.1:0",
         }
         self.lines: list[str] = []
         self._changed = threading.Condition()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from google.rpc import error_details_pb2
 
-from kronforce.api.status import DOMAIN, MAX_MESSAGE, MAX_VIOLATIONS, CallFailed, to_status
+from kronforce.api.status import DOMAIN, MAX_MESSAGE, MAX_VIOLATIONS, to_status
+from kronforce.api.transport import CallFailed
 from kronforce.errors import Code, InvalidArgument, JobNotFound, KronforceError
 
 

@@ -1,0 +1,42 @@
+"""The gateway, put together: what is served where. Start reading here."""
+
+from __future__ import annotations
+
+from kronforce.api.transport import Transport
+from kronforce.v1 import (
+    agent_service_pb2,
+    audit_service_pb2,
+    event_service_pb2,
+    execution_service_pb2,
+    job_service_pb2,
+    key_service_pb2,
+    system_service_pb2,
+    variable_service_pb2,
+)
+from kronforce_gateway.calls import Api, Receive, Scope, Send
+
+SERVICES = tuple(
+    service
+    for file in (
+        agent_service_pb2,
+        audit_service_pb2,
+        event_service_pb2,
+        execution_service_pb2,
+        job_service_pb2,
+        key_service_pb2,
+        system_service_pb2,
+        variable_service_pb2,
+    )
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
+
+
+class Gateway:
+    """The ASGI application. It calls everything through the transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._api = Api(transport, SERVICES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._api(scope, receive, send)

@@ -1,0 +1,92 @@
+"""Which HTTP call is which method: read from `google.api.http` in the descriptors.
+
+Nothing here knows a resource: a method that gets an HTTP rule in the contract has a route.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from kronforce.v1 import options_pb2
+
+_VERBS = ("get", "put", "post", "delete", "patch")
+_VARIABLE = re.compile(r"\{([a-z_.]+)\}")
+
+# `body: "*"`: every field that the path does not hold.
+WHOLE = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """One route of one method. `variables` are field paths, in the order of the path's."""
+
+    method: MethodDescriptor
+    verb: str
+    path: str
+    variables: tuple[tuple[str, ...], ...]
+    body: str
+    response_body: str
+    request_class: type[Message]
+
+    @property
+    def name(self) -> str:
+        """`JobService.GetJob`, for people."""
+        return f"{self.method.containing_service.name}.{self.method.name}"
+
+    @property
+    def body_field(self) -> FieldDescriptor | None:
+        """The field that the request's body is, where it is one."""
+        if self.body in ("", WHOLE):
+            return None
+        return self.method.input_type.fields_by_name[self.body]
+
+    @property
+    def listed(self) -> str:
+        """The repeated field of a reply that is a page of a list; else empty."""
+        fields = self.method.output_type.fields
+        repeated = [field.name for field in fields if field.is_repeated and field.message_type]
+        names = {field.name for field in fields}
+        return repeated[0] if "next_page_token" in names and len(repeated) == 1 else ""
+
+
+def bindings_of(services: Iterable[ServiceDescriptor]) -> Iterator[Binding]:
+    """The routes of all methods that are exposed over HTTP."""
+    for service in services:
+        for method in service.methods:
+            if _exposed(method):
+                yield from _of_method(method)
+
+
+def _exposed(method: MethodDescriptor) -> bool:
+    rule = method.GetOptions().Extensions[options_pb2.access]
+    return options_pb2.SURFACE_HTTP in rule.exposure
+
+
+def _of_method(method: MethodDescriptor) -> Iterator[Binding]:
+    extensions: Any = method.GetOptions().Extensions
+    rule = extensions[annotations_pb2.http]
+    for each in (rule, *rule.additional_bindings):
+        verb = each.WhichOneof("pattern")
+        if verb in _VERBS:
+            yield _binding(method, each, verb)
+
+
+def _binding(method: MethodDescriptor, rule: http_pb2.HttpRule, verb: str) -> Binding:
+    path = getattr(rule, verb)
+    return Binding(
+        method=method,
+        verb=verb.upper(),
+        path=path,
+        variables=tuple(tuple(name.split(".")) for name in _VARIABLE.findall(path)),
+        body=rule.body,
+        response_body=rule.response_body,
+        request_class=GetMessageClass(method.input_type),
+    )

@@ -1,0 +1,127 @@
+"""Unary methods over HTTP: one ASGI callable for all routes of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from kronforce.api.transport import CallFailed, Transport
+from kronforce_gateway import failures, replies, requests
+from kronforce_gateway.bindings import Binding, bindings_of
+from kronforce_gateway.failures import Failure
+from kronforce_gateway.routes import Routes
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# As over gRPC: what is larger is sent in parts.
+MAX_BODY = 4 << 20
+
+JSON = b"application/json"
+
+
+class Api:
+    """The contract's unary methods, as an ASGI application."""
+
+    def __init__(self, transport: Transport, services: Iterable[ServiceDescriptor]) -> None:
+        self._transport = transport
+        self._routes: Routes[Binding] = Routes()
+        for binding in bindings_of(services):
+            self._routes.add(binding.verb, binding.path, binding)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            status, body, headers = await self._answer(scope, receive)
+        except Failure as failure:
+            status, body, headers = failure.status, failure.body(), failure.headers
+        if scope["method"] == "HEAD":
+            body = b""
+        await respond(send, status, body, headers)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, Mapping[str, str]]:
+        headers = dict(scope["headers"])
+        found = self._find(scope)
+        binding = found.target
+        body = await read_body(headers, receive) if binding.body else b""
+        if_match = headers.get(b"if-match", b"").decode("latin-1")
+        request = requests.read_request(
+            binding, found.values, scope["query_string"], body, if_match
+        )
+        try:
+            reply = await self._transport.unary(
+                binding.method,
+                request,
+                metadata=requests.forwarded(headers),
+                peer=peer_of(scope),
+            )
+        except CallFailed as failed:
+            raise _failure(failed, if_match) from failed
+        etag = replies.etag_of(reply)
+        sent = {"etag": f'"{etag}"'} if etag else {}
+        return replies.status_of(binding), replies.encode(binding, reply), sent
+
+    def _find(self, scope: Scope) -> Any:
+        path = scope["raw_path"].decode("latin-1").partition("?")[0]
+        verb = "GET" if scope["method"] == "HEAD" else scope["method"]
+        found = self._routes.find(verb, path)
+        if found is not None:
+            return found
+        allowed = self._routes.verbs(path)
+        raise failures.wrong_verb(verb, path, allowed) if allowed else failures.not_found(path)
+
+
+def _failure(failed: CallFailed, if_match: str) -> Failure:
+    failure = failures.of_call(failed)
+    if if_match and failed.reason == "ETAG_MISMATCH":
+        return Failure(
+            status=HTTPStatus.PRECONDITION_FAILED,
+            error=failure.error,
+            reason=failure.reason,
+            details=failure.details,
+        )
+    return failure
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, limit: int = MAX_BODY
+) -> bytes:
+    """The whole body. Raises Failure where it is too large or not JSON by its own word."""
+    kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > limit:
+        raise failures.too_large(limit)
+    message = await receive()
+    body = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise failures.too_large(limit)
+        body = b"".join(parts)
+    if body and kind != JSON and not kind.endswith(b"+json"):
+        raise failures.wrong_type(kind.decode("latin-1"))
+    return bytes(body)
+
+
+def peer_of(scope: Scope) -> str:
+    """The caller's address."""
+    client = scope.get("client")
+    return client[0] if client else "unix"
+
+
+async def respond(
+    send: Send, status: int, body: bytes, headers: Mapping[str, str], kind: bytes = JSON
+) -> None:
+    """One whole answer."""
+    raw = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,126 @@
+"""What went wrong, as HTTP says it: a status code and `{"error", "reason", "details"}`.
+
+Text, reason and fields are those of the call's status, as over gRPC and MCP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import orjson
+
+from kronforce.api.transport import CallFailed
+from kronforce_client.dialect import DialectError, Problem, path_text
+
+# The client has gone before its answer; nobody reads this, logs do.
+CLIENT_CLOSED_REQUEST = 499
+
+# By the number of the status code (google.rpc.Code).
+_BY_CODE: dict[int, int] = {
+    1: CLIENT_CLOSED_REQUEST,
+    3: HTTPStatus.BAD_REQUEST,
+    4: HTTPStatus.GATEWAY_TIMEOUT,
+    5: HTTPStatus.NOT_FOUND,
+    6: HTTPStatus.CONFLICT,
+    7: HTTPStatus.FORBIDDEN,
+    8: HTTPStatus.TOO_MANY_REQUESTS,
+    9: HTTPStatus.CONFLICT,
+    10: HTTPStatus.CONFLICT,
+    11: HTTPStatus.BAD_REQUEST,
+    12: HTTPStatus.NOT_IMPLEMENTED,
+    14: HTTPStatus.SERVICE_UNAVAILABLE,
+    16: HTTPStatus.UNAUTHORIZED,
+}
+# Where the reason says more than the code.
+_BY_REASON = {"DISK_FULL": HTTPStatus.INSUFFICIENT_STORAGE}
+_HEADERS: dict[int, Mapping[str, str]] = {401: {"www-authenticate": "Bearer"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure(Exception):
+    """The answer to a call that did not end well."""
+
+    status: int
+    error: str
+    reason: str
+    details: Sequence[Mapping[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        """JSON text."""
+        return orjson.dumps(
+            {"error": self.error, "reason": self.reason, "details": list(self.details)}
+        )
+
+
+def of_call(failed: CallFailed) -> Failure:
+    """What a method answered."""
+    code = failed.status.code
+    status = int(
+        _BY_REASON.get(failed.reason) or _BY_CODE.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    )
+    return Failure(
+        status=status,
+        error=failed.message,
+        reason=failed.reason or "INTERNAL",
+        details=[{"field": each.field, "message": each.description} for each in failed.violations],
+        headers=_HEADERS.get(status, {}),
+    )
+
+
+def of_document(error: DialectError, *, below: str = "") -> Failure:
+    """What is wrong with a body or a query. `below` is the request's field that the body is:
+    fields are named as they stand in the body."""
+    problems = [_relative(problem, below) for problem in error.problems]
+    return Failure(
+        status=HTTPStatus.BAD_REQUEST,
+        error="; ".join(map(str, problems)),
+        reason="INVALID_FIELD",
+        details=[_detail(problem) for problem in problems],
+    )
+
+
+def _relative(problem: Problem, below: str) -> Problem:
+    if not below or problem.path[:1] != (below,):
+        return problem
+    return Problem(path=problem.path[1:], message=problem.message, hint=problem.hint)
+
+
+def _detail(problem: Problem) -> dict[str, str]:
+    detail = {"field": path_text(problem.path), "message": problem.message}
+    return detail | ({"hint": problem.hint} if problem.hint else {})
+
+
+def not_found(path: str) -> Failure:
+    return Failure(
+        status=HTTPStatus.NOT_FOUND,
+        error=f"there is nothing at {path[:200]}",
+        reason="NO_SUCH_PATH",
+    )
+
+
+def wrong_verb(verb: str, path: str, allowed: Sequence[str]) -> Failure:
+    return Failure(
+        status=HTTPStatus.METHOD_NOT_ALLOWED,
+        error=f"{path[:200]} does not take {verb}; it takes {', '.join(allowed)}",
+        reason="WRONG_VERB",
+        headers={"allow": ", ".join(allowed)},
+    )
+
+
+def too_large(limit: int) -> Failure:
+    return Failure(
+        status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        error=f"the body is larger than {limit >> 20} MiB",
+        reason="BODY_TOO_LARGE",
+    )
+
+
+def wrong_type(found: str) -> Failure:
+    return Failure(
+        status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        error=f"the body is {found[:100]}; send it with Content-Type: application/json",
+        reason="WRONG_CONTENT_TYPE",
+    )

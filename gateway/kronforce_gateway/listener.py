@@ -1,0 +1,108 @@
+"""The gateway's port: uvicorn in the event loop that is already there.
+
+Signals are the process's own business, so uvicorn's are left out; stopping waits for short calls
+and ends the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+# Calls under way when a stop begins get this long.
+STOP_GRACE_SECS = 3
+# Idle connections are closed after this, so that a browser's next page need not open one.
+KEEP_ALIVE_SECS = 75
+BACKLOG = 1_024
+
+_REACHED_AS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+
+
+class CannotListen(Exception):
+    """The port cannot be had; the message says why."""
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Listener:
+    """One listening port. `start`, then `stop`."""
+
+    def __init__(
+        self, app: Any, *, bind: str, tls_cert: Path | None = None, tls_key: Path | None = None
+    ) -> None:
+        self._bind = bind
+        self._tls = tls_cert is not None
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=KEEP_ALIVE_SECS,
+            timeout_graceful_shutdown=STOP_GRACE_SECS,
+            ssl_certfile=tls_cert,
+            ssl_keyfile=tls_key,
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens, for a client on this host; the port is known once it has started."""
+        host = self._bind.rpartition(":")[0]
+        return f"{_REACHED_AS.get(host, host)}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The same with its scheme."""
+        return f"{'https' if self._tls else 'http'}://{self.address}"
+
+    async def start(self) -> None:
+        """Listen. Raises CannotListen."""
+        sock = _socket(self._bind)
+        self.port = sock.getsockname()[1]
+        self._task = asyncio.create_task(self._server.serve(sockets=[sock]), name="http")
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise CannotListen(f"cannot serve HTTP on {self._bind}")
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Take no more, let short calls finish."""
+        self._server.should_exit = True
+        if self._task is not None:
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+
+def _socket(bind: str) -> socket.socket:
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(error.strerror or str(error)) from error
+    sock.setblocking(False)
+    return sock
