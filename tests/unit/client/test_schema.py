@@ -19,8 +19,8 @@ WRONG = st.sampled_from([True, "x", "", 7, 1.5, [], {}, None, ["x"], {"x": "y"}]
 
 
 @functools.cache
-def validator(descriptor):
-    return jsonschema_rs.Draft202012Validator(schema(descriptor))
+def validator(descriptor, *, written=False):
+    return jsonschema_rs.Draft202012Validator(schema(descriptor, written=written))
 
 
 def parses(descriptor, document):
@@ -48,6 +48,7 @@ def inside(document, path):
 @pytest.mark.parametrize("descriptor", TYPES, ids=lambda each: each.name)
 def test_every_schema_is_one(descriptor):
     jsonschema_rs.meta.validate(schema(descriptor))
+    jsonschema_rs.meta.validate(schema(descriptor, written=True))
 
 
 @settings(deadline=None, max_examples=400, database=None)
@@ -59,6 +60,24 @@ def test_whatever_the_dialect_writes_is_valid(data):
         document = dialect.render(message, omit_defaults=omit_defaults)
         errors = [str(each) for each in validator(descriptor).iter_errors(document)]
         assert errors == []
+
+
+@settings(deadline=None, max_examples=400, database=None)
+@given(st.data())
+def test_what_is_written_has_every_key_that_is_always_there_and_no_null(data):
+    descriptor = data.draw(st.sampled_from([each for each in TYPES if can_say_all(each)]))
+    document = dialect.render(data.draw(messages(descriptor)))
+    check = validator(descriptor, written=True)
+    assert [str(each) for each in check.iter_errors(document)] == []
+    for key in required(descriptor) & document.keys():
+        assert not check.is_valid({**document, key: None}), key
+        assert not check.is_valid({name: each for name, each in document.items() if name != key})
+    assert check.is_valid({**document, "of_a_newer_server": 1})
+
+
+def required(descriptor):
+    """Keys of fields that say something also when they are not set."""
+    return {each.name for each in descriptor.fields if not each.has_presence}
 
 
 @settings(deadline=None, max_examples=800, database=None)

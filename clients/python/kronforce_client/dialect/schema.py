@@ -1,9 +1,12 @@
-"""JSON Schema (2020-12) of a message type: what `parse` takes, for editors and other programs.
+"""JSON Schema (2020-12) of a message type: what `parse` takes, or what `render` gives, for editors
+and other programs.
 
-Compiled from the same descriptors as the codec and as strict: unknown keys fail, null is "not
-set", a `json_union` is a choice of objects told apart by their tag. What descriptors do not say
-(comments, limits, what must be there) is given as `Notes`. Left to the codec: how deep a document
-nests, bounds of whole numbers that are written as text, days that no calendar has, `Any`.
+Compiled from the same descriptors as the codec. What is read is as strict as the codec: unknown
+keys fail, null is "not set", a `json_union` is a choice of objects told apart by their tag. What is
+written has no null, and says which keys are always there; it is open, since a newer server may
+write more. What descriptors do not say (comments, limits, what must be there) is given as `Notes`.
+Left to the codec: how deep a document nests, bounds of whole numbers that are written as text, days
+that no calendar has, `Any`.
 """
 
 from __future__ import annotations
@@ -37,28 +40,34 @@ class Notes:
     closed_enums: bool = False
 
 
-def schema(descriptor: Descriptor, notes: Notes | None = None) -> Schema:
-    """The schema of one document; messages inside it are in `$defs`."""
-    compiler = _Compiler(notes or Notes())
+def schema(descriptor: Descriptor, notes: Notes | None = None, *, written: bool = False) -> Schema:
+    """The schema of one document; messages inside it are in `$defs`.
+
+    Of what is read, or with `written` of what the codec writes, defaults included.
+    """
+    compiler = (Written if written else Compiler)(notes or Notes())
     root = compiler.message(descriptor, nullable=False)
-    root |= {"$defs": dict(sorted(compiler.defs(descriptor)))}
+    root |= {"$defs": dict(sorted(compiler.defs()))}
     return {"$schema": DRAFT, **root}
 
 
-class _Compiler:
-    """Compiles messages; which others they refer to is found on the way."""
+class Compiler:
+    """Compiles messages as they are read; which others they refer to is found on the way."""
+
+    # Whether null is "not set", and keys that are not known are refused.
+    strict = True
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
         self._wanted: dict[str, Descriptor] = {}
 
-    def defs(self, root: Descriptor) -> Iterator[tuple[str, Schema]]:
+    def defs(self) -> Iterator[tuple[str, Schema]]:
         """Every message that is referred to, by its name; some only once others are compiled."""
         done: set[str] = set()
         while missing := self._wanted.keys() - done:
             for name in missing:
                 done.add(name)
-                yield name, self.message(self._wanted[name], nullable=True)
+                yield name, self.message(self._wanted[name], nullable=self.strict)
 
     def message(self, kind: Descriptor, *, nullable: bool) -> Schema:
         """An object of its fields; one of several where it has a union."""
@@ -77,7 +86,7 @@ class _Compiler:
         """An object with its plain fields and what one choice of arms adds."""
         plain = [each for each in kind.fields if not _in_union(each)]
         properties = {each.name: self._property(each) for each in plain}
-        required = [each.name for each in plain if each.full_name in self._notes.required]
+        required = [each.name for each in plain if self._must(each)]
         title: list[str] = []
         for arm in arms:
             properties = {**arm.properties, **properties}
@@ -87,14 +96,18 @@ class _Compiler:
         made |= {"type": "object", "properties": properties}
         if required:
             made["required"] = required
-        made["additionalProperties"] = False
-        return made | _exclusive(kind)
+        return made | ({"additionalProperties": False} | _exclusive(kind) if self.strict else {})
+
+    def _must(self, each: FieldDescriptor) -> bool:
+        """Whether the key is always there."""
+        return each.full_name in self._notes.required
 
     def _arms(self, union: OneofDescriptor) -> Iterator[_Part]:
         rule = union.GetOptions().Extensions[options_pb2.json_union]
         tag = rule.tag or "type"
         if union.full_name not in self._notes.required:
-            yield _Part()
+            # Where other keys may stand, without the tag is something else than with it.
+            yield _Part() if self.strict else _Part(properties={tag: {"not": {}}})
         for arm in union.fields:
             yield self._arm(arm, tag, rule.content)
 
@@ -110,8 +123,9 @@ class _Compiler:
                 title=[arm.name], properties={**tagged, **inside["properties"]}, required=needed
             )
         if arm.message_type is not None and not arm.message_type.fields:
-            nothing = {"type": ["object", "null"], "maxProperties": 0}
-            return _Part(title=[arm.name], properties={**tagged, content: nothing}, required=[tag])
+            nothing = {content: {"type": ["object", "null"], "maxProperties": 0}}
+            properties = tagged | (nothing if self.strict else {})
+            return _Part(title=[arm.name], properties=properties, required=[tag])
         value = {**self._described(arm.full_name), **self._value(arm, nullable=False)}
         value = values.merged(value, self._notes.keywords.get(arm.full_name, {}))
         return _Part(
@@ -119,8 +133,7 @@ class _Compiler:
         )
 
     def _property(self, each: FieldDescriptor) -> Schema:
-        must = each.full_name in self._notes.required
-        value = self._value(each, nullable=not must)
+        value = self._value(each, nullable=self.strict and not self._must(each))
         value = values.merged(value, self._notes.keywords.get(each.full_name, {}))
         return {**self._described(each.full_name, each), **value}
 
@@ -142,14 +155,20 @@ class _Compiler:
     def _single(self, each: FieldDescriptor, *, nullable: bool) -> Schema:
         kind = each.message_type
         if kind is None:
-            made = values.scalar(each, closed_enums=self._notes.closed_enums)
+            made = self._scalar(each, closed_enums=self._notes.closed_enums)
         elif kind.full_name in values.KNOWN:
-            made = values.KNOWN[kind.full_name]
+            made = self._known(kind.full_name)
         elif kind.full_name.startswith("google.protobuf.") and "value" in kind.fields_by_name:
-            made = values.scalar(kind.fields_by_name["value"], closed_enums=True)
+            made = self._scalar(kind.fields_by_name["value"], closed_enums=True)
         else:
             return self._reference(kind, nullable=nullable)
         return values.nullable(made) if nullable else dict(made)
+
+    def _scalar(self, each: FieldDescriptor, *, closed_enums: bool) -> Schema:
+        return values.scalar(each, closed_enums=closed_enums)
+
+    def _known(self, name: str) -> Schema:
+        return dict(values.KNOWN[name])
 
     def _reference(self, kind: Descriptor, *, nullable: bool) -> Schema:
         name = kind.full_name.removeprefix(f"{kind.file.package}.")
@@ -174,6 +193,21 @@ class _Compiler:
         ]
         if lines:
             yield "\n".join(lines)
+
+
+class Written(Compiler):
+    """Compiles messages as they are written."""
+
+    strict = False
+
+    def _must(self, each: FieldDescriptor) -> bool:
+        return not each.has_presence
+
+    def _scalar(self, each: FieldDescriptor, *, closed_enums: bool) -> Schema:
+        return values.written(super()._scalar(each, closed_enums=closed_enums))
+
+    def _known(self, name: str) -> Schema:
+        return values.written(super()._known(name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

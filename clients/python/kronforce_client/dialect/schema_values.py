@@ -24,6 +24,8 @@ _INSTANT = (
     "(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
 
+_SECONDS = "^-?[0-9]{1,12}(\\.[0-9]{1,9})?s$"
+
 KNOWN: Mapping[str, Schema] = {
     "google.protobuf.Timestamp": {
         "type": "string",
@@ -66,6 +68,16 @@ def _whole(field: FieldDescriptor) -> Schema:
     if field.cpp_type in _LONG:
         made |= {"type": ["integer", "string"], "pattern": _WHOLE}
     return made
+
+
+def written(made: Mapping[str, Any]) -> Schema:
+    """Of a value that can be read in several ways, the one in which it is written."""
+    kinds = made.get("type")
+    if kinds == ["integer", "string"]:
+        return {**{key: made[key] for key in made if key != "pattern"}, "type": "integer"}
+    if kinds == ["string", "number"]:
+        return {**made, "type": "string", "pattern": _SECONDS}
+    return dict(made)
 
 
 def words(kind: EnumDescriptor) -> dict[int, str]:
