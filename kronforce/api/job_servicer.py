@@ -195,6 +195,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         return pb.ListFiresResponse(
             fires=[fire_message(fire, row.id) for fire in page.items],
             next_page_token=next_token(request, page),
+            total=page.total,
+            total_exact=page.total_exact,
         )
 
     async def PreviewSchedule(
@@ -208,7 +210,9 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     async def ListGroups(self, request: pb.ListGroupsRequest, call: Call) -> pb.ListGroupsResponse:
         rows = await self._store.read(stored_groups.list_groups, call.scope)
-        return pb.ListGroupsResponse(groups=[group_message(row) for row in rows])
+        return pb.ListGroupsResponse(
+            groups=[group_message(row) for row in rows], names=[row.name for row in rows]
+        )
 
     async def CreateGroup(self, request: pb.CreateGroupRequest, call: Call) -> Group:
         row = await self._groups.create(call.scope, call.principal, request.name)

@@ -83,6 +83,8 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
         return service_pb.ListKeysResponse(
             keys=[to_message(row) for row in page.items],
             next_page_token=next_token(request, page),
+            total=page.total,
+            total_exact=page.total_exact,
         )
 
     async def RevokeKey(  # type: ignore[override] # servicers take our Call

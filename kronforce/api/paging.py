@@ -1,4 +1,4 @@
-"""Page sizes and page tokens of every list call.
+"""Page sizes, page tokens and page numbers of every list call.
 
 A token is opaque: the sort key to go on after, bound by a hash to the request
 that it was made for (message type and filters, not the page's size). One that
@@ -6,6 +6,9 @@ was made for another filter, or not here, is refused with INVALID_PAGE_TOKEN.
 It grants nothing: every query filters by the caller's scope again. What it
 holds is checked against the types of the list's sort key, so that no value of
 a caller's reaches SQL in a shape that the list did not make.
+
+A page by number is for people who leaf through the start of a list: it skips
+rows, which costs what it skips, and rows that come meanwhile move what follows.
 """
 
 from __future__ import annotations
@@ -20,10 +23,13 @@ from typing import Any, Protocol, cast
 from google.protobuf.message import Message
 
 from kronforce.errors import InvalidArgument, InvalidPageToken
-from kronforce.store.paging import Page, PageRequest
+from kronforce.store.paging import COUNT_LIMIT, Page, PageRequest
 
 DEFAULT_SIZE = 100
 MAX_SIZE = 1_000
+
+# Rows that pages by number may reach: as far as totals are counted.
+NUMBERED_ROWS = COUNT_LIMIT
 
 # Ours are below 1 KiB: names have at most 200 characters.
 _MAX_TOKEN = 4_096
@@ -41,6 +47,8 @@ class ListRequest(Protocol):
     def page_size(self) -> int: ...
     @property
     def page_token(self) -> str: ...
+    @property
+    def page(self) -> int: ...
 
 
 def read_page(request: ListRequest, shape: Shape) -> PageRequest:
@@ -48,8 +56,26 @@ def read_page(request: ListRequest, shape: Shape) -> PageRequest:
     size = request.page_size
     if not 0 <= size <= MAX_SIZE:
         raise InvalidArgument.of(("page_size", f"is {size}; from 1 to {MAX_SIZE}, 0 for 100"))
+    size = size or DEFAULT_SIZE
+    if request.page:
+        return PageRequest(size=size, skip=_skip(request, size))
     after = _read_token(request, shape) if request.page_token else None
-    return PageRequest(size=size or DEFAULT_SIZE, after=after)
+    return PageRequest(size=size, after=after)
+
+
+def _skip(request: ListRequest, size: int) -> int:
+    last = -(-NUMBERED_ROWS // size)
+    if request.page_token:
+        raise InvalidArgument.of(("page", "cannot stand beside page_token: send one of them"))
+    if not 1 <= request.page <= last:
+        raise InvalidArgument.of(
+            (
+                "page",
+                f"is {request.page}; from 1 to {last} at {size} a page; to go on beyond row"
+                f" {NUMBERED_ROWS:,} send the page_token that the page before gave",
+            )
+        )
+    return (request.page - 1) * size
 
 
 def next_token(request: ListRequest, page: Page[Any]) -> str:
@@ -86,6 +112,7 @@ def _tag(request: ListRequest, body: bytes) -> bytes:
     filters = type(message)()
     filters.CopyFrom(message)
     filters.ClearField("page_size")
+    filters.ClearField("page")
     filters.ClearField("page_token")
     text = b"\x00".join(
         (message.DESCRIPTOR.full_name.encode(), filters.SerializeToString(deterministic=True), body)

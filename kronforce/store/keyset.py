@@ -1,8 +1,9 @@
-"""Running a list query as a page: by keyset, never by offset, with a bounded count.
+"""Running a list query as a page: by keyset, or by a bounded offset, with a bounded count.
 
 A query comes filtered and unordered; the order's columns must be unique
 together, never null, and all go in one direction, so that "after this row" is
-one comparison of tuples, which an index serves.
+one comparison of tuples, which an index serves. An offset costs what it leaves
+out, so that `PageRequest.skip` is for pages near the start alone.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ def fetch_page(
 ) -> Page[T]:
     """The page of `query`; `key` gives an item's values of the `order` columns."""
     wanted = _ordered(query, order, newest_first, page.after).limit(page.size + 1)
+    if page.skip:
+        wanted = wanted.offset(page.skip)
     items = [make(row) for row in tx.conn.execute(wanted)]
     more = len(items) > page.size
     items = items[: page.size]
-    # A first page that holds everything has counted it already.
-    known = len(items) if page.after is None and not more else None
+    # A last page that follows nothing, or what was counted to get there, has counted everything.
+    counted = page.after is None and not more and (items or not page.skip)
+    known = page.skip + len(items) if counted else None
     total = count(tx, query) if known is None else known
     return Page(
         items=items,

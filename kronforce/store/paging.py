@@ -1,4 +1,4 @@
-"""Pages by keyset: what every list query takes and gives."""
+"""Pages by keyset, or by number near the start: what every list query takes and gives."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ COUNT_LIMIT = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """`size` rows after the row whose sort key is `after` (None: from the start)."""
+    """`size` rows after the row whose sort key is `after` (None: from the start).
+
+    `skip` leaves out rows from the start, for pages by number; never together with `after`.
+    """
 
     size: int
     after: tuple[Any, ...] | None = None
+    skip: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

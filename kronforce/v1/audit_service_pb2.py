@@ -28,7 +28,7 @@ from kronforce.v1 import audit_pb2 as kronforce_dot_v1_dot_audit__pb2
 from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n kronforce/v1/audit_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kronforce/v1/audit.proto\x1a\x1akronforce/v1/options.proto\"\xd4\x01\n\x10ListAuditRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08resource\x18\x07 \x01(\t\x12\x0f\n\x07refused\x18\x08 \x01(\x08\"{\n\x11ListAuditResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.kronforce.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"(\n\x12VerifyAuditRequest\x12\x12\n\npage_token\x18\x01 \x01(\t\"\x92\x01\n\x13VerifyAuditResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x03\x12\x0e\n\x06\x63hains\x18\x03 \x01(\x03\x12(\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x18.kronforce.v1.AuditFault\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"P\n\nAuditFault\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x03\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\r\n\x05\x66\x61ult\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t2\x94\x02\n\x0c\x41uditService\x12z\n\tListAudit\x12\x1e.kronforce.v1.ListAuditRequest\x1a\x1f.kronforce.v1.ListAuditResponse\",\x8a\xb5\x18\x12\n\naudit.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/audit-log\x12\x87\x01\n\x0bVerifyAudit\x12 .kronforce.v1.VerifyAuditRequest\x1a!.kronforce.v1.VerifyAuditResponse\"3\x8a\xb5\x18\x12\n\naudit.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x17\x12\x15/api/audit-log/verifyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n kronforce/v1/audit_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kronforce/v1/audit.proto\x1a\x1akronforce/v1/options.proto\"\xe2\x01\n\x10ListAuditRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08resource\x18\x07 \x01(\t\x12\x0f\n\x07refused\x18\x08 \x01(\x08\x12\x0c\n\x04page\x18\t \x01(\x05\"{\n\x11ListAuditResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.kronforce.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"(\n\x12VerifyAuditRequest\x12\x12\n\npage_token\x18\x01 \x01(\t\"\x92\x01\n\x13VerifyAuditResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x03\x12\x0e\n\x06\x63hains\x18\x03 \x01(\x03\x12(\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x18.kronforce.v1.AuditFault\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"P\n\nAuditFault\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x03\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\r\n\x05\x66\x61ult\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t2\x94\x02\n\x0c\x41uditService\x12z\n\tListAudit\x12\x1e.kronforce.v1.ListAuditRequest\x1a\x1f.kronforce.v1.ListAuditResponse\",\x8a\xb5\x18\x12\n\naudit.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/audit-log\x12\x87\x01\n\x0bVerifyAudit\x12 .kronforce.v1.VerifyAuditRequest\x1a!.kronforce.v1.VerifyAuditResponse\"3\x8a\xb5\x18\x12\n\naudit.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x17\x12\x15/api/audit-log/verifyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,15 +40,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAudit']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAudit']._serialized_options = b'\212\265\030\022\n\naudit.read\020\002\"\002\001\002\202\323\344\223\002\027\022\025/api/audit-log/verify'
   _globals['_LISTAUDITREQUEST']._serialized_start=168
-  _globals['_LISTAUDITREQUEST']._serialized_end=380
-  _globals['_LISTAUDITRESPONSE']._serialized_start=382
-  _globals['_LISTAUDITRESPONSE']._serialized_end=505
-  _globals['_VERIFYAUDITREQUEST']._serialized_start=507
-  _globals['_VERIFYAUDITREQUEST']._serialized_end=547
-  _globals['_VERIFYAUDITRESPONSE']._serialized_start=550
-  _globals['_VERIFYAUDITRESPONSE']._serialized_end=696
-  _globals['_AUDITFAULT']._serialized_start=698
-  _globals['_AUDITFAULT']._serialized_end=778
-  _globals['_AUDITSERVICE']._serialized_start=781
-  _globals['_AUDITSERVICE']._serialized_end=1057
+  _globals['_LISTAUDITREQUEST']._serialized_end=394
+  _globals['_LISTAUDITRESPONSE']._serialized_start=396
+  _globals['_LISTAUDITRESPONSE']._serialized_end=519
+  _globals['_VERIFYAUDITREQUEST']._serialized_start=521
+  _globals['_VERIFYAUDITREQUEST']._serialized_end=561
+  _globals['_VERIFYAUDITRESPONSE']._serialized_start=564
+  _globals['_VERIFYAUDITRESPONSE']._serialized_end=710
+  _globals['_AUDITFAULT']._serialized_start=712
+  _globals['_AUDITFAULT']._serialized_end=792
+  _globals['_AUDITSERVICE']._serialized_start=795
+  _globals['_AUDITSERVICE']._serialized_end=1071
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,7 @@ class ListAuditRequest(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
@@ -46,6 +47,11 @@ class ListAuditRequest(_message.Message):
     """Only on this thing, id or name."""
     refused: _builtins.bool
     """Only what was refused. Default false: everything."""
+    page: _builtins.int
+    """The page of this number, from 1, of those that `page_size` makes; among the
+    first 10,000 rows, and not with `page_token`, which walks to the end and
+    sees each row once whatever comes meanwhile. 0 (default): by token.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Only at or after this instant."""
@@ -65,10 +71,11 @@ class ListAuditRequest(_message.Message):
         until: _timestamp_pb2.Timestamp | None = ...,
         resource: _builtins.str = ...,
         refused: _builtins.bool = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "operation", b"operation", "page_size", b"page_size", "page_token", b"page_token", "refused", b"refused", "resource", b"resource", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "operation", b"operation", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "refused", b"refused", "resource", b"resource", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from kronforce.v1 import event_pb2 as kronforce_dot_v1_dot_event__pb2
 from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n kronforce/v1/event_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kronforce/v1/event.proto\x1a\x1akronforce/v1/options.proto\"\xb5\x01\n\x11ListEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0ckind_pattern\x18\x03 \x01(\t\x12(\n\x08severity\x18\x04 \x01(\x0e\x32\x16.kronforce.v1.Severity\x12\x0e\n\x06job_id\x18\x05 \x01(\t\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"v\n\x12ListEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.kronforce.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"d\n\x12WatchEventsRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x14\n\x0ckind_pattern\x18\x02 \x01(\t\x12(\n\x08severity\x18\x03 \x01(\x0e\x32\x16.kronforce.v1.Severity\"J\n\x13WatchEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.kronforce.v1.Event\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t2\x95\x02\n\x0c\x45ventService\x12|\n\nListEvents\x12\x1f.kronforce.v1.ListEventsRequest\x1a .kronforce.v1.ListEventsResponse\"+\x8a\xb5\x18\x14\n\x0b\x65vents.read\x10\x02\"\x03\x01\x02\x03\x82\xd3\xe4\x93\x02\r\x12\x0b/api/events\x12\x86\x01\n\x0bWatchEvents\x12 .kronforce.v1.WatchEventsRequest\x1a!.kronforce.v1.WatchEventsResponse\"0\x8a\xb5\x18\x13\n\x0b\x65vents.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/api/events/watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n kronforce/v1/event_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18kronforce/v1/event.proto\x1a\x1akronforce/v1/options.proto\"\xc3\x01\n\x11ListEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0ckind_pattern\x18\x03 \x01(\t\x12(\n\x08severity\x18\x04 \x01(\x0e\x32\x16.kronforce.v1.Severity\x12\x0e\n\x06job_id\x18\x05 \x01(\t\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04page\x18\x07 \x01(\x05\"v\n\x12ListEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.kronforce.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"d\n\x12WatchEventsRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x14\n\x0ckind_pattern\x18\x02 \x01(\t\x12(\n\x08severity\x18\x03 \x01(\x0e\x32\x16.kronforce.v1.Severity\"J\n\x13WatchEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.kronforce.v1.Event\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t2\x95\x02\n\x0c\x45ventService\x12|\n\nListEvents\x12\x1f.kronforce.v1.ListEventsRequest\x1a .kronforce.v1.ListEventsResponse\"+\x8a\xb5\x18\x14\n\x0b\x65vents.read\x10\x02\"\x03\x01\x02\x03\x82\xd3\xe4\x93\x02\r\x12\x0b/api/events\x12\x86\x01\n\x0bWatchEvents\x12 .kronforce.v1.WatchEventsRequest\x1a!.kronforce.v1.WatchEventsResponse\"0\x8a\xb5\x18\x13\n\x0b\x65vents.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x13\x12\x11/api/events/watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,13 +40,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\212\265\030\023\n\013events.read\020\002\"\002\001\002\202\323\344\223\002\023\022\021/api/events/watch'
   _globals['_LISTEVENTSREQUEST']._serialized_start=168
-  _globals['_LISTEVENTSREQUEST']._serialized_end=349
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=351
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=469
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=471
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=571
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=573
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=647
-  _globals['_EVENTSERVICE']._serialized_start=650
-  _globals['_EVENTSERVICE']._serialized_end=927
+  _globals['_LISTEVENTSREQUEST']._serialized_end=363
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=365
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=483
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=485
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=585
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=587
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=661
+  _globals['_EVENTSERVICE']._serialized_start=664
+  _globals['_EVENTSERVICE']._serialized_end=941
 # @@protoc_insertion_point(module_scope)

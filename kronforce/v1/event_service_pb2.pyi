@@ -32,6 +32,7 @@ class ListEventsRequest(_message.Message):
     SEVERITY_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
@@ -44,6 +45,11 @@ class ListEventsRequest(_message.Message):
     """Only this severity."""
     job_id: _builtins.str
     """Only of this job, id or exact name."""
+    page: _builtins.int
+    """The page of this number, from 1, of those that `page_size` makes; among the
+    first 10,000 rows, and not with `page_token`, which walks to the end and
+    sees each row once whatever comes meanwhile. 0 (default): by token.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Only at or after this instant."""
@@ -57,10 +63,11 @@ class ListEventsRequest(_message.Message):
         severity: _event_pb2.Severity.ValueType = ...,
         job_id: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "kind_pattern", b"kind_pattern", "page_size", b"page_size", "page_token", b"page_token", "severity", b"severity", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "kind_pattern", b"kind_pattern", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "severity", b"severity", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

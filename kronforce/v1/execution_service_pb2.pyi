@@ -56,6 +56,7 @@ class ListRunsRequest(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     ID_SUFFIX_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
@@ -71,6 +72,11 @@ class ListRunsRequest(_message.Message):
     people who type. The newest 10,000 runs are searched; at most 100 are
     found.
     """
+    page: _builtins.int
+    """The page of this number, from 1, of those that `page_size` makes; among the
+    first 10,000 rows, and not with `page_token`, which walks to the end and
+    sees each row once whatever comes meanwhile. 0 (default): by token.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Only triggered at or after this instant."""
@@ -85,10 +91,11 @@ class ListRunsRequest(_message.Message):
         group: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         id_suffix: _builtins.str = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "id_suffix", b"id_suffix", "job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "id_suffix", b"id_suffix", "job_id", b"job_id", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,6 +201,7 @@ class ListExecutionsRequest(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
@@ -210,6 +218,11 @@ class ListExecutionsRequest(_message.Message):
     """Only of this group."""
     search: _builtins.str
     """Only jobs whose name contains this, any case."""
+    page: _builtins.int
+    """The page of this number, from 1, of those that `page_size` makes; among the
+    first 10,000 rows, and not with `page_token`, which walks to the end and
+    sees each row once whatever comes meanwhile. 0 (default): by token.
+    """
     def __init__(
         self,
         *,
@@ -221,10 +234,11 @@ class ListExecutionsRequest(_message.Message):
         agent_id: _builtins.str = ...,
         group: _builtins.str = ...,
         search: _builtins.str = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "group", b"group", "job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "search", b"search", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "group", b"group", "job_id", b"job_id", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "search", b"search", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,6 +101,7 @@ class ListJobsRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
     TAG_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
@@ -113,6 +114,11 @@ class ListJobsRequest(_message.Message):
     """Only names that contain this, any case."""
     tag: _builtins.str
     """Only jobs with this tag."""
+    page: _builtins.int
+    """The page of this number, from 1, of those that `page_size` makes; among the
+    first 10,000 rows, and not with `page_token`, which walks to the end and
+    sees each row once whatever comes meanwhile. 0 (default): by token.
+    """
     def __init__(
         self,
         *,
@@ -122,10 +128,11 @@ class ListJobsRequest(_message.Message):
         status: _job_pb2.JobStatus.ValueType = ...,
         search: _builtins.str = ...,
         tag: _builtins.str = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -534,12 +541,18 @@ class ListFiresRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Id or exact name."""
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
     """From the page before. Empty: the first."""
+    page: _builtins.int
+    """The page of this number, from 1, of those that `page_size` makes; among the
+    first 10,000 rows, and not with `page_token`, which walks to the end and
+    sees each row once whatever comes meanwhile. 0 (default): by token.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Only what is at this instant or later; a range that reaches into it counts."""
@@ -558,10 +571,11 @@ class ListFiresRequest(_message.Message):
         page_token: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,8 +589,14 @@ class ListFiresResponse(_message.Message):
 
     FIRES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_EXACT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Gives the next page. Empty: this was the last."""
+    total: _builtins.int
+    """How many match in all, counted to 10,000."""
+    total_exact: _builtins.bool
+    """Whether `total` is exact; false: at least that many."""
     @_builtins.property
     def fires(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Fire]:
         """Newest first."""
@@ -586,10 +606,12 @@ class ListFiresResponse(_message.Message):
         *,
         fires: _abc.Iterable[_job_pb2.Fire] | None = ...,
         next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+        total_exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fires", b"fires", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fires", b"fires", "next_page_token", b"next_page_token", "total", b"total", "total_exact", b"total_exact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -619,18 +641,24 @@ class ListGroupsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUPS_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[_group_pb2.Group]:
         """By name."""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their names alone, in the same order."""
 
     def __init__(
         self,
         *,
         groups: _abc.Iterable[_group_pb2.Group] | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "names", b"names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

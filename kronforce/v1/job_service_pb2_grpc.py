@@ -252,7 +252,8 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListGroups(self, request, context):
-        """Lists the groups that the key may see, by name; at most 10,000.
+        """Lists the groups that the key may see, by name; at most 10,000. Over HTTP
+        `/api/jobs/groups` is their names and `/api/groups` what they are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -94,7 +94,9 @@ class JobServiceStub:
     first.
     """
     ListGroups: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListGroupsRequest, _job_service_pb2.ListGroupsResponse]
-    """Lists the groups that the key may see, by name; at most 10,000."""
+    """Lists the groups that the key may see, by name; at most 10,000. Over HTTP
+    `/api/jobs/groups` is their names and `/api/groups` what they are.
+    """
     CreateGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateGroupRequest, _group_pb2.Group]
     """Makes an empty group. A key that is limited to groups may only make one
     of those (NOT_ALLOWED).
@@ -204,7 +206,9 @@ class JobServiceAsyncStub(JobServiceStub):
     first.
     """
     ListGroups: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListGroupsRequest, _job_service_pb2.ListGroupsResponse]  # type: ignore[assignment]
-    """Lists the groups that the key may see, by name; at most 10,000."""
+    """Lists the groups that the key may see, by name; at most 10,000. Over HTTP
+    `/api/jobs/groups` is their names and `/api/groups` what they are.
+    """
     CreateGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
     """Makes an empty group. A key that is limited to groups may only make one
     of those (NOT_ALLOWED).
@@ -389,7 +393,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListGroupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListGroupsResponse, _abc.Awaitable[_job_service_pb2.ListGroupsResponse]]:
-        """Lists the groups that the key may see, by name; at most 10,000."""
+        """Lists the groups that the key may see, by name; at most 10,000. Over HTTP
+        `/api/jobs/groups` is their names and `/api/groups` what they are.
+        """
 
     @_abc_1.abstractmethod
     def CreateGroup(

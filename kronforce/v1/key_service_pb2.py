@@ -27,7 +27,7 @@ from kronforce.v1 import api_key_pb2 as kronforce_dot_v1_dot_api__key__pb2
 from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekronforce/v1/key_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1akronforce/v1/api_key.proto\x1a\x1akronforce/v1/options.proto\"5\n\x10\x43reateKeyRequest\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.kronforce.v1.ApiKey\"F\n\x11\x43reateKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.kronforce.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"8\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x10ListKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.kronforce.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x0f\n\rWhoAmIRequest\"H\n\x0eWhoAmIResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.kronforce.v1.ApiKey\x12\x13\n\x0bpermissions\x18\x02 \x03(\t2\xe5\x03\n\nKeyService\x12|\n\tCreateKey\x12\x1e.kronforce.v1.CreateKeyRequest\x1a\x1f.kronforce.v1.CreateKeyResponse\".\x8a\xb5\x18\x14\n\nkeys.admin\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x10\"\t/api/keys:\x03key\x12r\n\x08ListKeys\x12\x1d.kronforce.v1.ListKeysRequest\x1a\x1e.kronforce.v1.ListKeysResponse\"\'\x8a\xb5\x18\x12\n\nkeys.admin\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0b\x12\t/api/keys\x12u\n\tRevokeKey\x12\x1e.kronforce.v1.RevokeKeyRequest\x1a\x14.kronforce.v1.ApiKey\"2\x8a\xb5\x18\x14\n\nkeys.admin\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x14*\x12/api/keys/{key_id}\x12n\n\x06WhoAmI\x12\x1b.kronforce.v1.WhoAmIRequest\x1a\x1c.kronforce.v1.WhoAmIResponse\")\x8a\xb5\x18\x11\n\tself.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/auth/meb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ekronforce/v1/key_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1akronforce/v1/api_key.proto\x1a\x1akronforce/v1/options.proto\"5\n\x10\x43reateKeyRequest\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.kronforce.v1.ApiKey\"F\n\x11\x43reateKeyResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.kronforce.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"F\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\x05\"s\n\x10ListKeysResponse\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.kronforce.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x0f\n\rWhoAmIRequest\"H\n\x0eWhoAmIResponse\x12!\n\x03key\x18\x01 \x01(\x0b\x32\x14.kronforce.v1.ApiKey\x12\x13\n\x0bpermissions\x18\x02 \x03(\t2\xe5\x03\n\nKeyService\x12|\n\tCreateKey\x12\x1e.kronforce.v1.CreateKeyRequest\x1a\x1f.kronforce.v1.CreateKeyResponse\".\x8a\xb5\x18\x14\n\nkeys.admin\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x10\"\t/api/keys:\x03key\x12r\n\x08ListKeys\x12\x1d.kronforce.v1.ListKeysRequest\x1a\x1e.kronforce.v1.ListKeysResponse\"\'\x8a\xb5\x18\x12\n\nkeys.admin\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0b\x12\t/api/keys\x12u\n\tRevokeKey\x12\x1e.kronforce.v1.RevokeKeyRequest\x1a\x14.kronforce.v1.ApiKey\"2\x8a\xb5\x18\x14\n\nkeys.admin\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x14*\x12/api/keys/{key_id}\x12n\n\x06WhoAmI\x12\x1b.kronforce.v1.WhoAmIRequest\x1a\x1c.kronforce.v1.WhoAmIResponse\")\x8a\xb5\x18\x11\n\tself.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/auth/meb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,15 +47,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEKEYRESPONSE']._serialized_start=189
   _globals['_CREATEKEYRESPONSE']._serialized_end=259
   _globals['_LISTKEYSREQUEST']._serialized_start=261
-  _globals['_LISTKEYSREQUEST']._serialized_end=317
-  _globals['_LISTKEYSRESPONSE']._serialized_start=319
-  _globals['_LISTKEYSRESPONSE']._serialized_end=398
-  _globals['_REVOKEKEYREQUEST']._serialized_start=400
-  _globals['_REVOKEKEYREQUEST']._serialized_end=434
-  _globals['_WHOAMIREQUEST']._serialized_start=436
-  _globals['_WHOAMIREQUEST']._serialized_end=451
-  _globals['_WHOAMIRESPONSE']._serialized_start=453
-  _globals['_WHOAMIRESPONSE']._serialized_end=525
-  _globals['_KEYSERVICE']._serialized_start=528
-  _globals['_KEYSERVICE']._serialized_end=1013
+  _globals['_LISTKEYSREQUEST']._serialized_end=331
+  _globals['_LISTKEYSRESPONSE']._serialized_start=333
+  _globals['_LISTKEYSRESPONSE']._serialized_end=448
+  _globals['_REVOKEKEYREQUEST']._serialized_start=450
+  _globals['_REVOKEKEYREQUEST']._serialized_end=484
+  _globals['_WHOAMIREQUEST']._serialized_start=486
+  _globals['_WHOAMIREQUEST']._serialized_end=501
+  _globals['_WHOAMIRESPONSE']._serialized_start=503
+  _globals['_WHOAMIRESPONSE']._serialized_end=575
+  _globals['_KEYSERVICE']._serialized_start=578
+  _globals['_KEYSERVICE']._serialized_end=1063
 # @@protoc_insertion_point(module_scope)

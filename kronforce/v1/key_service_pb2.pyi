@@ -79,19 +79,26 @@ class ListKeysRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
     """From the page before. Empty: the first."""
+    page: _builtins.int
+    """The page of this number, from 1, of those that `page_size` makes; among the
+    first 10,000 rows, and not with `page_token`, which walks to the end and
+    sees each row once whatever comes meanwhile. 0 (default): by token.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        page: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,8 +112,14 @@ class ListKeysResponse(_message.Message):
 
     KEYS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_EXACT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Gives the next page. Empty: this was the last."""
+    total: _builtins.int
+    """How many match in all, counted to 10,000."""
+    total_exact: _builtins.bool
+    """Whether `total` is exact; false: at least that many."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[_api_key_pb2.ApiKey]:
         """The keys."""
@@ -116,10 +129,12 @@ class ListKeysResponse(_message.Message):
         *,
         keys: _abc.Iterable[_api_key_pb2.ApiKey] | None = ...,
         next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+        total_exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "next_page_token", b"next_page_token", "total", b"total", "total_exact", b"total_exact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 from kronforce.v1 import variable_pb2 as kronforce_dot_v1_dot_variable__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#kronforce/v1/variable_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1akronforce/v1/options.proto\x1a\x1bkronforce/v1/variable.proto\"A\n\x15\x43reateVariableRequest\x12(\n\x08variable\x18\x01 \x01(\x0b\x32\x16.kronforce.v1.Variable\")\n\x12GetVariableRequest\x12\x13\n\x0bvariable_id\x18\x01 \x01(\t\"M\n\x14ListVariablesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06search\x18\x03 \x01(\t\"\x7f\n\x15ListVariablesResponse\x12)\n\tvariables\x18\x01 \x03(\x0b\x32\x16.kronforce.v1.Variable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"\x87\x01\n\x15UpdateVariableRequest\x12\x13\n\x0bvariable_id\x18\x01 \x01(\t\x12(\n\x08variable\x18\x02 \x01(\x0b\x32\x16.kronforce.v1.Variable\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\";\n\x15\x44\x65leteVariableRequest\x12\x13\n\x0bvariable_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x18\n\x16\x44\x65leteVariableResponse2\xf5\x05\n\x0fVariableService\x12\x8c\x01\n\x0e\x43reateVariable\x12#.kronforce.v1.CreateVariableRequest\x1a\x16.kronforce.v1.Variable\"=\x8a\xb5\x18\x19\n\x0fvariables.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1a\"\x0e/api/variables:\x08variable\x12\x87\x01\n\x0bGetVariable\x12 .kronforce.v1.GetVariableRequest\x1a\x16.kronforce.v1.Variable\">\x8a\xb5\x18\x16\n\x0evariables.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/variables/{variable_id}\x12\x8a\x01\n\rListVariables\x12\".kronforce.v1.ListVariablesRequest\x1a#.kronforce.v1.ListVariablesResponse\"0\x8a\xb5\x18\x16\n\x0evariables.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/variables\x12\x9a\x01\n\x0eUpdateVariable\x12#.kronforce.v1.UpdateVariableRequest\x1a\x16.kronforce.v1.Variable\"K\x8a\xb5\x18\x19\n\x0fvariables.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02(\x1a\x1c/api/variables/{variable_id}:\x08variable\x12\x9e\x01\n\x0e\x44\x65leteVariable\x12#.kronforce.v1.DeleteVariableRequest\x1a$.kronforce.v1.DeleteVariableResponse\"A\x8a\xb5\x18\x19\n\x0fvariables.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1e*\x1c/api/variables/{variable_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#kronforce/v1/variable_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1akronforce/v1/options.proto\x1a\x1bkronforce/v1/variable.proto\"A\n\x15\x43reateVariableRequest\x12(\n\x08variable\x18\x01 \x01(\x0b\x32\x16.kronforce.v1.Variable\")\n\x12GetVariableRequest\x12\x13\n\x0bvariable_id\x18\x01 \x01(\t\"[\n\x14ListVariablesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06search\x18\x03 \x01(\t\x12\x0c\n\x04page\x18\x04 \x01(\x05\"\x7f\n\x15ListVariablesResponse\x12)\n\tvariables\x18\x01 \x03(\x0b\x32\x16.kronforce.v1.Variable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"\x87\x01\n\x15UpdateVariableRequest\x12\x13\n\x0bvariable_id\x18\x01 \x01(\t\x12(\n\x08variable\x18\x02 \x01(\x0b\x32\x16.kronforce.v1.Variable\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\";\n\x15\x44\x65leteVariableRequest\x12\x13\n\x0bvariable_id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x18\n\x16\x44\x65leteVariableResponse2\xf5\x05\n\x0fVariableService\x12\x8c\x01\n\x0e\x43reateVariable\x12#.kronforce.v1.CreateVariableRequest\x1a\x16.kronforce.v1.Variable\"=\x8a\xb5\x18\x19\n\x0fvariables.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1a\"\x0e/api/variables:\x08variable\x12\x87\x01\n\x0bGetVariable\x12 .kronforce.v1.GetVariableRequest\x1a\x16.kronforce.v1.Variable\">\x8a\xb5\x18\x16\n\x0evariables.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/variables/{variable_id}\x12\x8a\x01\n\rListVariables\x12\".kronforce.v1.ListVariablesRequest\x1a#.kronforce.v1.ListVariablesResponse\"0\x8a\xb5\x18\x16\n\x0evariables.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/variables\x12\x9a\x01\n\x0eUpdateVariable\x12#.kronforce.v1.UpdateVariableRequest\x1a\x16.kronforce.v1.Variable\"K\x8a\xb5\x18\x19\n\x0fvariables.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02(\x1a\x1c/api/variables/{variable_id}:\x08variable\x12\x9e\x01\n\x0e\x44\x65leteVariable\x12#.kronforce.v1.DeleteVariableRequest\x1a$.kronforce.v1.DeleteVariableResponse\"A\x8a\xb5\x18\x19\n\x0fvariables.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1e*\x1c/api/variables/{variable_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,15 +50,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETVARIABLEREQUEST']._serialized_start=241
   _globals['_GETVARIABLEREQUEST']._serialized_end=282
   _globals['_LISTVARIABLESREQUEST']._serialized_start=284
-  _globals['_LISTVARIABLESREQUEST']._serialized_end=361
-  _globals['_LISTVARIABLESRESPONSE']._serialized_start=363
-  _globals['_LISTVARIABLESRESPONSE']._serialized_end=490
-  _globals['_UPDATEVARIABLEREQUEST']._serialized_start=493
-  _globals['_UPDATEVARIABLEREQUEST']._serialized_end=628
-  _globals['_DELETEVARIABLEREQUEST']._serialized_start=630
-  _globals['_DELETEVARIABLEREQUEST']._serialized_end=689
-  _globals['_DELETEVARIABLERESPONSE']._serialized_start=691
-  _globals['_DELETEVARIABLERESPONSE']._serialized_end=715
-  _globals['_VARIABLESERVICE']._serialized_start=718
-  _globals['_VARIABLESERVICE']._serialized_end=1475
+  _globals['_LISTVARIABLESREQUEST']._serialized_end=375
+  _globals['_LISTVARIABLESRESPONSE']._serialized_start=377
+  _globals['_LISTVARIABLESRESPONSE']._serialized_end=504
+  _globals['_UPDATEVARIABLEREQUEST']._serialized_start=507
+  _globals['_UPDATEVARIABLEREQUEST']._serialized_end=642
+  _globals['_DELETEVARIABLEREQUEST']._serialized_start=644
+  _globals['_DELETEVARIABLEREQUEST']._serialized_end=703
+  _globals['_DELETEVARIABLERESPONSE']._serialized_start=705
+  _globals['_DELETEVARIABLERESPONSE']._serialized_end=729
+  _globals['_VARIABLESERVICE']._serialized_start=732
+  _globals['_VARIABLESERVICE']._serialized_end=1489
 # @@protoc_insertion_point(module_scope)

@@ -94,6 +94,21 @@ def test_pages_are_stable_while_jobs_come_and_go(tx):
     assert rest.next_after is None
 
 
+def test_a_page_by_number_leaves_out_the_rows_before_it_and_counts_them(tx):
+    for name in "abcde":
+        make_job(tx, name)
+
+    def page(size, skip):
+        return jobs.list_jobs(tx, EVERYTHING, page=PageRequest(size=size, skip=skip))
+
+    middle, last, beyond = page(2, 2), page(2, 4), page(2, 6)
+    assert ["".join(row.name for row in each.items) for each in (middle, last, beyond)] == [
+        "cd", "e", "",
+    ]  # fmt: skip
+    assert [each.total for each in (middle, last, beyond)] == [5, 5, 5]
+    assert (middle.next_after, last.next_after, beyond.next_after) == (("d",), None, None)
+
+
 def test_jobs_are_filtered_by_group_status_search_and_tag(tx):
     make_job(tx, "Load_EU", group_name="etl", tags=("nightly",), status=2)
     make_job(tx, "loadXus", group_name="etl", tags=("Nightly", "us"))

@@ -24,7 +24,11 @@ class Groups:
         self._stub: JobServiceAsyncStub = JobServiceStub(caller.channel)
 
     async def page(self, *, timeout_secs: float | None = None) -> pb.ListGroupsResponse:
-        """The groups that the key may see, by name; there is one page of them."""
+        """The groups that the key may see, by name; there is one page of them.
+
+        The contract (JobService.ListGroups): Lists the groups that the key may see, by name; at
+        most 10,000. Over HTTP `/api/jobs/groups` is their names and `/api/groups` what they are.
+        """
         return await self._caller.unary(
             self._stub.ListGroups, pb.ListGroupsRequest(), timeout_secs=timeout_secs
         )

@@ -682,7 +682,11 @@ class Groups:
         self._twin = twin
 
     def page(self, *, timeout_secs: float | None = None) -> job_service_pb2.ListGroupsResponse:
-        """The groups that the key may see, by name; there is one page of them."""
+        """The groups that the key may see, by name; there is one page of them.
+
+        The contract (JobService.ListGroups): Lists the groups that the key may see, by name; at
+        most 10,000. Over HTTP `/api/jobs/groups` is their names and `/api/groups` what they are.
+        """
         return self._portal.call(self._twin.page(timeout_secs=timeout_secs))
 
     def list(self) -> Iteration[Group]:

@@ -74,3 +74,36 @@ def test_a_token_that_was_changed_is_refused() -> None:
     changed = raw[:12] + json.dumps(["beta"]).encode()
     with pytest.raises(InvalidPageToken):
         read_page(ListJobsRequest(page_token=base64.urlsafe_b64encode(changed).decode()), (str,))
+
+
+def test_a_page_by_number_skips_those_before_it() -> None:
+    asked = read_page(ListJobsRequest(page=3, page_size=40), (str,))
+    assert (asked.size, asked.skip, asked.after) == (40, 80, None)
+
+
+def test_the_first_page_by_number_skips_nothing() -> None:
+    assert read_page(ListJobsRequest(page=1), (str,)).skip == 0
+
+
+@pytest.mark.parametrize(
+    ("page_number", "size", "last"), [(-1, 0, 100), (101, 0, 100), (11, 1_000, 10), (35, 300, 34)]
+)
+def test_a_page_by_number_beyond_ten_thousand_rows_is_refused(
+    page_number: int, size: int, last: int
+) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        read_page(ListJobsRequest(page=page_number, page_size=size), (str,))
+    assert refused.value.violations[0].field == "page"
+    assert f"from 1 to {last} " in refused.value.message
+    assert read_page(ListJobsRequest(page=last, page_size=size), (str,)).skip < 10_000
+
+
+def test_a_page_has_a_number_or_a_token() -> None:
+    token = next_token(ListJobsRequest(), page("x"))
+    with pytest.raises(InvalidArgument, match="page: cannot stand beside page_token"):
+        read_page(ListJobsRequest(page=2, page_token=token), (str,))
+
+
+def test_after_a_page_by_number_its_token_goes_on() -> None:
+    token = next_token(ListJobsRequest(page=2, page_size=5), page("x"))
+    assert read_page(ListJobsRequest(page_token=token), (str,)).after == ("x",)
