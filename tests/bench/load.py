@@ -20,6 +20,7 @@ import uvloop
 from tests.bench import (
     chain_cost,
     first_output,
+    http_calls,
     one_at_a_time,
     output,
     preview,
@@ -32,6 +33,7 @@ from tests.bench.books import Client, Void
 KINDS = {
     "chain_cost": chain_cost.measure,
     "first_output": first_output.measure,
+    "http": http_calls.measure,
     "one_at_a_time": one_at_a_time.measure,
     "sustained": sustained.measure,
     "output": output.measure,

@@ -85,6 +85,7 @@ def _load(
     spec = {
         **scenario.load,
         "address": running.address,
+        "http": running.http,
         "job": job,
         "warm_secs": WARM_SECS,
         "pids": running.pids(),

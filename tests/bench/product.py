@@ -44,6 +44,7 @@ class Product:
 
     folder: Path
     address: str
+    http: str
     key: str
     controller: int
     agent: int
@@ -107,7 +108,8 @@ def _start(
         *(["--db", db] if db else []),
     ]
     controller = _spawn(folder, "controller", ["kronforce", "controller", *flags], started)
-    endpoint = _until(lambda: _read_endpoint(folder), controller, folder / "controller.log")
+    told = _until(lambda: _read_endpoint(folder), controller, folder / "controller.log")
+    endpoint = str(told["address"])
     key = (folder / "admin.key").read_text().strip()
     with grpc.insecure_channel(endpoint) as channel:
         agents = agent_service_pb2_grpc.AgentServiceStub(channel)
@@ -134,6 +136,7 @@ def _start(
     return Product(
         folder=folder,
         address=endpoint,
+        http=told["http"],
         key=key,
         controller=controller.pid,
         agent=agent.pid,
@@ -162,11 +165,12 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("KRONFORCE_")}
 
 
-def _read_endpoint(folder: Path) -> str:
+def _read_endpoint(folder: Path) -> dict[str, str]:
     try:
-        return str(json.loads((folder / "endpoint.json").read_text())["address"])
+        found: dict[str, str] = json.loads((folder / "endpoint.json").read_text())
     except (OSError, ValueError):
-        return ""
+        return {}
+    return found
 
 
 def _until(ready: Callable[[], T], process: subprocess.Popen[bytes], log: Path) -> T:

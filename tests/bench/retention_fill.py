@@ -16,6 +16,8 @@ from kronforce.engine.keys import COUNTER
 from kronforce.store import counters
 from kronforce.store.database import Tx, open_database, writing
 from kronforce.store.migrate import migrate
+from kronforce.v1.agent_service_pb2 import ExecutionOutput
+from kronforce.v1.execution_pb2 import OUTPUT_STREAM_STDOUT, OutputChunk
 
 AGE_DAYS = 8
 SECOND = 1_000_000
@@ -42,7 +44,10 @@ _EXECUTION = (
     "{numbers} SELECT i, {execution}, i, 1, 0, '', 0, 1, 4, '', '', 0, 0, 1, 1, 1, 0, :at + i, "
     ":at + i, :at + i, :at + i, '', 0, 0, 3, 0 FROM n"
 )
-_OUTPUT = "INSERT INTO inline_output (execution_key, data) {numbers} SELECT i, {execution} FROM n"
+_OUTPUT = "INSERT INTO inline_output (execution_key, data) {numbers} SELECT i, :output FROM n"
+_SAID = ExecutionOutput(
+    chunks=[OutputChunk(stream=OUTPUT_STREAM_STDOUT, data=b"ok\n")]
+).SerializeToString()
 _EVENT = (
     "INSERT INTO events (kind, severity, at, message, actor, job_id, job_name, group_name, run_id, "
     "execution_id, agent_id) {numbers} SELECT '{kind}', 1, :at + i, '', 'admin', {run}, 'history', "
@@ -77,7 +82,8 @@ def _fill(tx: Tx, low: int, high: int, at: int) -> None:
     statements = [(each, "") for each in (_RUN, _TARGET, _EXECUTION, _OUTPUT)]
     statements += [(_EVENT, kind) for kind in _KINDS]
     for statement, kind in statements:
-        tx.conn.execute(_sql(tx, statement, kind), {"low": low, "high": high, "at": at})
+        values = {"low": low, "high": high, "at": at, "output": _SAID}
+        tx.conn.execute(_sql(tx, statement, kind), values)
 
 
 def _sql(tx: Tx, statement: str, kind: str) -> sa.TextClause:

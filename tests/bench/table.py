@@ -76,6 +76,25 @@ def _rate(id: str, what: str, floor: float, reach: float | None, **more: Any) ->
     return Scenario(name=id, rows=(row,), load=load, seconds=5, **{"task": NOOP} | more)
 
 
+def _http(
+    name: str, what: str, floor: float, reach: float, p99: float | None = None, **more: Any
+) -> Scenario:
+    """Calls of one kind over HTTP. `p99` is the floor of a second row, milliseconds."""
+    rows = [
+        Row(id=name, what=what, key="rate", unit="/s", floor=floor, reach=reach,
+            higher_is_better=True)
+    ]  # fmt: skip
+    if p99 is not None:
+        rows.append(
+            Row(id=f"{name}_p99", what="its p99", key="p99", unit="ms", floor=p99, reach=None)
+        )
+    load = {"kind": "http", "connections": 32, "verb": "GET", "status": 200}
+    load |= more.pop("load")
+    return Scenario(name=name, rows=tuple(rows), task=NOOP, load=load, seconds=5, **more)
+
+
+_HTTP_TRIGGER = {"call": "trigger", "verb": "POST", "path": "/api/jobs/{job_id}/trigger"}
+
 SCENARIOS: tuple[Scenario, ...] = (
     _first_output(
         "first_output_noop", NOOP, 20, 1_000,
@@ -151,6 +170,22 @@ SCENARIOS: tuple[Scenario, ...] = (
         job={"schedule": {"cron": "0 0/30 2 * * MON-FRI"}, "timezone": "Europe/Berlin"},
         stored_jobs=STORED_JOBS,
     ),
+    _http("http_get_job", "GET of one job, 32 connections", 3_000, 10_000, 25,
+          load={"call": "get", "path": "/api/jobs/{job_id}"}),
+    _http("http_list_jobs", "GET of 100 jobs of 1,000, 8 connections", 400, 1_000,
+          load={"call": "list", "path": "/api/jobs?page_size=100", "connections": 8, "page": 100},
+          stored_jobs=1_000),
+    _http("http_list_executions", "GET of 100 executions, 8 connections", 1_100, 3_000,
+          load={"call": "list", "path": "/api/executions?page_size=100", "connections": 8,
+                "page": 100, "runs_first": 200}),
+    _http("http_trigger", "POST trigger of a no-op, durable, 32 connections", 1_800, 3_500,
+          load=_HTTP_TRIGGER),
+    _http("http_trigger_10k", "the same with 10,000 jobs stored", 1_800, 3_500,
+          load=_HTTP_TRIGGER, stored_jobs=10_000),
+    _http("http_create", "POST of new jobs, 32 connections", 800, 2_000,
+          load={"call": "create", "verb": "POST", "path": "/api/jobs", "status": 201,
+                "body": {"task": {"type": "shell", "command": "true"},
+                         "schedule": {"type": "cron", "value": "0 0 3 1 * *"}}}),
     Scenario(
         name="chain_cost",
         rows=(
