@@ -44,6 +44,8 @@ class Principal:
     agent_id: bytes | None = None
     peer: str = ""
     surface: str = ""
+    # The only surface that its key opens; empty: any.
+    only: str = ""
 
 
 # Whoever calls a public method without a key, and what they see: nothing.

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from kronforce.api.access import Method
 from kronforce.api.call import LOCAL_PEER, Call
-from kronforce.api.identity import Identity
+from kronforce.api.identity import Identity, surface_name
 from kronforce.api.in_flight import InFlight
 from kronforce.api.refusals import Refused, nobody
 from kronforce.api.status import unexpected
@@ -31,6 +31,7 @@ from kronforce.core import access as core_access
 from kronforce.errors import (
     InvalidArgument,
     KronforceError,
+    NotAllowed,
     PermissionDenied,
     Unauthenticated,
     Unimplemented,
@@ -71,7 +72,7 @@ class Chain:
         self._surface = surface
         # Told of every call that a role was not enough for, before its caller is.
         self._refused = refused
-        self._surface_name = _name_of(surface)
+        self._surface_name = surface_name(surface)
         # A line for each call costs as much as the call; refusals and faults have one anyway.
         self._log_calls = log_calls
 
@@ -184,7 +185,15 @@ def check_access(method: Method, surface: int, call: Call) -> None:
     """Deny by default: the surface must offer the method, and the role must grant it."""
     if surface not in method.surfaces:
         raise Unimplemented(f"{method.name} is not offered here")
-    if not method.public and method.permission not in core_access.GRANTS[call.scope.role]:
+    if method.public:
+        return
+    if call.principal.only and call.principal.only != call.surface:
+        raise NotAllowed(
+            f"the key {call.principal.name!r} is for {call.principal.only.upper()} alone; with"
+            f" {call.surface.upper()} use another: kronforce key create",
+            surface=call.principal.only,
+        )
+    if method.permission not in core_access.GRANTS[call.scope.role]:
         wanted = " or ".join(core_access.roles_with(method.permission))
         raise PermissionDenied(
             f"a key with the role {wanted} may do this; this one is {call.scope.role}",
@@ -199,11 +208,6 @@ def check_size(request: Any, call: Call) -> None:
         size = request.ByteSize()
         if size > MAX_MESSAGE_BYTES:
             raise InvalidArgument(f"the request has {size} bytes; {MAX_MESSAGE_BYTES} are allowed")
-
-
-def _name_of(surface: int) -> str:
-    name = options_pb2.Surface.Name(options_pb2.Surface.ValueType(surface))
-    return name.removeprefix("SURFACE_").lower()
 
 
 def _fault(method: Method, call: Call, raised: BaseException) -> KronforceError:

@@ -28,7 +28,7 @@ from kronforce.store import agents as stored_agents
 from kronforce.store import groups as stored_groups
 from kronforce.store import keys as stored_keys
 from kronforce.store.database import Tx
-from kronforce.v1 import api_key_pb2
+from kronforce.v1 import api_key_pb2, options_pb2
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -208,7 +208,13 @@ def _of_key(key: stored_keys.KeyRow, renames: Mapping[str, str]) -> Known | None
     text_id = ids.to_text(key.id)
     return Known(
         hash=key.hash,
-        principal=Principal(key=key.key, id=text_id, name=key.name, role=key.role),
+        principal=Principal(
+            key=key.key,
+            id=text_id,
+            name=key.name,
+            role=key.role,
+            only=surface_name(key.surface) if key.surface else "",
+        ),
         scope=Scope(
             principal_id=text_id,
             role=role,
@@ -217,6 +223,12 @@ def _of_key(key: stored_keys.KeyRow, renames: Mapping[str, str]) -> Known | None
         expires_at=key.expires_at,
         networks=tuple(ipaddress.ip_network(text) for text in key.allowed_networks),
     )
+
+
+def surface_name(surface: int) -> str:
+    """`grpc`, `http`, `mcp`."""
+    name = options_pb2.Surface.Name(options_pb2.Surface.ValueType(surface))
+    return name.removeprefix("SURFACE_").lower()
 
 
 def _groups(

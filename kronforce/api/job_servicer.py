@@ -290,6 +290,7 @@ def _jobs(
         status=request.status or None,
         search=request.search or None,
         tag=request.tag or None,
+        label=request.label or None,
         page=page,
     )
     return found, jobs.last_runs(tx, [row.key for row in found.items], scope)

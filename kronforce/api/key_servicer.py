@@ -25,7 +25,7 @@ from kronforce.store.events import NewEvent, insert_events
 from kronforce.telemetry import logs
 from kronforce.v1 import api_key_pb2 as pb
 from kronforce.v1 import key_service_pb2 as service_pb
-from kronforce.v1 import key_service_pb2_grpc
+from kronforce.v1 import key_service_pb2_grpc, options_pb2
 from kronforce.v1.event_pb2 import SEVERITY_INFO, SEVERITY_WARNING
 
 NAME_MAX = 200
@@ -58,20 +58,22 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
     ) -> service_pb.CreateKeyResponse:
         wanted = request.key
         now = self._clock.now_us()
-        _check(wanted, now)
+        role = _role_of(wanted)
+        _check(wanted, role, now)
         secret = keys.new_api_key()
         row = await self._store.write(
             _make,
             actor=call.principal,
             id=self._new_id(),
             name=wanted.name,
-            role=wanted.role,
+            role=role,
             prefix=keys.shown_prefix(secret),
             hash=keys.hash_of(secret.reveal()),
             allowed_groups=sorted(set(wanted.allowed_groups)),
             allowed_networks=sorted(set(wanted.allowed_networks)),
             created_at=now,
             expires_at=instant_us(wanted.expires_at) if wanted.HasField("expires_at") else None,
+            surface=wanted.surface,
         )
         log.info("key made", action="key.created", key=row.name, by=call.principal.name)
         return service_pb.CreateKeyResponse(key=to_message(row), secret=secret.reveal())
@@ -145,16 +147,23 @@ def _tell(tx: Tx, kind: str, severity: int, row: stored.KeyRow, actor: str, at: 
     insert_events(tx, [event])
 
 
-def _check(key: pb.ApiKey, now: int) -> None:
+def _role_of(key: pb.ApiKey) -> pb.Role.ValueType:
+    """An AI client's key only reads unless it is made for more."""
+    limited = key.surface == options_pb2.SURFACE_MCP
+    return pb.ROLE_VIEWER if limited and key.role == pb.ROLE_UNSPECIFIED else key.role
+
+
+def _check(key: pb.ApiKey, role: pb.Role.ValueType, now: int) -> None:
     """Raise InvalidArgument with everything that is wrong with a new key."""
     wrong: list[tuple[str, str]] = []
     if not 1 <= len(key.name) <= NAME_MAX or not key.name.isprintable():
         wrong.append(("key.name", f"1 to {NAME_MAX} printable characters"))
     elif ids.from_text(key.name) is not None:
         wrong.append(("key.name", "looks like an id; choose a name"))
-    if key.role not in pb.Role.values() or key.role == pb.ROLE_UNSPECIFIED:
+    if role not in pb.Role.values() or role == pb.ROLE_UNSPECIFIED:
         wrong.append(("key.role", "is required: viewer, operator, admin or agent"))
-    if key.allowed_groups and key.role == pb.ROLE_ADMIN:
+    wrong += _surface_problems(key, role)
+    if key.allowed_groups and role == pb.ROLE_ADMIN:
         wrong.append(("key.allowed_groups", "admins are never limited to groups"))
     wrong += [(f"key.{field}", text) for field, text in group_problems(key.allowed_groups)]
     if len(key.allowed_networks) > NETWORKS_MAX:
@@ -168,6 +177,16 @@ def _check(key: pb.ApiKey, now: int) -> None:
         wrong.append(("key.expires_at", "is in the past"))
     if wrong:
         raise InvalidArgument.of(*wrong)
+
+
+def _surface_problems(key: pb.ApiKey, role: pb.Role.ValueType) -> list[tuple[str, str]]:
+    if key.surface == options_pb2.SURFACE_UNSPECIFIED:
+        return []
+    if key.surface != options_pb2.SURFACE_MCP:
+        return [("key.surface", "mcp, or nothing for every way in")]
+    if role in (pb.ROLE_ADMIN, pb.ROLE_AGENT):
+        return [("key.role", "of a key that is limited to MCP: viewer or operator")]
+    return []
 
 
 def _network_problem(text: str) -> str | None:

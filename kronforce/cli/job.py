@@ -49,6 +49,7 @@ def list_jobs(
     group: str = "",
     status: str = "",
     tag: str = "",
+    label: str = "",
     search: str = "",
     limit: int = 100,
 ) -> None:
@@ -62,6 +63,8 @@ def list_jobs(
         Only scheduled, paused or unscheduled ones.
     tag
         Only jobs with this tag.
+    label
+        Only jobs with this label: key=value, or key for any value.
     search
         Only names that contain this.
     limit
@@ -70,7 +73,12 @@ def list_jobs(
     session = current()
     with session.client() as client:
         page = client.jobs.page(
-            group=group, status=_status(status), tag=tag, search=search, page_size=limit
+            group=group,
+            status=_status(status),
+            tag=tag,
+            label=label,
+            search=search,
+            page_size=limit,
         )
     show_list(session, page.jobs, _columns(session), name=_name, reply=page)
     if page.next_page_token:

@@ -17,6 +17,7 @@ from kronforce.cli.show import Column, facts, is_data, show_list, show_plain, sh
 from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, as_datetime, relative
 from kronforce.v1.api_key_pb2 import ApiKey, Role
+from kronforce.v1.options_pb2 import SURFACE_UNSPECIFIED, Surface
 
 Switch = Annotated[bool, Parameter(negative=())]
 Many = Annotated[list[str] | None, Parameter(negative=())]
@@ -26,10 +27,11 @@ def create(
     name: str,
     /,
     *,
-    role: Literal["viewer", "operator", "admin", "agent"],
+    role: Literal["viewer", "operator", "admin", "agent"] | None = None,
     group: Many = None,
     network: Many = None,
     expires_in_days: float | None = None,
+    surface: Literal["mcp"] | None = None,
 ) -> None:
     """Make a key. Its secret is shown now and never again.
 
@@ -38,30 +40,35 @@ def create(
     name
         A label for people; unique.
     role
-        What it may do.
+        What it may do. Needed, but with --surface: a viewer then.
     group
         Only the jobs of this group; may be repeated.
     network
         Only from this network, such as 10.0.0.0/8; may be repeated.
     expires_in_days
         When it stops working. Default: never.
+    surface
+        For AI clients alone (mcp); viewer or operator. Default: every way in.
     """
     session = current()
+    if role is None and surface is None:
+        raise UsageError("a key needs --role", "viewer, operator, admin or agent")
     expires = _in_days(session, expires_in_days)
     with session.client() as client:
         made = client.keys.create(
             name,
-            Role.Value(f"ROLE_{role.upper()}"),
+            Role.Value(f"ROLE_{(role or 'unspecified').upper()}"),
             allowed_groups=group or [],
             allowed_networks=network or [],
             expires_at=expires,
+            surface=Surface.Value(f"SURFACE_{(surface or 'unspecified').upper()}"),
         )
         warn_unknown_groups(session, client, made.key.allowed_groups)
     if is_data(session):
         show_row(session, made, name=lambda reply: str(reply.secret))
         return
     print(made.secret)
-    session.say(f"key {made.key.name}, {role}; it is not shown again")
+    session.say(f"key {made.key.name}, {_what(made.key)}; it is not shown again")
 
 
 def list_keys(*, limit: int = 100) -> None:
@@ -141,7 +148,7 @@ def whoami() -> None:
             ("server", client.connection.address),
             ("from", client.connection.source),
             ("key", f"{key.name} ({key.prefix}…)" if key.prefix else key.name),
-            ("role", role_word(key)),
+            ("role", _what(key)),
             ("groups", ", ".join(key.allowed_groups)),
             ("expires", _instant(session, key, "expires_at")),
             ("may", ", ".join(reply.permissions)),
@@ -152,6 +159,13 @@ def whoami() -> None:
 def role_word(key: ApiKey) -> str:
     """`viewer`, `operator`, `admin`, `agent`."""
     return Role.Name(key.role).removeprefix("ROLE_").lower()
+
+
+def _what(key: ApiKey) -> str:
+    """Its role, and the way in where there is only one."""
+    if key.surface == SURFACE_UNSPECIFIED:
+        return role_word(key)
+    return f"{role_word(key)}, {Surface.Name(key.surface).removeprefix('SURFACE_')} alone"
 
 
 def _in_days(session: Session, days: float | None) -> datetime | None:
@@ -188,7 +202,7 @@ def _columns(session: Session) -> list[Column]:
 
     return [
         Column(title="NAME", text=lambda key: str(key.name), gives=Gives.NAME),
-        Column(title="ROLE", text=role_word),
+        Column(title="ROLE", text=_what),
         Column(title="PREFIX", text=lambda key: str(key.prefix)),
         Column(title="GROUPS", text=lambda key: ",".join(key.allowed_groups), gives=Gives.TEXT),
         Column(title="USED", text=used, plain=lambda key: _instant(session, key, "last_used_at")),

@@ -19,7 +19,7 @@ from kronforce.core.schedules.window import JobStatus
 from kronforce.engine import job_changes
 from kronforce.engine.job_changes import Change, RequestClaim
 from kronforce.engine.snapshots import JobSnapshot
-from kronforce.engine.triggering import API, Triggering
+from kronforce.engine.triggering import Triggering, trigger_of
 from kronforce.store.database import Tx
 from kronforce.store.hot.commands import Call, Created, CreateRun
 from kronforce.store.jobs import JobRow
@@ -51,7 +51,7 @@ async def create_with_run(
     if snapshot.parameters is not None:
         # Raises where one is required that has no default.
         snapshot.parameters.fill(Struct())
-    run = triggering.new_run(snapshot, trigger=API, now=change.now)
+    run = triggering.new_run(snapshot, trigger=trigger_of(change.author), now=change.now)
     run.principal_key, run.principal = change.author.key, change.author.name
     run.actor = change.author
     loop = asyncio.get_running_loop()

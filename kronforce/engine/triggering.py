@@ -53,7 +53,7 @@ from kronforce.v1.run_pb2 import Run
 
 log = logging.getLogger(__name__)
 
-SCHEDULER, API, RETRY = 1, 2, 5
+SCHEDULER, API, RETRY, MCP = 1, 2, 5, 10
 
 MAX_ITEMS = 1_000
 # How often a definition that changed while its trigger was under way is read again.
@@ -96,6 +96,11 @@ class Triggered:
 Outcome = Triggered | KronforceError
 
 
+def trigger_of(caller: Caller) -> int:
+    """What a call fires a run by: the API, or an AI client."""
+    return MCP if caller.surface == "mcp" else API
+
+
 class Triggering:
     """Makes runs."""
 
@@ -126,13 +131,16 @@ class Triggering:
         caller: Caller,
         requests: Sequence[TriggerJobRequest],
         *,
-        trigger: int = API,
+        trigger: int | None = None,
         rerun: Rerun | None = None,
     ) -> list[Outcome]:
         """Fire each item; an outcome for each, in order. An item's error stops no other.
 
+        `trigger` is by what they are fired; None: by the call, over the surface it came.
         `rerun` says what each of them runs again.
         """
+        if trigger is None:
+            trigger = trigger_of(caller)
         outcomes: list[Outcome | None] = [None] * len(requests)
         todo = list(range(len(requests)))
         for _ in range(STALE_RETRIES):

@@ -7,7 +7,7 @@ row stays, without its name's claim and its schedule, as long as runs need it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from kronforce.store.paging import Page, PageRequest
 from kronforce.store.tables import job_versions, jobs, runs
 from kronforce.store.visibility import in_scope
 
-# Stands around each tag in the column, so that a tag is found whole.
+# Stands around each tag and label in their columns, so that one is found whole.
 _TAG_MARK = "\x1f"
 
 
@@ -64,7 +64,8 @@ class LastRunRow:
     finished_at: int | None
 
 
-_COLUMNS = [column for column in jobs.c if column.name != "name_lower"]
+# What is there to be searched alone is left out.
+_COLUMNS = [column for column in jobs.c if column.name not in ("name_lower", "labels")]
 
 
 def find_job(tx: Tx, scope: Scope, ref: str) -> JobRow | None:
@@ -101,9 +102,10 @@ def list_jobs(
     status: int | None = None,
     search: str | None = None,
     tag: str | None = None,
+    label: str | None = None,
     page: PageRequest,
 ) -> Page[JobRow]:
-    """Jobs by name; `search` is any part of a name, in any case."""
+    """Jobs by name; `search` is any part of a name, in any case, `label` a key or `key=value`."""
     query = _live(scope)
     if group:
         query = query.where(jobs.c.group_name == group)
@@ -112,9 +114,10 @@ def list_jobs(
     if search:
         query = query.where(jobs.c.name_lower.contains(search.lower(), autoescape=True))
     if tag:
-        # LIKE takes no notice of case on SQLite; replace does, on both.
-        found = sa.func.replace(jobs.c.tags, f"{_TAG_MARK}{tag}{_TAG_MARK}", "")
-        query = query.where(found != jobs.c.tags)
+        query = query.where(_holds(jobs.c.tags, f"{_TAG_MARK}{tag}{_TAG_MARK}"))
+    if label:
+        ending = _TAG_MARK if "=" in label else "="
+        query = query.where(_holds(jobs.c.labels, f"{_TAG_MARK}{label}{ending}"))
     return fetch_page(
         tx,
         query,
@@ -152,6 +155,7 @@ def insert_job(
     name: str,
     group_name: str,
     tags: Sequence[str],
+    labels: Mapping[str, str],
     status: int,
     spec: bytes,
     trusted: bool,
@@ -168,6 +172,7 @@ def insert_job(
         "name_lower": name.lower(),
         "group_name": group_name,
         "tags": _wrap(tags),
+        "labels": wrap_labels(labels),
         "status": status,
         "spec": spec,
         "version": 1,
@@ -196,6 +201,7 @@ def update_job(
     name: str,
     group_name: str,
     tags: Sequence[str],
+    labels: Mapping[str, str],
     status: int,
     spec: bytes,
     trusted: bool,
@@ -218,6 +224,7 @@ def update_job(
             name_lower=name.lower(),
             group_name=group_name,
             tags=_wrap(tags),
+            labels=wrap_labels(labels),
             status=status,
             spec=spec,
             trusted=trusted,
@@ -352,6 +359,16 @@ def _insert_version(tx: Tx, row: JobRow, actor: str) -> None:
             created_at=row.updated_at,
         )
     )
+
+
+def wrap_labels(labels: Mapping[str, str]) -> str:
+    """The column's text."""
+    return _wrap([f"{key}={value}" for key, value in sorted(labels.items())])
+
+
+def _holds(column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[bool]:
+    # LIKE takes no notice of case on SQLite; replace does, on both.
+    return sa.func.replace(column, text, "") != column
 
 
 def _wrap(tags: Sequence[str]) -> str:

@@ -44,6 +44,8 @@ class KeyRow:
     expires_at: int | None
     last_used_at: int | None
     revoked_at: int | None
+    # The only Surface that it opens; 0: any.
+    surface: int
 
 
 def insert_key(
@@ -58,6 +60,7 @@ def insert_key(
     allowed_networks: Sequence[str],
     created_at: int,
     expires_at: int | None,
+    surface: int = 0,
 ) -> KeyRow:
     """Keep a new key. Raises AlreadyExists if one that is not revoked has the name."""
     values = {
@@ -70,6 +73,7 @@ def insert_key(
         "allowed_networks": _words(allowed_networks),
         "created_at": created_at,
         "expires_at": expires_at,
+        "surface": surface,
     }
     key = dialect.insert_unless_taken(tx.conn, api_keys, values)
     if key is None:

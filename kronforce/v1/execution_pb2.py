@@ -24,25 +24,34 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckronforce/v1/execution.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x01\n\x08\x44ispatch\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.kronforce.v1.DispatchState\x12\x12\n\nremote_ref\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa4\x01\n\x0bOutputChunk\x12*\n\x06stream\x18\x01 \x01(\x0e\x32\x1a.kronforce.v1.OutputStream\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x11\n\tgap_bytes\x18\x04 \x01(\x03\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x06 \x01(\x03\"\xc1\x06\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x10\n\x08job_name\x18\x04 \x01(\t\x12\r\n\x05group\x18\x05 \x01(\t\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.kronforce.v1.ExecutionState\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x16\n\x0e\x61ttempt_number\x18\t \x01(\x05\x12\x10\n\x08retry_of\x18\n \x01(\t\x12\x14\n\x0ctarget_index\x18\x0b \x01(\x05\x12\x10\n\x08\x61gent_id\x18\x0c \x01(\t\x12\x12\n\nagent_name\x18\r \x01(\t\x12\r\n\x05\x66\x65nce\x18\x0e \x01(\x03\x12\x16\n\texit_code\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06signal\x18\x10 \x01(\x05\x12.\n\ncreated_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61ssigned_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstdout_bytes\x18\x16 \x01(\x03\x12\x14\n\x0cstderr_bytes\x18\x17 \x01(\x03\x12\x0e\n\x06stdout\x18\x18 \x01(\t\x12\x0e\n\x06stderr\x18\x19 \x01(\t\x12\x18\n\x10stdout_truncated\x18\x1a \x01(\x08\x12\x18\n\x10stderr_truncated\x18\x1b \x01(\x08\x12(\n\x07outputs\x18\x1c \x01(\x0b\x32\x17.google.protobuf.Struct\x12(\n\x08\x64ispatch\x18\x1d \x01(\x0b\x32\x16.kronforce.v1.Dispatch\x12\x0f\n\x07trigger\x18\x1e \x01(\t\x12\x15\n\rmissing_bytes\x18\x1f \x01(\x03\x42\x0c\n\n_exit_code*\xfc\x02\n\x0e\x45xecutionState\x12\x1f\n\x1b\x45XECUTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XECUTION_STATE_PENDING\x10\x01\x12$\n EXECUTION_STATE_PENDING_APPROVAL\x10\x02\x12\x1b\n\x17\x45XECUTION_STATE_RUNNING\x10\x03\x12\x1d\n\x19\x45XECUTION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16\x45XECUTION_STATE_FAILED\x10\x05\x12\x1d\n\x19\x45XECUTION_STATE_TIMED_OUT\x10\x06\x12\x1d\n\x19\x45XECUTION_STATE_CANCELLED\x10\x07\x12\x1b\n\x17\x45XECUTION_STATE_SKIPPED\x10\x08\x12\x1b\n\x17\x45XECUTION_STATE_EXPIRED\x10\t\x12\x1c\n\x18\x45XECUTION_STATE_REJECTED\x10\n\x12\x18\n\x14\x45XECUTION_STATE_LOST\x10\x0b*\xa7\x01\n\rDispatchState\x12\x1e\n\x1a\x44ISPATCH_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44ISPATCH_STATE_NONE\x10\x01\x12\x1d\n\x19\x44ISPATCH_STATE_DISPATCHED\x10\x02\x12\"\n\x1e\x44ISPATCH_STATE_DISPATCH_FAILED\x10\x03\x12\x1a\n\x16\x44ISPATCH_STATE_UNKNOWN\x10\x04*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckronforce/v1/execution.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1akronforce/v1/options.proto\"\x83\x01\n\x08\x44ispatch\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.kronforce.v1.DispatchState\x12\x12\n\nremote_ref\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x01\n\x0bOutputChunk\x12*\n\x06stream\x18\x01 \x01(\x0e\x32\x1a.kronforce.v1.OutputStream\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\x04\xa0\xb5\x18\x01\x12\x11\n\tgap_bytes\x18\x04 \x01(\x03\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x06 \x01(\x03\"\xd3\x06\n\tExecution\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x10\n\x08job_name\x18\x04 \x01(\t\x12\r\n\x05group\x18\x05 \x01(\t\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.kronforce.v1.ExecutionState\x12\x14\n\x0cstate_reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x16\n\x0e\x61ttempt_number\x18\t \x01(\x05\x12\x10\n\x08retry_of\x18\n \x01(\t\x12\x14\n\x0ctarget_index\x18\x0b \x01(\x05\x12\x10\n\x08\x61gent_id\x18\x0c \x01(\t\x12\x12\n\nagent_name\x18\r \x01(\t\x12\r\n\x05\x66\x65nce\x18\x0e \x01(\x03\x12\x16\n\texit_code\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06signal\x18\x10 \x01(\x05\x12.\n\ncreated_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61ssigned_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstdout_bytes\x18\x16 \x01(\x03\x12\x14\n\x0cstderr_bytes\x18\x17 \x01(\x03\x12\x14\n\x06stdout\x18\x18 \x01(\tB\x04\xa0\xb5\x18\x01\x12\x14\n\x06stderr\x18\x19 \x01(\tB\x04\xa0\xb5\x18\x01\x12\x18\n\x10stdout_truncated\x18\x1a \x01(\x08\x12\x18\n\x10stderr_truncated\x18\x1b \x01(\x08\x12.\n\x07outputs\x18\x1c \x01(\x0b\x32\x17.google.protobuf.StructB\x04\xa0\xb5\x18\x01\x12(\n\x08\x64ispatch\x18\x1d \x01(\x0b\x32\x16.kronforce.v1.Dispatch\x12\x0f\n\x07trigger\x18\x1e \x01(\t\x12\x15\n\rmissing_bytes\x18\x1f \x01(\x03\x42\x0c\n\n_exit_code*\xfc\x02\n\x0e\x45xecutionState\x12\x1f\n\x1b\x45XECUTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XECUTION_STATE_PENDING\x10\x01\x12$\n EXECUTION_STATE_PENDING_APPROVAL\x10\x02\x12\x1b\n\x17\x45XECUTION_STATE_RUNNING\x10\x03\x12\x1d\n\x19\x45XECUTION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16\x45XECUTION_STATE_FAILED\x10\x05\x12\x1d\n\x19\x45XECUTION_STATE_TIMED_OUT\x10\x06\x12\x1d\n\x19\x45XECUTION_STATE_CANCELLED\x10\x07\x12\x1b\n\x17\x45XECUTION_STATE_SKIPPED\x10\x08\x12\x1b\n\x17\x45XECUTION_STATE_EXPIRED\x10\t\x12\x1c\n\x18\x45XECUTION_STATE_REJECTED\x10\n\x12\x18\n\x14\x45XECUTION_STATE_LOST\x10\x0b*\xa7\x01\n\rDispatchState\x12\x1e\n\x1a\x44ISPATCH_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44ISPATCH_STATE_NONE\x10\x01\x12\x1d\n\x19\x44ISPATCH_STATE_DISPATCHED\x10\x02\x12\"\n\x1e\x44ISPATCH_STATE_DISPATCH_FAILED\x10\x03\x12\x1a\n\x16\x44ISPATCH_STATE_UNKNOWN\x10\x04*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kronforce.v1.execution_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXECUTIONSTATE']._serialized_start=1247
-  _globals['_EXECUTIONSTATE']._serialized_end=1627
-  _globals['_DISPATCHSTATE']._serialized_start=1630
-  _globals['_DISPATCHSTATE']._serialized_end=1797
-  _globals['_OUTPUTSTREAM']._serialized_start=1799
-  _globals['_OUTPUTSTREAM']._serialized_end=1896
-  _globals['_DISPATCH']._serialized_start=110
-  _globals['_DISPATCH']._serialized_end=241
-  _globals['_OUTPUTCHUNK']._serialized_start=244
-  _globals['_OUTPUTCHUNK']._serialized_end=408
-  _globals['_EXECUTION']._serialized_start=411
-  _globals['_EXECUTION']._serialized_end=1244
+  _globals['_OUTPUTCHUNK'].fields_by_name['data']._loaded_options = None
+  _globals['_OUTPUTCHUNK'].fields_by_name['data']._serialized_options = b'\240\265\030\001'
+  _globals['_EXECUTION'].fields_by_name['stdout']._loaded_options = None
+  _globals['_EXECUTION'].fields_by_name['stdout']._serialized_options = b'\240\265\030\001'
+  _globals['_EXECUTION'].fields_by_name['stderr']._loaded_options = None
+  _globals['_EXECUTION'].fields_by_name['stderr']._serialized_options = b'\240\265\030\001'
+  _globals['_EXECUTION'].fields_by_name['outputs']._loaded_options = None
+  _globals['_EXECUTION'].fields_by_name['outputs']._serialized_options = b'\240\265\030\001'
+  _globals['_EXECUTIONSTATE']._serialized_start=1299
+  _globals['_EXECUTIONSTATE']._serialized_end=1679
+  _globals['_DISPATCHSTATE']._serialized_start=1682
+  _globals['_DISPATCHSTATE']._serialized_end=1849
+  _globals['_OUTPUTSTREAM']._serialized_start=1851
+  _globals['_OUTPUTSTREAM']._serialized_end=1948
+  _globals['_DISPATCH']._serialized_start=138
+  _globals['_DISPATCH']._serialized_end=269
+  _globals['_OUTPUTCHUNK']._serialized_start=272
+  _globals['_OUTPUTCHUNK']._serialized_end=442
+  _globals['_EXECUTION']._serialized_start=445
+  _globals['_EXECUTION']._serialized_end=1296
 # @@protoc_insertion_point(module_scope)

@@ -102,6 +102,7 @@ class ListJobsRequest(_message.Message):
     SEARCH_FIELD_NUMBER: _builtins.int
     TAG_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1–1,000. Default 100."""
     page_token: _builtins.str
@@ -119,6 +120,8 @@ class ListJobsRequest(_message.Message):
     first 10,000 rows, and not with `page_token`, which walks to the end and
     sees each row once whatever comes meanwhile. 0 (default): by token.
     """
+    label: _builtins.str
+    """Only jobs with this label: `key=value`, or `key` for any value."""
     def __init__(
         self,
         *,
@@ -129,10 +132,11 @@ class ListJobsRequest(_message.Message):
         search: _builtins.str = ...,
         tag: _builtins.str = ...,
         page: _builtins.int = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "label", b"label", "page", b"page", "page_size", b"page_size", "page_token", b"page_token", "search", b"search", "status", b"status", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

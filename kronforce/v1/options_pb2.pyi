@@ -66,11 +66,9 @@ class _SurfaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Surface.Value
     SURFACE_GRPC: _Surface.ValueType  # 1
     """gRPC: generated stubs, grpcurl, `buf curl`."""
     SURFACE_HTTP: _Surface.ValueType  # 2
-    """The HTTP/JSON gateway, by the method's `google.api.http` rule. Not served
-    by this version yet.
-    """
+    """The HTTP/JSON gateway, by the method's `google.api.http` rule."""
     SURFACE_MCP: _Surface.ValueType  # 3
-    """The MCP adapter, as a tool. Not served by this version yet."""
+    """The MCP adapter: each unary method is a tool; see `McpTool`."""
 
 class Surface(_Surface, metaclass=_SurfaceEnumTypeWrapper):
     """A way into the controller on which a method may be offered."""
@@ -80,11 +78,9 @@ SURFACE_UNSPECIFIED: Surface.ValueType  # 0
 SURFACE_GRPC: Surface.ValueType  # 1
 """gRPC: generated stubs, grpcurl, `buf curl`."""
 SURFACE_HTTP: Surface.ValueType  # 2
-"""The HTTP/JSON gateway, by the method's `google.api.http` rule. Not served
-by this version yet.
-"""
+"""The HTTP/JSON gateway, by the method's `google.api.http` rule."""
 SURFACE_MCP: Surface.ValueType  # 3
-"""The MCP adapter, as a tool. Not served by this version yet."""
+"""The MCP adapter: each unary method is a tool; see `McpTool`."""
 Global___Surface: _TypeAlias = Surface  # noqa: Y015
 
 @_typing.final
@@ -133,6 +129,40 @@ class AccessRule(_message.Message):
 Global___AccessRule: _TypeAlias = AccessRule  # noqa: Y015
 
 @_typing.final
+class McpTool(_message.Message):
+    """What the MCP adapter tells AI clients of a method beside what it takes from
+    the method itself: the name in snake case (`ListJobs` is `list_jobs`), the
+    comments, the messages, and from the access rule who is shown the tool and
+    whether it only reads.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTRUCTIVE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    destructive: _builtins.bool
+    """Whether a call may end or undo something, so that a client asks its user
+    first. Default false: it only adds.
+    """
+    idempotent: _builtins.bool
+    """Whether repeating a call with the same arguments changes nothing more.
+    Default false; always so of what only reads.
+    """
+    def __init__(
+        self,
+        *,
+        destructive: _builtins.bool = ...,
+        idempotent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destructive", b"destructive", "idempotent", b"idempotent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___McpTool: _TypeAlias = McpTool  # noqa: Y015
+
+@_typing.final
 class JsonUnion(_message.Message):
     """The JSON shape of a oneof: one object, tagged with the name of the set arm."""
 
@@ -162,8 +192,16 @@ class JsonUnion(_message.Message):
 Global___JsonUnion: _TypeAlias = JsonUnion  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
+MCP_TOOL_FIELD_NUMBER: _builtins.int
+WRITTEN_BY_TASK_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___AccessRule]
 """The access rule of a method. Required on every method of every service."""
+mcp_tool: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___McpTool]
+"""What AI clients are told of the method. Default: all fields at theirs."""
+written_by_task: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Marks what a task wrote: output, results, progress. AI clients are shown
+it as data that is not to be followed. Default false.
+"""
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.OneofOptions, Global___JsonUnion]
 """Marks a oneof that is rendered as a tagged union in JSON and YAML."""

@@ -33,7 +33,7 @@ class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.Value
     TRIGGER_SCHEDULER: _Trigger.ValueType  # 1
     """The job's schedule."""
     TRIGGER_API: _Trigger.ValueType  # 2
-    """A call."""
+    """A call over gRPC or HTTP."""
     TRIGGER_DEPENDENCY: _Trigger.ValueType  # 3
     """A parent job that succeeded."""
     TRIGGER_EVENT: _Trigger.ValueType  # 4
@@ -49,17 +49,17 @@ class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.Value
     TRIGGER_WORKFLOW: _Trigger.ValueType  # 9
     """A workflow's step."""
     TRIGGER_MCP: _Trigger.ValueType  # 10
-    """An AI client."""
+    """A call of an AI client, over MCP."""
 
 class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
-    """What started a run. In this version: SCHEDULER, API and RETRY."""
+    """What started a run. In this version: SCHEDULER, API, RETRY and MCP."""
 
 TRIGGER_UNSPECIFIED: Trigger.ValueType  # 0
 """Not set; in filters: any."""
 TRIGGER_SCHEDULER: Trigger.ValueType  # 1
 """The job's schedule."""
 TRIGGER_API: Trigger.ValueType  # 2
-"""A call."""
+"""A call over gRPC or HTTP."""
 TRIGGER_DEPENDENCY: Trigger.ValueType  # 3
 """A parent job that succeeded."""
 TRIGGER_EVENT: Trigger.ValueType  # 4
@@ -75,7 +75,7 @@ TRIGGER_PIPELINE: Trigger.ValueType  # 8
 TRIGGER_WORKFLOW: Trigger.ValueType  # 9
 """A workflow's step."""
 TRIGGER_MCP: Trigger.ValueType  # 10
-"""An AI client."""
+"""A call of an AI client, over MCP."""
 Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
 @_typing.final

@@ -11,15 +11,17 @@ from kronforce.v1 import job_pb2
 NOW = SystemClock().now_us()
 JOB, RUN, EXECUTION, AGENT = (bytes([n]) * 16 for n in (1, 2, 3, 4))
 
+SPEC = job_pb2.Job(name="old", labels={"team": "web"}).SerializeToString(deterministic=True)
+
 # As the first version wrote them: only columns that it had.
 ROWS = {
     "jobs": {
         "key": 1, "id": JOB, "name": "old", "name_lower": "old", "group_name": "Default",
-        "tags": "", "status": 1, "spec": job_pb2.Job(name="old").SerializeToString(),
+        "tags": "", "status": 1, "spec": SPEC,
         "version": 1, "revision": 1, "trusted": True, "created_at": NOW, "updated_at": NOW,
     },
     "job_versions": {
-        "job_key": 1, "version": 1, "spec": job_pb2.Job(name="old").SerializeToString(),
+        "job_key": 1, "version": 1, "spec": SPEC,
         "actor": "p", "trusted": True, "created_at": NOW,
     },
     "agents": {

@@ -109,9 +109,9 @@ def test_a_page_by_number_leaves_out_the_rows_before_it_and_counts_them(tx):
     assert (middle.next_after, last.next_after, beyond.next_after) == (("d",), None, None)
 
 
-def test_jobs_are_filtered_by_group_status_search_and_tag(tx):
-    make_job(tx, "Load_EU", group_name="etl", tags=("nightly",), status=2)
-    make_job(tx, "loadXus", group_name="etl", tags=("Nightly", "us"))
+def test_jobs_are_filtered_by_group_status_search_tag_and_label(tx):
+    make_job(tx, "Load_EU", group_name="etl", tags=("nightly",), status=2, labels={"team": "a"})
+    make_job(tx, "loadXus", group_name="etl", tags=("Nightly", "us"), labels={"team": "A", "x": ""})
     make_job(tx, "report", tags=("night",))
 
     def names(**filters):
@@ -126,6 +126,20 @@ def test_jobs_are_filtered_by_group_status_search_and_tag(tx):
     assert names(tag="us") == ["loadXus"]
     assert names(tag="nigh") == []
     assert names(group="etl", tag="night") == []
+    assert names(label="team") == ["Load_EU", "loadXus"]
+    assert names(label="team=a") == ["Load_EU"]
+    assert names(label="x=") == ["loadXus"]
+    assert names(label="tea") == names(label="team=") == names(label="=a") == []
+
+
+def test_a_job_is_found_by_the_labels_that_it_has_now(tx):
+    job = make_job(tx, "a", labels={"team": "a"})
+    change_job(tx, job, labels={"team": "b"})
+
+    for label, found in (("team=a", []), ("team=b", ["a"])):
+        assert [
+            row.name for row in jobs.list_jobs(tx, EVERYTHING, page=FIRST, label=label).items
+        ] == found
 
 
 def test_totals_are_exact_up_to_the_limit_and_say_so_beyond(tx, monkeypatch):

@@ -17,6 +17,7 @@ from kronforce.store import agents, executions, jobs, own_tables, runs
 from kronforce.store.copying import copy_files
 from kronforce.store.database import open_database, output_file, reading, writing
 from kronforce.store.migrate import SchemaError, migrate
+from kronforce.store.paging import PageRequest
 from tests.store import first_version
 from tests.store.first_version import EXECUTION, RUN
 
@@ -44,6 +45,8 @@ def assert_everything_is_there(url: str) -> None:
     database = open_database(url)
     with reading(database.main) as tx:
         assert jobs.find_job(tx, ADMIN, "old").name == "old"
+        found = jobs.list_jobs(tx, ADMIN, label="team=web", page=PageRequest(size=10))
+        assert [job.name for job in found.items] == ["old"]
         assert runs.find_run(tx, ADMIN, RUN).state == 3
         assert executions.find_execution(tx, ADMIN, EXECUTION).fence == 41
         assert agents.get_agent(tx, 2).session_epoch == 7

@@ -79,6 +79,7 @@ class Jobs:
         status: JobStatus.ValueType | None = None,
         search: str = "",
         tag: str = "",
+        label: str = "",
         page_size: int = 100,
         page_token: str = "",
         timeout_secs: float | None = None,
@@ -91,6 +92,7 @@ class Jobs:
             status=status or JobStatus.JOB_STATUS_UNSPECIFIED,
             search=search,
             tag=tag,
+            label=label,
         )
         return await self._caller.unary(self._stub.ListJobs, request, timeout_secs=timeout_secs)
 
@@ -101,12 +103,18 @@ class Jobs:
         status: JobStatus.ValueType | None = None,
         search: str = "",
         tag: str = "",
+        label: str = "",
     ) -> Stream[Job]:
         """Every job that matches, by name, fetched page by page as they are read."""
 
         async def fetch(token: str) -> tuple[Sequence[Job], str]:
             page = await self.page(
-                group=group, status=status, search=search, tag=tag, page_token=token
+                group=group,
+                status=status,
+                search=search,
+                tag=tag,
+                label=label,
+                page_token=token,
             )
             return page.jobs, page.next_page_token
 

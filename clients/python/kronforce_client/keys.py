@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kronforce.v1 import key_service_pb2 as pb
 from kronforce.v1.api_key_pb2 import ApiKey, Role
 from kronforce.v1.key_service_pb2_grpc import KeyServiceStub
+from kronforce.v1.options_pb2 import Surface
 from kronforce_client.calls import Caller
 from kronforce_client.instants import timestamp
 from kronforce_client.paging import pages
@@ -28,14 +29,17 @@ class Keys:
     async def create(
         self,
         name: str,
-        role: Role.ValueType,
+        role: Role.ValueType = Role.ROLE_UNSPECIFIED,
         *,
         allowed_groups: Sequence[str] = (),
         allowed_networks: Sequence[str] = (),
         expires_at: datetime | None = None,
+        surface: Surface.ValueType = Surface.SURFACE_UNSPECIFIED,
         timeout_secs: float | None = None,
     ) -> pb.CreateKeyResponse:
         """A new key; its secret is in this reply and nowhere else.
+
+        With `surface` SURFACE_MCP it is for an AI client alone, and a viewer's without a role.
 
         The contract (KeyService.CreateKey): Makes a key. Its secret is in this reply and nowhere
         else.
@@ -46,6 +50,7 @@ class Keys:
             allowed_groups=allowed_groups,
             allowed_networks=allowed_networks,
             expires_at=timestamp(expires_at),
+            surface=surface,
         )
         request = pb.CreateKeyRequest(key=key)
         return await self._caller.unary(

@@ -27,6 +27,7 @@ from kronforce.v1.execution_pb2 import Execution, ExecutionState, OutputChunk, O
 from kronforce.v1.group_pb2 import Group
 from kronforce.v1.job_pb2 import Fire, Job, JobStatus
 from kronforce.v1.job_service_pb2 import TriggerJobResponse
+from kronforce.v1.options_pb2 import Surface
 from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdate
 from kronforce.v1.variable_pb2 import Variable
 from kronforce_client.agents import Agents as AsyncAgents
@@ -137,6 +138,7 @@ class Jobs:
         status: JobStatus.ValueType | None = None,
         search: str = "",
         tag: str = "",
+        label: str = "",
         page_size: int = 100,
         page_token: str = "",
         timeout_secs: float | None = None,
@@ -148,6 +150,7 @@ class Jobs:
                 status=status,
                 search=search,
                 tag=tag,
+                label=label,
                 page_size=page_size,
                 page_token=page_token,
                 timeout_secs=timeout_secs,
@@ -161,10 +164,12 @@ class Jobs:
         status: JobStatus.ValueType | None = None,
         search: str = "",
         tag: str = "",
+        label: str = "",
     ) -> Iteration[Job]:
         """Every job that matches, by name, fetched page by page as they are read."""
         return Iteration(
-            self._portal, self._twin.list(group=group, status=status, search=search, tag=tag)
+            self._portal,
+            self._twin.list(group=group, status=status, search=search, tag=tag, label=label),
         )
 
     def update(
@@ -853,14 +858,17 @@ class Keys:
     def create(
         self,
         name: str,
-        role: Role.ValueType,
+        role: Role.ValueType = Role.ROLE_UNSPECIFIED,
         *,
         allowed_groups: Sequence[str] = (),
         allowed_networks: Sequence[str] = (),
         expires_at: datetime | None = None,
+        surface: Surface.ValueType = Surface.SURFACE_UNSPECIFIED,
         timeout_secs: float | None = None,
     ) -> key_service_pb2.CreateKeyResponse:
         """A new key; its secret is in this reply and nowhere else.
+
+        With `surface` SURFACE_MCP it is for an AI client alone, and a viewer's without a role.
 
         The contract (KeyService.CreateKey): Makes a key. Its secret is in this reply and nowhere
         else.
@@ -872,6 +880,7 @@ class Keys:
                 allowed_groups=allowed_groups,
                 allowed_networks=allowed_networks,
                 expires_at=expires_at,
+                surface=surface,
                 timeout_secs=timeout_secs,
             )
         )

@@ -6,6 +6,7 @@ from kronforce.api.convert.instants import stamp, stamp_or_none
 from kronforce.core import ids
 from kronforce.store.keys import KeyRow
 from kronforce.v1 import api_key_pb2 as pb
+from kronforce.v1 import options_pb2
 
 
 def to_message(row: KeyRow) -> pb.ApiKey:
@@ -21,4 +22,5 @@ def to_message(row: KeyRow) -> pb.ApiKey:
         created_at=stamp(row.created_at),
         last_used_at=stamp_or_none(row.last_used_at),
         revoked_at=stamp_or_none(row.revoked_at),
+        surface=options_pb2.Surface.ValueType(row.surface),
     )

@@ -46,6 +46,8 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("last_used_at", Instant),
     Column("revoked_at", Instant),
+    # The only kronforce.v1.Surface that it opens; 0: any.
+    Column("surface", SmallInteger, nullable=False, server_default="0"),
     Index(
         "api_keys_name",
         "name",

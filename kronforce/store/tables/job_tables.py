@@ -27,6 +27,8 @@ jobs = Table(
     Column("group_name", Name, nullable=False),
     # Words wrapped in \x1f, so that a filter is one LIKE.
     Column("tags", Text, nullable=False),
+    # `key=value`, wrapped alike.
+    Column("labels", Text, nullable=False, server_default=""),
     Column("status", SmallInteger, nullable=False),
     # kronforce.v1.Job: the definition alone, no output-only field.
     Column("spec", LargeBinary, nullable=False),

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kronforce.api.transport import CallFailed
-from kronforce.v1 import event_service_pb2, key_service_pb2
+from kronforce.v1 import event_service_pb2, job_service_pb2, key_service_pb2
 from kronforce.v1.api_key_pb2 import ROLE_ADMIN, ROLE_OPERATOR, ROLE_VIEWER, ApiKey
+from kronforce.v1.options_pb2 import SURFACE_HTTP, SURFACE_MCP
 from tests.contract.access.test_every_method import METHODS, first_reply
 from tests.contract.access.world import ADMIN_KEY, bearer, world
 
@@ -37,6 +38,8 @@ async def call(made, name, request, key=ADMIN_KEY):
         ({"allowed_networks": ["everywhere"]}, "key.allowed_networks"),
         ({"allowed_networks": ["::ffff:10.0.0.0/104"]}, "key.allowed_networks"),
         ({"expires_at": LONG_AGO}, "key.expires_at"),
+        ({"surface": SURFACE_HTTP}, "key.surface"),
+        ({"surface": SURFACE_MCP, "role": ROLE_ADMIN}, "key.role"),
     ],
 )
 async def test_a_key_that_makes_no_sense_is_not_made(made, fields, field):
@@ -77,3 +80,21 @@ async def test_a_revoked_key_hears_nothing_more_at_once(made):
         with pytest.raises(CallFailed) as ended:
             await anext(events)
     assert ended.value.reason == "BAD_KEY"
+
+
+async def test_a_key_for_ai_clients_only_reads_and_opens_no_other_way_in(made):
+    key = ApiKey(name="assistant", surface=SURFACE_MCP)
+    request = key_service_pb2.CreateKeyRequest(key=key)
+
+    reply = await call(made, "KeyService.CreateKey", request)
+
+    assert (reply.key.role, reply.key.surface) == (ROLE_VIEWER, SURFACE_MCP)
+    for transport in made.transports.values():
+        with pytest.raises(CallFailed, match="is for MCP alone; with GRPC use another") as refused:
+            await first_reply(
+                transport,
+                METHODS["JobService.ListJobs"],
+                job_service_pb2.ListJobsRequest(),
+                bearer(reply.secret),
+            )
+        assert refused.value.reason == "NOT_ALLOWED"
