@@ -205,7 +205,8 @@ async def controller(
         )
         await server.start()
         stack.push_async_callback(server.stop)
-        http = await _serve_http(stack, config, server, chain(surface=options_pb2.SURFACE_HTTP))
+        http_chain = chain(surface=options_pb2.SURFACE_HTTP)
+        http = await _serve_http(stack, config, server, http_chain, clock)
         metrics = await _serve_metrics(stack, config, engine, store, clock, calls)
         stack.enter_context(_told_to_this_host(config, server, metrics=metrics, http=http))
         log.info("serving", action="controller.started", address=server.address)
@@ -407,14 +408,16 @@ async def _serve_metrics(
     return listener.address
 
 
-async def _serve_http(stack: AsyncExitStack, config: Config, server: Server, chain: Chain) -> str:
+async def _serve_http(
+    stack: AsyncExitStack, config: Config, server: Server, chain: Chain, clock: Clock
+) -> str:
     """The gateway's URL; empty if it is off."""
     if not config.bind:
         return ""
     # What nobody asked for costs no time at start.
     from kronforce.http_gateway import serve_http  # noqa: PLC0415
 
-    listener = await serve_http(config, server.endpoints, chain)
+    listener = await serve_http(config, server.endpoints, chain, clock)
     stack.push_async_callback(listener.stop)
     return listener.url
 

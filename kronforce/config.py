@@ -15,8 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
@@ -35,6 +38,19 @@ class Config:
     grpc_bind: str = "127.0.0.1:50051"
     # The HTTP gateway's; empty (`off`): no HTTP.
     bind: str = "127.0.0.1:8080"
+    # Calls a minute over HTTP: public ones by address, the others by key; 0: not limited.
+    rate_limit_enabled: bool = True
+    rate_limit_public: int = 30
+    rate_limit_authenticated: int = 120
+    rate_limit_agent: int = 600
+    # Who may say for whom it calls (X-Forwarded-For): proxies, gateways of their own.
+    trusted_proxies: tuple[Network, ...] = ()
+    # How browsers reach the gateway, where that is not its own address.
+    public_url: str = ""
+    # Host names that are answered beside it; none, and not on loopback: all.
+    allowed_hosts: tuple[str, ...] = ()
+    # Whether /metrics on the gateway's port needs no key, whoever asks.
+    metrics_public: bool = False
     # Where Prometheus may ask for metrics, without a key and in the clear; empty: nowhere.
     metrics_bind: str = ""
     # The first admin key, brought instead of made.
@@ -222,11 +238,64 @@ def _words(value: Any) -> tuple[str, ...]:
     return tuple(word.strip() for word in words if word.strip())
 
 
+def _networks(value: Any) -> tuple[Network, ...]:
+    """Addresses and networks."""
+    return tuple(_network(word) for word in _words(value))
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} is neither an address nor a network, for example 10.0.0.0/8"
+        ) from error
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    """Names of hosts, without ports."""
+    names = tuple(word.lower().strip("[]") for word in _words(value))
+    for name in names:
+        if "/" in name or (":" in name and not _is_address(name)):
+            raise ValueError(f"{name!r} is no host name; without scheme and port, please")
+    return names
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _url(value: Any) -> str:
+    """A scheme and a host, without a path."""
+    text = _text(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port = parts.port or 0
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no URL: {error}") from error
+    plain = f"{parts.scheme}://{parts.netloc}" == text and "@" not in text
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain or port < 0:
+        raise ValueError(f"{value!r} is not like https://kronforce.example")
+    return text
+
+
 _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "data_dir": _path,
     "db": _db,
     "grpc_bind": _address,
     "bind": _http_address,
+    "rate_limit_enabled": _boolean,
+    "rate_limit_public": _count(0),
+    "rate_limit_authenticated": _count(0),
+    "rate_limit_agent": _count(0),
+    "trusted_proxies": _networks,
+    "public_url": _url,
+    "allowed_hosts": _hosts,
+    "metrics_public": _boolean,
     "metrics_bind": _metrics_address,
     "bootstrap_admin_key": _text,
     "agent_name": _text,

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from kronforce.api.chain import Chain
 from kronforce.api.local import LocalTransport
 from kronforce.api.services import Endpoint
-from kronforce.config import CannotStart, Config
+from kronforce.clock import Clock
+from kronforce.config import CannotStart, Config, is_loopback
+from kronforce.v1 import options_pb2
 from kronforce_gateway.app import Gateway
+from kronforce_gateway.front.hosts import LOCAL_NAMES
+from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.listener import CannotListen, Listener
 
 
-async def serve_http(config: Config, endpoints: Mapping[str, Endpoint], chain: Chain) -> Listener:
+async def serve_http(
+    config: Config, endpoints: Mapping[str, Endpoint], chain: Chain, clock: Clock
+) -> Listener:
     """The listening gateway; its owner stops it. Raises CannotStart. `chain` is HTTP's own."""
+    gateway = Gateway(
+        LocalTransport(endpoints, chain), front_settings(config), monotonic=clock.monotonic
+    )
+    return await listen(config, gateway, clock)
+
+
+async def listen(config: Config, gateway: Gateway, clock: Clock) -> Listener:
+    """The same for a gateway that is there. Raises CannotStart."""
     listener = Listener(
-        Gateway(LocalTransport(endpoints, chain)),
+        gateway,
         bind=config.bind,
         tls_cert=config.tls_cert,
         tls_key=config.tls_key,
+        monotonic=clock.monotonic,
     )
     try:
         await listener.start()
@@ -28,3 +44,28 @@ async def serve_http(config: Config, endpoints: Mapping[str, Endpoint], chain: C
             " KRONFORCE_BIND (empty: no HTTP)"
         ) from error
     return listener
+
+
+def front_settings(config: Config) -> FrontSettings:
+    """What the door is told."""
+    limits: dict[int, int] = {
+        options_pb2.RATE_CLASS_PUBLIC: config.rate_limit_public,
+        options_pb2.RATE_CLASS_AUTHENTICATED: config.rate_limit_authenticated,
+        options_pb2.RATE_CLASS_AGENT: config.rate_limit_agent,
+    }
+    return FrontSettings(
+        rate_limits=limits if config.rate_limit_enabled else {},
+        trusted_proxies=config.trusted_proxies,
+        allowed_hosts=_allowed_hosts(config),
+        tls=config.tls_cert is not None,
+    )
+
+
+def _allowed_hosts(config: Config) -> frozenset[str] | None:
+    """On loopback only what is ours; elsewhere any name, unless some are given."""
+    named = set(config.allowed_hosts)
+    if not named and not is_loopback(config.bind):
+        return None
+    own = config.bind.rpartition(":")[0].strip("[]").lower()
+    public = urlsplit(config.public_url).hostname
+    return frozenset({*LOCAL_NAMES, own, *named, *([public] if public else [])})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from kronforce.api.transport import Transport
 from kronforce.v1 import (
     agent_service_pb2,
@@ -14,6 +17,9 @@ from kronforce.v1 import (
     variable_service_pb2,
 )
 from kronforce_gateway.calls import Api, Receive, Scope, Send
+from kronforce_gateway.front.counts import HttpCounts
+from kronforce_gateway.front.front import Front
+from kronforce_gateway.front.settings import FrontSettings
 
 SERVICES = tuple(
     service
@@ -34,9 +40,25 @@ SERVICES = tuple(
 class Gateway:
     """The ASGI application. It calls everything through the transport."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        front: FrontSettings | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = Api(transport, SERVICES)
+        self._front = Front(self._serve, front or FrontSettings(), monotonic=monotonic)
+
+    @property
+    def counts(self) -> HttpCounts:
+        """What was asked and how it ended."""
+        return self._front.counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        await self._front(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for one that has come through the door."""
         await self._api(scope, receive, send)

@@ -35,6 +35,8 @@ class Binding:
     body: str
     response_body: str
     request_class: type[Message]
+    # A number of `kronforce.v1.RateClass`.
+    rate_class: int
 
     @property
     def name(self) -> str:
@@ -89,4 +91,5 @@ def _binding(method: MethodDescriptor, rule: http_pb2.HttpRule, verb: str) -> Bi
         body=rule.body,
         response_body=rule.response_body,
         request_class=GetMessageClass(method.input_type),
+        rate_class=method.GetOptions().Extensions[options_pb2.access].rate_class,
     )

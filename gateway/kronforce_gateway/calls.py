@@ -12,6 +12,7 @@ from kronforce.api.transport import CallFailed, Transport
 from kronforce_gateway import failures, replies, requests
 from kronforce_gateway.bindings import Binding, bindings_of
 from kronforce_gateway.failures import Failure
+from kronforce_gateway.front.passage import admit, failed, headers_of
 from kronforce_gateway.routes import Routes
 
 Scope = MutableMapping[str, Any]
@@ -38,15 +39,17 @@ class Api:
         try:
             status, body, headers = await self._answer(scope, receive)
         except Failure as failure:
+            failed(scope, failure.reason)
             status, body, headers = failure.status, failure.body(), failure.headers
         if scope["method"] == "HEAD":
             body = b""
         await respond(send, status, body, headers)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, Mapping[str, str]]:
-        headers = dict(scope["headers"])
+        headers = headers_of(scope)
         found = self._find(scope)
         binding = found.target
+        admit(scope, binding.path, binding.rate_class)
         body = await read_body(headers, receive) if binding.body else b""
         if_match = headers.get(b"if-match", b"").decode("latin-1")
         request = requests.read_request(
@@ -95,12 +98,12 @@ async def read_body(
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > limit:
         raise failures.too_large(limit)
-    message = await receive()
+    message = await _next(receive)
     body = message.get("body", b"")
     if message.get("more_body"):
         parts, size = [body], len(body)
         while message.get("more_body"):
-            message = await receive()
+            message = await _next(receive)
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > limit:
@@ -109,6 +112,14 @@ async def read_body(
     if body and kind != JSON and not kind.endswith(b"+json"):
         raise failures.wrong_type(kind.decode("latin-1"))
     return bytes(body)
+
+
+async def _next(receive: Receive) -> MutableMapping[str, Any]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        # What came of the body is not all of it.
+        raise failures.gone()
+    return message
 
 
 def peer_of(scope: Scope) -> str:

@@ -38,7 +38,8 @@ _BY_REASON = {"DISK_FULL": HTTPStatus.INSUFFICIENT_STORAGE}
 _HEADERS: dict[int, Mapping[str, str]] = {401: {"www-authenticate": "Bearer"}}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: context managers set the traceback of what they raise again.
+@dataclass(slots=True, kw_only=True, eq=False)
 class Failure(Exception):
     """The answer to a call that did not end well."""
 
@@ -107,6 +108,14 @@ def wrong_verb(verb: str, path: str, allowed: Sequence[str]) -> Failure:
         error=f"{path[:200]} does not take {verb}; it takes {', '.join(allowed)}",
         reason="WRONG_VERB",
         headers={"allow": ", ".join(allowed)},
+    )
+
+
+def gone() -> Failure:
+    return Failure(
+        status=CLIENT_CLOSED_REQUEST,
+        error="the caller has gone before its request was whole",
+        reason="CALLER_GONE",
     )
 
 

@@ -7,13 +7,17 @@ and ends the rest.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+
+from kronforce_gateway.front.connections import Connections
 
 # Calls under way when a stop begins get this long.
 STOP_GRACE_SECS = 3
@@ -38,14 +42,23 @@ class Listener:
     """One listening port. `start`, then `stop`."""
 
     def __init__(
-        self, app: Any, *, bind: str, tls_cert: Path | None = None, tls_key: Path | None = None
+        self,
+        app: Any,
+        *,
+        bind: str,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bind = bind
         self._tls = tls_cert is not None
+        self._connections = Connections(monotonic)
+        # Its warnings are about what callers send, a line each; what matters is said by us.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=self._connections.protocol,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -61,6 +74,7 @@ class Listener:
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self.port = 0
 
     @property
@@ -84,6 +98,7 @@ class Listener:
                 await self._task
                 raise CannotListen(f"cannot serve HTTP on {self._bind}")
             await asyncio.sleep(0)
+        self._watch = asyncio.create_task(self._connections.watch(), name="http-connections")
 
     async def stop(self) -> None:
         """Take no more, let short calls finish."""
@@ -91,6 +106,9 @@ class Listener:
         if self._task is not None:
             with suppress(asyncio.CancelledError):
                 await self._task
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
 
 
 def _socket(bind: str) -> socket.socket:

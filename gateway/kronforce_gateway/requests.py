@@ -147,7 +147,11 @@ def _within(data: dict[str, Any], path: Iterable[str]) -> dict[str, Any]:
 def forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """What of the headers goes with the call."""
     return {
-        key.decode("latin-1"): headers[key].decode("latin-1")
-        for key in (b"authorization", b"client-id", b"traceparent", b"tracestate")
-        if key in headers
+        name: headers[key].decode("latin-1") for key, name in _FORWARDED.items() if key in headers
     }
+
+
+_FORWARDED = {
+    key: key.decode("latin-1")
+    for key in (b"authorization", b"client-id", b"traceparent", b"tracestate", b"x-request-id")
+}

@@ -40,6 +40,22 @@ class ServerFlags:
         Where gRPC listens, host:port.
     bind
         Where the HTTP gateway listens, host:port, or off.
+    rate_limit_enabled
+        Limit calls a minute over HTTP; true.
+    rate_limit_public
+        Public calls a minute from one address; 0: any number.
+    rate_limit_authenticated
+        Calls a minute with one key; 0: any number.
+    rate_limit_agent
+        Calls a minute with one agent's credential; 0: any number.
+    trusted_proxies
+        Addresses or networks, with commas, that may say for whom they call (X-Forwarded-For).
+    public_url
+        How browsers reach the gateway, where that is another address: https://kronforce.example.
+    allowed_hosts
+        Names, with commas, under which it may be called besides.
+    metrics_public
+        Let everybody GET /metrics on the gateway's port without a key.
     metrics_bind
         Where Prometheus may GET /metrics, a port of this machine or host:port; it needs no key.
         Nowhere by default.
@@ -77,6 +93,14 @@ class ServerFlags:
     db: str | None = None
     grpc_bind: str | None = None
     bind: str | None = None
+    rate_limit_enabled: bool | None = None
+    rate_limit_public: int | None = None
+    rate_limit_authenticated: int | None = None
+    rate_limit_agent: int | None = None
+    trusted_proxies: str | None = None
+    public_url: str | None = None
+    allowed_hosts: str | None = None
+    metrics_public: Annotated[bool | None, _SWITCH] = None
     metrics_bind: str | None = None
     bootstrap_admin_key: str | None = None
     agent_name: str | None = None

@@ -1,0 +1,1 @@
+"""What every HTTP request passes before anybody answers it; `front.py` puts it together."""
