@@ -24,6 +24,9 @@ MetadataValue = str | bytes
 LOCAL_PEER = "local"
 UNIX_PEER = "unix"
 
+# Longer ids of requests are no ids.
+MAX_REQUEST_ID = 128
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
@@ -90,6 +93,12 @@ class Call:
         """The caller's label of its own process (`client-id`); `WatchRuns mine` goes by it."""
         value = self.metadata.get("client-id", "")
         return value if isinstance(value, str) else ""
+
+    @property
+    def request_id(self) -> str:
+        """The gateway's id of the request, or the caller's own; empty where there is none."""
+        value = self.metadata.get("x-request-id", "")
+        return value if isinstance(value, str) and len(value) <= MAX_REQUEST_ID else ""
 
     def cancelled(self) -> bool:
         """Whether the caller has gone, or the call was ended from here."""

@@ -211,7 +211,7 @@ def check_size(request: Any, call: Call) -> None:
 
 
 def _fault(method: Method, call: Call, raised: BaseException) -> KronforceError:
-    correlation_id = uuid.uuid4().hex[:16]
+    correlation_id = call.request_id or uuid.uuid4().hex[:16]
     log.error(
         "a call failed for a reason of ours",
         action="call.fault",
@@ -244,6 +244,7 @@ def _log_end(
         principal=call.principal.id,
         principal_name=call.principal.name,
         peer=call.peer,
+        **({"request_id": call.request_id} if call.request_id else {}),
         ms=round(seconds * 1000, 1),
         **call.log,
     )

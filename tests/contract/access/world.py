@@ -251,6 +251,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         db=database,
         grpc_bind="127.0.0.1:0",
         bind="",
+        rate_limit_enabled=False,
         bootstrap_admin_key=ADMIN_KEY,
     )
     async with (

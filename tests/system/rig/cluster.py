@@ -63,6 +63,8 @@ class Cluster:
                 "KRONFORCE_DB": self.db,
                 "KRONFORCE_GRPC_BIND": self.address,
                 "KRONFORCE_BIND": "off",
+                # Tests call more often than people; what limits do has tests of its own.
+                "KRONFORCE_RATE_LIMIT_ENABLED": "false",
                 "KRONFORCE_BOOTSTRAP_ADMIN_KEY": ADMIN_KEY,
                 "KRONFORCE_LOG_LEVEL": "info",
                 **environ,
