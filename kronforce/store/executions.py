@@ -7,8 +7,7 @@ twice. An agent's credential sees what is bound to that agent, nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -24,8 +23,7 @@ from kronforce.store.visibility import in_scope
 OF_RUN_LIMIT = 1_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExecutionRow:
+class ExecutionRow(NamedTuple):
     """One attempt; agent fields are None and empty while it is bound to none."""
 
     key: int
@@ -74,16 +72,18 @@ class ExecutionRow:
 _TABLES = executions.join(runs, runs.c.key == executions.c.run_key).outerjoin(
     agents, agents.c.key == executions.c.agent_key
 )
-_COLUMNS = (
-    *executions.c,
-    runs.c.id.label("run_id"),
-    runs.c.job_id,
-    runs.c.job_name,
-    runs.c.group_name,
-    runs.c.trigger,
-    agents.c.id.label("agent_id"),
-    sa.func.coalesce(agents.c.name, "").label("agent_name"),
-)
+_OF_OTHERS: dict[str, sa.ColumnElement[Any]] = {
+    "run_id": runs.c.id.label("run_id"),
+    "job_id": runs.c.job_id,
+    "job_name": runs.c.job_name,
+    "group_name": runs.c.group_name,
+    "trigger": runs.c.trigger,
+    "agent_id": agents.c.id.label("agent_id"),
+    "agent_name": sa.func.coalesce(agents.c.name, "").label("agent_name"),
+}
+_COLUMNS = [
+    _OF_OTHERS[name] if name in _OF_OTHERS else executions.c[name] for name in ExecutionRow._fields
+]
 
 
 def find_execution(tx: Tx, scope: Scope, id: bytes) -> ExecutionRow | None:  # noqa: A002 - column
@@ -172,4 +172,4 @@ def _jobs_named_like(search: str) -> sa.Select[Any]:
 
 
 def _execution(row: sa.Row[Any]) -> ExecutionRow:
-    return ExecutionRow(**row._asdict())
+    return ExecutionRow._make(row)

@@ -8,8 +8,7 @@ row stays, without its name's claim and its schedule, as long as runs need it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -21,6 +20,13 @@ from kronforce.store.database import Tx
 from kronforce.store.groups import ensure_group
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
+from kronforce.store.prepared import (
+    Prepared,
+    keys_parameter,
+    keys_value,
+    scope_parameter,
+    scope_value,
+)
 from kronforce.store.tables import job_versions, jobs, runs
 from kronforce.store.visibility import in_scope
 
@@ -28,8 +34,7 @@ from kronforce.store.visibility import in_scope
 _TAG_MARK = "\x1f"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobRow:
+class JobRow(NamedTuple):
     """A job; `spec` is its definition as a serialised `kronforce.v1.Job`."""
 
     key: int
@@ -50,8 +55,7 @@ class JobRow:
     next_nominal_at: int | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LastRunRow:
+class LastRunRow(NamedTuple):
     """A job's newest run, in short."""
 
     job_key: int
@@ -64,13 +68,31 @@ class LastRunRow:
     finished_at: int | None
 
 
-# What is there to be searched alone is left out.
-_COLUMNS = [column for column in jobs.c if column.name not in ("name_lower", "labels")]
+_COLUMNS = [jobs.c[name] for name in JobRow._fields]
+_TAGS, _TRUSTED = JobRow._fields.index("tags"), JobRow._fields.index("trusted")
 
 
 def find_job(tx: Tx, scope: Scope, ref: str) -> JobRow | None:
     """The job of this id or exact name, unless it is deleted."""
-    return find_jobs(tx, scope, [ref]).get(ref)
+    raw = ids.from_text(ref)
+    groups = scope_value(scope)
+    if raw is not None:
+        found = _BY_ID.run(tx, id=raw, groups=groups)
+    else:
+        found = _BY_NAME.run(tx, name=ref, groups=groups)
+    return _job(found[0]) if found else None
+
+
+def _one(column: sa.Column[Any]) -> Prepared:
+    def build(sqlite: bool) -> sa.Select[Any]:
+        query = sa.select(*_COLUMNS).where(column == sa.bindparam(column.name))
+        visible = scope_parameter(jobs.c.group_name, sqlite=sqlite)
+        return query.where(jobs.c.deleted_at.is_(None), visible)
+
+    return Prepared(build)
+
+
+_BY_ID, _BY_NAME = _one(jobs.c.id), _one(jobs.c.name)
 
 
 def find_jobs(tx: Tx, scope: Scope, refs: Sequence[str]) -> dict[str, JobRow]:
@@ -134,18 +156,23 @@ def last_runs(tx: Tx, job_keys: Iterable[int], scope: Scope | None = None) -> di
 
     With a scope, unless it is of another group: the job was moved since.
     """
-    newest = (
-        sa.select(sa.func.max(runs.c.key))
-        .where(runs.c.job_key == jobs.c.key)
-        .correlate(jobs)
-        .scalar_subquery()
+    found = _LAST_RUNS.run(
+        tx, keys=keys_value(tx, job_keys), groups=None if scope is None else scope_value(scope)
     )
-    keys = sa.select(newest.label("key")).where(jobs.c.key.in_(list(job_keys))).subquery()
-    columns = [runs.c[name] for name in LastRunRow.__slots__]
-    query = sa.select(*columns).join(keys, runs.c.key == keys.c.key)
-    if scope is not None:
-        query = query.where(in_scope(runs.c.group_name, scope))
-    return {row.job_key: LastRunRow(**row._asdict()) for row in tx.conn.execute(query)}
+    return {row.job_key: row for row in map(LastRunRow._make, found)}
+
+
+def _last_runs(sqlite: bool) -> sa.Select[Any]:
+    asked = keys_parameter("keys", sqlite=sqlite)
+    newest = sa.select(sa.func.max(runs.c.key)).where(runs.c.job_key == asked.c.value)
+    keys = sa.select(newest.correlate(asked).scalar_subquery().label("key")).select_from(asked)
+    found = keys.subquery()
+    columns = [runs.c[name] for name in LastRunRow._fields]
+    query = sa.select(*columns).join(found, runs.c.key == found.c.key)
+    return query.where(scope_parameter(runs.c.group_name, sqlite=sqlite))
+
+
+_LAST_RUNS = Prepared(_last_runs)
 
 
 def insert_job(
@@ -310,13 +337,15 @@ def _live(scope: Scope) -> sa.Select[Any]:
 
 
 def _jobs(tx: Tx, query: sa.Select[Any]) -> list[JobRow]:
-    return [_job(row) for row in tx.conn.execute(query)]
+    return [_job(row) for row in tx.conn.execute(query).all()]
 
 
-def _job(row: sa.Row[Any]) -> JobRow:
-    values = row._asdict()
-    values["tags"] = tuple(values["tags"].strip(_TAG_MARK).split(_TAG_MARK)) if row.tags else ()
-    return JobRow(**values)
+def _job(row: Iterable[Any]) -> JobRow:
+    values = list(row)
+    values[_TRUSTED] = bool(values[_TRUSTED])
+    tags = values[_TAGS]
+    values[_TAGS] = tuple(tags.strip(_TAG_MARK).split(_TAG_MARK)) if tags else ()
+    return JobRow._make(values)
 
 
 def _update_live(key: int, expected_revision: int | None) -> sa.Update:

@@ -35,7 +35,7 @@ def fetch_page(
     wanted = _ordered(query, order, newest_first, page.after).limit(page.size + 1)
     if page.skip:
         wanted = wanted.offset(page.skip)
-    items = [make(row) for row in tx.conn.execute(wanted)]
+    items = [make(row) for row in tx.conn.execute(wanted).all()]
     more = len(items) > page.size
     items = items[: page.size]
     # A last page that follows nothing, or what was counted to get there, has counted everything.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -35,8 +35,7 @@ KEY_SLACK = 10_000
 TARGETS_LIMIT = 1_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunRow:
+class RunRow(NamedTuple):
     """One firing of a job."""
 
     key: int
@@ -91,6 +90,9 @@ class RunTargetRow:
     attempts: int
 
 
+_COLUMNS = [runs.c[name] for name in RunRow._fields]
+
+
 def find_run(tx: Tx, scope: Scope, id: bytes) -> RunRow | None:  # noqa: A002 - the column's name
     """The run of this id."""
     return runs_by_ids(tx, scope, [id]).get(id)
@@ -99,7 +101,7 @@ def find_run(tx: Tx, scope: Scope, id: bytes) -> RunRow | None:  # noqa: A002 - 
 def runs_by_ids(tx: Tx, scope: Scope, ids: Iterable[bytes]) -> dict[bytes, RunRow]:
     """The runs of these ids, by id."""
     query = _visible(scope).where(runs.c.id.in_(list(ids)))
-    return {row.id: RunRow(**row._asdict()) for row in tx.conn.execute(query)}
+    return {row.id: RunRow._make(row) for row in tx.conn.execute(query)}
 
 
 def list_runs(
@@ -131,7 +133,7 @@ def list_runs(
         order=(runs.c.key,),
         newest_first=True,
         page=page,
-        make=lambda row: RunRow(**row._asdict()),
+        make=RunRow._make,
         key=lambda row: (row.key,),
     )
 
@@ -202,7 +204,7 @@ def _running(tx: Tx, run_keys: list[int]) -> list[tuple[int, int]]:
 
 
 def _visible(scope: Scope) -> sa.Select[Any]:
-    return sa.select(runs).where(in_scope(runs.c.group_name, scope))
+    return sa.select(*_COLUMNS).where(in_scope(runs.c.group_name, scope))
 
 
 def _first_key_since(tx: Tx, since: int) -> int:

@@ -1,7 +1,6 @@
 """What an engine says of itself: each run counted once, whatever became of it; on both stores."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -208,7 +207,7 @@ async def test_a_change_while_jobs_are_being_read_is_not_undone_by_what_was_read
     async def read_then_delete(fn, *args):
         page = await read(fn, *args)
         if page:
-            tally.changed(replace(row, deleted_at=1))
+            tally.changed(row._replace(deleted_at=1))
         return page
 
     rig.store.read = read_then_delete

@@ -36,6 +36,7 @@ QUESTIONS = {
     ),
     "a job by name": lambda tx: jobs.find_job(tx, EVERYTHING, "etl"),
     "a job by id": lambda tx: jobs.find_job(tx, EVERYTHING, "0199c7a0-0000-7000-8000-000000000001"),
+    "the newest runs of jobs": lambda tx: jobs.last_runs(tx, [1, 2], EVERYTHING),
     "due jobs": lambda tx: jobs.due_jobs(tx, NOW, 10),
 }
 
@@ -52,6 +53,7 @@ def test_no_question_of_every_day_reads_the_whole_history(database, question):
             # What it does with a table of any size, not with an empty one.
             tx.conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
         sa.event.listen(database.main, "before_cursor_execute", note)
+        tx.cursor = Listening(tx.cursor, asked)
         QUESTIONS[question](tx)
         sa.event.remove(database.main, "before_cursor_execute", note)
         plans = [line for statement in asked for line in _plan(tx, *statement)]
@@ -68,4 +70,20 @@ def test_no_question_of_every_day_reads_the_whole_history(database, question):
 
 def _plan(tx, statement, parameters):
     explain = "EXPLAIN QUERY PLAN " if tx.sqlite else "EXPLAIN "
+    if isinstance(parameters, list):
+        parameters = tuple(parameters)
     return [row[-1].strip() for row in tx.conn.exec_driver_sql(explain + statement, parameters)]
+
+
+class Listening:
+    """The driver's cursor, which prepared queries use; notes what it is asked."""
+
+    def __init__(self, cursor, asked):
+        self._cursor, self._asked = cursor, asked
+
+    def execute(self, statement, parameters=()):
+        self._asked.append((statement, parameters))
+        return self._cursor.execute(statement, parameters)
+
+    def __getattr__(self, name):
+        return getattr(self._cursor, name)

@@ -27,7 +27,7 @@ def test_a_run_is_found_with_everything_that_is_kept_of_it(tx):
     found = runs.find_run(tx, EVERYTHING, made.id)
 
     assert found is not None
-    assert {name: getattr(found, name) for name in runs.RunRow.__slots__} == made._asdict()
+    assert {name: getattr(found, name) for name in runs.RunRow._fields} == made._asdict()
     assert runs.find_run(tx, EVERYTHING, new_id()) is None
 
 
