@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.api import annotations_pb2, http_pb2
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import (
+    Descriptor,
+    FieldDescriptor,
+    MethodDescriptor,
+    ServiceDescriptor,
+)
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from kronforce.v1 import options_pb2
+from kronforce_gateway.queries import QueryFields
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 _VARIABLE = re.compile(r"\{([a-z_.]+)\}")
@@ -37,6 +43,7 @@ class Binding:
     request_class: type[Message]
     # A number of `kronforce.v1.RateClass`.
     rate_class: int
+    query: QueryFields
 
     @property
     def name(self) -> str:
@@ -51,12 +58,19 @@ class Binding:
         return self.method.input_type.fields_by_name[self.body]
 
     @property
+    def resource(self) -> Descriptor | None:
+        """The message that the request's body is, where it is one field of the request."""
+        field = self.body_field
+        return None if field is None else field.message_type
+
+    @property
     def listed(self) -> str:
         """The repeated field of a reply that is a page of a list; else empty."""
+        if "page_size" not in self.method.input_type.fields_by_name:
+            return ""
         fields = self.method.output_type.fields
         repeated = [field.name for field in fields if field.is_repeated and field.message_type]
-        names = {field.name for field in fields}
-        return repeated[0] if "next_page_token" in names and len(repeated) == 1 else ""
+        return repeated[0] if len(repeated) == 1 else ""
 
 
 def bindings_of(services: Iterable[ServiceDescriptor]) -> Iterator[Binding]:
@@ -83,13 +97,24 @@ def _of_method(method: MethodDescriptor) -> Iterator[Binding]:
 
 def _binding(method: MethodDescriptor, rule: http_pb2.HttpRule, verb: str) -> Binding:
     path = getattr(rule, verb)
+    variables = tuple(tuple(name.split(".")) for name in _VARIABLE.findall(path))
     return Binding(
         method=method,
         verb=verb.upper(),
         path=path,
-        variables=tuple(tuple(name.split(".")) for name in _VARIABLE.findall(path)),
+        variables=variables,
         body=rule.body,
         response_body=rule.response_body,
         request_class=GetMessageClass(method.input_type),
         rate_class=method.GetOptions().Extensions[options_pb2.access].rate_class,
+        query=QueryFields(method.input_type, _elsewhere(method, rule.body, variables)),
     )
+
+
+def _elsewhere(
+    method: MethodDescriptor, body: str, variables: Iterable[tuple[str, ...]]
+) -> dict[str, str]:
+    """The request's fields that are not in the query, and where they are."""
+    inside = [field.name for field in method.input_type.fields] if body == WHOLE else [body]
+    in_path = {variable[0] for variable in variables if len(variable) == 1}
+    return dict.fromkeys(inside, "in the body") | dict.fromkeys(in_path, "in the path")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from kronforce.api.transport import CallFailed, Transport
-from kronforce_gateway import failures, replies, requests
+from kronforce.v1 import key_service_pb2
+from kronforce.v1.key_service_pb2 import WhoAmIRequest
+from kronforce_gateway import failures, not_yet, replies, requests
 from kronforce_gateway.bindings import Binding, bindings_of
 from kronforce_gateway.failures import Failure
 from kronforce_gateway.front.passage import admit, failed, headers_of
-from kronforce_gateway.routes import Routes
+from kronforce_gateway.routes import Found, Routes
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,6 +26,9 @@ MAX_BODY = 4 << 20
 
 JSON = b"application/json"
 
+# What any good key may call, to know a good key.
+_WHO_AM_I = key_service_pb2.DESCRIPTOR.services_by_name["KeyService"].methods_by_name["WhoAmI"]
+
 
 class Api:
     """The contract's unary methods, as an ASGI application."""
@@ -33,6 +38,7 @@ class Api:
         self._routes: Routes[Binding] = Routes()
         for binding in bindings_of(services):
             self._routes.add(binding.verb, binding.path, binding)
+        self._later = not_yet.routes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -47,7 +53,7 @@ class Api:
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, Mapping[str, str]]:
         headers = headers_of(scope)
-        found = self._find(scope)
+        found = self._find(scope) or await self._nothing(scope, headers)
         binding = found.target
         admit(scope, binding.path, binding.rate_class)
         body = await read_body(headers, receive) if binding.body else b""
@@ -63,23 +69,46 @@ class Api:
                 peer=peer_of(scope),
             )
         except CallFailed as failed:
-            raise _failure(failed, if_match) from failed
+            names = binding.query.as_sent(scope["query_string"])
+            raise _failure(failed, if_match, names) from failed
         etag = replies.etag_of(reply)
         sent = {"etag": f'"{etag}"'} if etag else {}
-        return replies.status_of(binding), replies.encode(binding, reply), sent
+        return replies.status_of(binding), replies.encode(binding, reply, request), sent
 
-    def _find(self, scope: Scope) -> Any:
+    def _find(self, scope: Scope) -> Found[Binding] | None:
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
-        verb = "GET" if scope["method"] == "HEAD" else scope["method"]
-        found = self._routes.find(verb, path)
-        if found is not None:
-            return found
-        allowed = self._routes.verbs(path)
+        return self._routes.find(_verb(scope), path)
+
+    async def _nothing(self, scope: Scope, headers: Mapping[bytes, bytes]) -> NoReturn:
+        """Raises Failure: not built yet, another verb, or no such path."""
+        verb, path = _verb(scope), scope["raw_path"].decode("latin-1").partition("?")[0]
+        later = self._later.find(verb, path)
+        if later is not None:
+            admit(scope, later.target.path, later.target.rate_class)
+            if not later.target.public:
+                await self._check_key(scope, headers)
+            raise later.target.failure()
+        allowed = sorted({*self._routes.verbs(path), *self._later.verbs(path)})
         raise failures.wrong_verb(verb, path, allowed) if allowed else failures.not_found(path)
 
+    async def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        try:
+            await self._transport.unary(
+                _WHO_AM_I,
+                WhoAmIRequest(),
+                metadata=requests.forwarded(headers),
+                peer=peer_of(scope),
+            )
+        except CallFailed as failed:
+            raise failures.of_call(failed) from failed
 
-def _failure(failed: CallFailed, if_match: str) -> Failure:
-    failure = failures.of_call(failed)
+
+def _verb(scope: Scope) -> str:
+    return "GET" if scope["method"] == "HEAD" else str(scope["method"])
+
+
+def _failure(failed: CallFailed, if_match: str, names: Mapping[str, str]) -> Failure:
+    failure = failures.of_call(failed, names)
     if if_match and failed.reason == "ETAG_MISMATCH":
         return Failure(
             status=HTTPStatus.PRECONDITION_FAILED,

@@ -5,6 +5,7 @@ Text, reason and fields are those of the call's status, as over gRPC and MCP.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -51,30 +52,48 @@ class Failure(Exception):
 
     def body(self) -> bytes:
         """JSON text."""
-        return orjson.dumps(
-            {"error": self.error, "reason": self.reason, "details": list(self.details)}
-        )
+        data = {"error": self.error, "reason": self.reason, "details": list(self.details)}
+        try:
+            return orjson.dumps(data)
+        except orjson.JSONEncodeError:
+            # A name of the caller's with half of a surrogate pair, which is no text.
+            return json.dumps(data, ensure_ascii=False).encode(errors="replace")
 
 
-def of_call(failed: CallFailed) -> Failure:
-    """What a method answered."""
+def of_call(failed: CallFailed, names: Mapping[str, str] | None = None) -> Failure:
+    """What a method answered. `names`: what the caller calls some of the fields."""
     code = failed.status.code
     status = int(
         _BY_REASON.get(failed.reason) or _BY_CODE.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
     )
+    details = [{"field": each.field, "message": each.description} for each in failed.violations]
+    error = failed.message
+    if names and error == _said(details):
+        for each in details:
+            each["field"] = names.get(each["field"], each["field"])
+        error = _said(details)
     return Failure(
         status=status,
-        error=failed.message,
+        error=error,
         reason=failed.reason or "INTERNAL",
-        details=[{"field": each.field, "message": each.description} for each in failed.violations],
+        details=details,
         headers=_HEADERS.get(status, {}),
     )
 
 
-def of_document(error: DialectError, *, below: str = "") -> Failure:
-    """What is wrong with a body or a query. `below` is the request's field that the body is:
-    fields are named as they stand in the body."""
-    problems = [_relative(problem, below) for problem in error.problems]
+def _said(details: Sequence[Mapping[str, str]]) -> str:
+    """The usual message about fields."""
+    return "; ".join(f"{each['field']}: {each['message']}" for each in details)
+
+
+def of_document(
+    error: DialectError, *, below: str = "", names: Mapping[str, str] | None = None
+) -> Failure:
+    """What is wrong with a body or a query, by fields as they stand there.
+
+    `below` is the request's field that the body is, `names` is as of `of_call`.
+    """
+    problems = [_relative(problem, below, names or {}) for problem in error.problems]
     return Failure(
         status=HTTPStatus.BAD_REQUEST,
         error="; ".join(map(str, problems)),
@@ -83,10 +102,13 @@ def of_document(error: DialectError, *, below: str = "") -> Failure:
     )
 
 
-def _relative(problem: Problem, below: str) -> Problem:
-    if not below or problem.path[:1] != (below,):
-        return problem
-    return Problem(path=problem.path[1:], message=problem.message, hint=problem.hint)
+def _relative(problem: Problem, below: str, names: Mapping[str, str]) -> Problem:
+    path = problem.path
+    if below and path[:1] == (below,):
+        path = path[1:]
+    elif path and path[0] in names:
+        path = (names[str(path[0])], *path[1:])
+    return Problem(path=path, message=problem.message, hint=problem.hint)
 
 
 def _detail(problem: Problem) -> dict[str, str]:

@@ -1,147 +1,111 @@
 """From an HTTP request to the method's message: path, query and body, put together by the rule.
 
-Path and query are text and become what the field's type says; the body is JSON. Everything is then
-read by one strict reader, which names each problem by its field.
+Path and query are text (`queries`), the body is JSON. Everything is then read by one strict reader,
+which names each problem by its field as it stands in the request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from kronforce_client.dialect import DialectError, Problem, loads, parse
+from kronforce_client.dialect.problems import described
 from kronforce_gateway import failures
 from kronforce_gateway.bindings import WHOLE, Binding
 
 MASK = "update_mask"
 ETAG = "etag"
 
-# More pairs than any call has fields.
-MAX_QUERY_FIELDS = 200
-
-_WORDS = {"true": True, "1": True, "false": False, "0": False}
+IF_MATCH = "If-Match"
 
 
 def read_request(
     binding: Binding, values: tuple[str, ...], query: bytes, body: bytes, if_match: str = ""
 ) -> Message:
     """The method's request. Raises Failure."""
+    data = _read_query(binding, query) if query else {}
     try:
-        data = _of_query(binding.method.input_type, query) if query else {}
         _put_body(binding, data, body)
         for path, value in zip(binding.variables, values, strict=True):
-            _put(data, path, value)
+            _put_path(data, path, value)
         if if_match:
             _put_etag(binding, data, if_match)
         return parse(binding.request_class, data)
     except DialectError as error:
-        raise failures.of_document(error, below=_below(binding)) from None
+        below = "" if binding.body == WHOLE else binding.body
+        raise failures.of_document(error, below=below, names=binding.query.as_sent(query)) from None
 
 
-def _below(binding: Binding) -> str:
-    return "" if binding.body == WHOLE else binding.body
+def _read_query(binding: Binding, query: bytes) -> dict[str, Any]:
+    try:
+        return binding.query.read(query)
+    except DialectError as error:
+        raise failures.of_document(error) from None
 
 
 def _put_body(binding: Binding, data: dict[str, Any], body: bytes) -> None:
     if not binding.body:
         return
-    value = loads(body) if body.strip() else {}
     if binding.body == WHOLE:
-        if not isinstance(value, dict):
-            raise DialectError([Problem(path=(), message="the body must be an object")])
-        data.update(value)
+        if body.strip():
+            data.update(_object(loads(body)))
         return
+    if not body.strip():
+        raise _wrong("the body is empty; send the fields as a JSON object")
+    value = _object(loads(body))
     data[binding.body] = value
-    if binding.verb == "PUT" and isinstance(value, dict) and MASK not in data:
+    if binding.verb == "PUT" and MASK not in data:
         _put_mask(binding, data, value)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(f"the body must be an object, not {described(value)}")
+    return value
 
 
 def _put_mask(binding: Binding, data: dict[str, Any], value: dict[str, Any]) -> None:
     """A PUT changes what its body names; null clears, what is absent stays."""
-    if MASK in binding.method.input_type.fields_by_name:
-        data[MASK] = ",".join(value)
+    resource = binding.resource
+    if resource is not None and MASK in binding.method.input_type.fields_by_name:
+        known = resource.fields_by_name
+        # An empty mask would mean everything; the etag is there to be compared, not changed.
+        data[MASK] = ",".join(key for key in value if key in known) or ETAG
         data[binding.body] = {key: each for key, each in value.items() if each is not None}
 
 
-def _put_etag(binding: Binding, data: dict[str, Any], etag: str) -> None:
+def _put_etag(binding: Binding, data: dict[str, Any], if_match: str) -> None:
     """If-Match stands for the etag of the request, or of the resource in it."""
-    etag = etag.strip().removeprefix("W/").strip('"')
-    if etag == "*":
-        return
-    resource = binding.body_field
-    if (kind := resource and resource.message_type) and ETAG in kind.fields_by_name:
-        if isinstance(data.get(binding.body), dict):
-            data[binding.body].setdefault(ETAG, etag)
+    etag = if_match.strip().removeprefix("W/").strip('"')
+    if binding.resource is not None and ETAG in binding.resource.fields_by_name:
+        at = data[binding.body]
     elif ETAG in binding.method.input_type.fields_by_name:
-        data.setdefault(ETAG, etag)
+        at = data
+    elif binding.verb == "GET":
+        return
+    else:
+        raise _wrong("is not taken here: what it would guard has no etag", IF_MATCH)
+    if etag != "*" and at.setdefault(ETAG, etag) != etag:
+        raise _wrong("is another etag than the body's; send one of them", IF_MATCH)
 
 
-def _of_query(kind: Descriptor, query: bytes) -> dict[str, Any]:
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    if len(pairs) > MAX_QUERY_FIELDS:
-        raise DialectError([Problem(path=(), message="the query has too many fields")])
-    data: dict[str, Any] = {}
-    for name, text in pairs:
-        path = tuple(name.split("."))
-        field = _field_at(kind, path)
-        if field is not None and field.is_repeated:
-            _extend(data, path, _typed(field, text))
-        else:
-            _put(data, path, _typed(field, text))
-    return data
-
-
-def _field_at(kind: Descriptor, path: Iterable[str]) -> FieldDescriptor | None:
-    field: FieldDescriptor | None = None
-    at: Descriptor | None = kind
-    for name in path:
-        field = at.fields_by_name.get(name) if at is not None else None
-        if field is None:
-            return None
-        at = field.message_type
-    return field
-
-
-def _typed(field: FieldDescriptor | None, text: str) -> Any:
-    """What stands for the text in JSON; text that fits no type stays, and is refused as it is."""
-    if field is None:
-        return text
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return _WORDS.get(text.lower(), text)
-    if field.cpp_type in _NUMBERS and text.removeprefix("-").isdecimal():
-        return int(text)
-    return text
-
-
-_NUMBERS = {
-    FieldDescriptor.CPPTYPE_INT32,
-    FieldDescriptor.CPPTYPE_UINT32,
-    FieldDescriptor.CPPTYPE_INT64,
-    FieldDescriptor.CPPTYPE_UINT64,
-}
-
-
-def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _put_path(data: dict[str, Any], path: tuple[str, ...], value: str) -> None:
+    """What the path says; the body may say the same, and nothing else."""
     *outer, last = path
-    _within(data, outer)[last] = value
+    for step in outer:
+        inside: Any = data.setdefault(step, {})
+        if not isinstance(inside, dict):
+            raise _wrong(f"must be an object, not {described(inside)}", step)
+        data = inside
+    if data.setdefault(last, value) != value:
+        raise _wrong(f"is another than the path's, {value!r}; leave it out", *path)
 
 
-def _extend(data: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    *outer, last = path
-    _within(data, outer).setdefault(last, []).append(value)
-
-
-def _within(data: dict[str, Any], path: Iterable[str]) -> dict[str, Any]:
-    for step in path:
-        inner = data.setdefault(step, {})
-        if not isinstance(inner, dict):
-            raise DialectError([Problem(path=(step,), message="is given twice, once as a whole")])
-        data = inner
-    return data
+def _wrong(message: str, *path: str) -> DialectError:
+    return DialectError([Problem(path=path, message=message)])
 
 
 def forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:

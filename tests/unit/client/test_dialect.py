@@ -176,8 +176,14 @@ def test_free_json_deeper_than_readers_follow_is_refused():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": 1, "a": 2}', 'the key "a" twice'),
-        ('{"a": NaN}', "NaN"),
+        ('{"a": 1, "a": 2}', "^a: stands twice in one object"),
+        ('{"a": {"b": [1, {"c": 1, "d": {}, "c": {"d": 1}}]}}', r"^a\.b\[1\]\.c: stands twice"),
+        ('{"a": NaN}', "^a: is NaN"),
+        ("[1, -Infinity]", r"^\[1\]: is -Infinity"),
+        ('{"a": ' + "1" * 5_000 + "}", "too many digits"),
+        ("[" * 65 + "1" + "]" * 65, "deeper than 64"),
+        (b"\xff", "not valid UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "not valid"),
         ('{"a": ', "line 1 column 7"),
         ("[" * 100 + "]" * 100, "deeper than 64"),
         ("[" * 100_000, "deeper than 64"),
@@ -186,6 +192,17 @@ def test_free_json_deeper_than_readers_follow_is_refused():
 def test_text_that_is_not_strict_json_is_refused(text, said):
     with pytest.raises(DialectError, match=said):
         dialect.loads(text)
+
+
+def test_text_as_deep_as_allowed_is_read():
+    assert dialect.loads("[" * 64 + "]" * 64)
+    assert dialect.loads(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+
+
+def test_a_number_that_no_double_holds_is_refused():
+    assert problems(Job, dialect.loads('{"retry_backoff": 1e999}')) == [
+        "retry_backoff: is too large"
+    ]
 
 
 def test_maps_are_written_in_order():

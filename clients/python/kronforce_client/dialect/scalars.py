@@ -113,9 +113,13 @@ def read_float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Wrong(f"must be a number, not {described(value)}")
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         raise Wrong("is too large") from None
+    if not math.isfinite(number):
+        # As a number it is one like 1e999, which no double holds.
+        raise Wrong("is too large")
+    return number
 
 
 def read_float32(value: Any) -> float:
