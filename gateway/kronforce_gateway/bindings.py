@@ -26,6 +26,9 @@ from kronforce_gateway.queries import QueryFields
 _VERBS = ("get", "put", "post", "delete", "patch")
 _VARIABLE = re.compile(r"\{([a-z_.]+)\}")
 
+# The permission of methods that need no key.
+PUBLIC = "public"
+
 # `body: "*"`: every field that the path does not hold.
 WHOLE = "*"
 
@@ -49,6 +52,12 @@ class Binding:
     def name(self) -> str:
         """`JobService.GetJob`, for people."""
         return f"{self.method.containing_service.name}.{self.method.name}"
+
+    @property
+    def public(self) -> bool:
+        """Whether it needs no key."""
+        rule = self.method.GetOptions().Extensions[options_pb2.access]
+        return bool(rule.permission == PUBLIC)
 
     @property
     def body_field(self) -> FieldDescriptor | None:

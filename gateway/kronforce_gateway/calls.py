@@ -56,11 +56,17 @@ class Api:
         found = self._find(scope) or await self._nothing(scope, headers)
         binding = found.target
         admit(scope, binding.path, binding.rate_class)
-        body = await read_body(headers, receive) if binding.body else b""
         if_match = headers.get(b"if-match", b"").decode("latin-1")
-        request = requests.read_request(
-            binding, found.values, scope["query_string"], body, if_match
-        )
+        try:
+            body = await read_body(headers, receive) if binding.body else b""
+            request = requests.read_request(
+                binding, found.values, scope["query_string"], body, if_match
+            )
+        except Failure:
+            # As over gRPC: what is wrong with a request is told to whoever may call at all.
+            if not binding.public:
+                await self._check_key(scope, headers)
+            raise
         try:
             reply = await self._transport.unary(
                 binding.method,

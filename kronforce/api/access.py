@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from kronforce.core import access as core_access
@@ -48,6 +50,8 @@ class Method:
     surfaces: frozenset[int]
     client_streaming: bool
     server_streaming: bool
+    # The field of the request that is a resource to save; violations name the fields in it.
+    body: str = ""
 
     @property
     def streaming(self) -> bool:
@@ -98,7 +102,7 @@ def _method(
 
 
 def _own(name: str, descriptor: MethodDescriptor) -> Method:
-    options = descriptor.GetOptions()
+    options: Any = descriptor.GetOptions()
     if not options.HasExtension(options_pb2.access):
         raise MissingRule(f"{name} has no (kronforce.v1.access) option")
     rule = options.Extensions[options_pb2.access]
@@ -115,6 +119,7 @@ def _own(name: str, descriptor: MethodDescriptor) -> Method:
         surfaces=frozenset(rule.exposure),
         client_streaming=descriptor.client_streaming,
         server_streaming=descriptor.server_streaming,
+        body=options.Extensions[annotations_pb2.http].body.removeprefix("*"),
     )
 
 

@@ -130,7 +130,7 @@ class Chain:
         check_access(method, self._surface, call)
         check_size(request, call)
         if isinstance(request, Message):
-            check_text(request)
+            check_text(request, method.body)
         self._in_flight.admit(method, call)
 
     def _judge(

@@ -157,24 +157,24 @@ def _check(key: pb.ApiKey, role: pb.Role.ValueType, now: int) -> None:
     """Raise InvalidArgument with everything that is wrong with a new key."""
     wrong: list[tuple[str, str]] = []
     if not 1 <= len(key.name) <= NAME_MAX or not key.name.isprintable():
-        wrong.append(("key.name", f"1 to {NAME_MAX} printable characters"))
+        wrong.append(("name", f"1 to {NAME_MAX} printable characters"))
     elif ids.from_text(key.name) is not None:
-        wrong.append(("key.name", "looks like an id; choose a name"))
+        wrong.append(("name", "looks like an id; choose a name"))
     if role not in pb.Role.values() or role == pb.ROLE_UNSPECIFIED:
-        wrong.append(("key.role", "is required: viewer, operator, admin or agent"))
+        wrong.append(("role", "is required: viewer, operator, admin or agent"))
     wrong += _surface_problems(key, role)
     if key.allowed_groups and role == pb.ROLE_ADMIN:
-        wrong.append(("key.allowed_groups", "admins are never limited to groups"))
-    wrong += [(f"key.{field}", text) for field, text in group_problems(key.allowed_groups)]
+        wrong.append(("allowed_groups", "admins are never limited to groups"))
+    wrong += group_problems(key.allowed_groups)
     if len(key.allowed_networks) > NETWORKS_MAX:
-        wrong.append(("key.allowed_networks", f"at most {NETWORKS_MAX}"))
+        wrong.append(("allowed_networks", f"at most {NETWORKS_MAX}"))
     wrong += [
-        ("key.allowed_networks", problem)
+        ("allowed_networks", problem)
         for network in key.allowed_networks
         if (problem := _network_problem(network))
     ]
     if key.HasField("expires_at") and instant_us(key.expires_at) <= now:
-        wrong.append(("key.expires_at", "is in the past"))
+        wrong.append(("expires_at", "is in the past"))
     if wrong:
         raise InvalidArgument.of(*wrong)
 
@@ -183,9 +183,9 @@ def _surface_problems(key: pb.ApiKey, role: pb.Role.ValueType) -> list[tuple[str
     if key.surface == options_pb2.SURFACE_UNSPECIFIED:
         return []
     if key.surface != options_pb2.SURFACE_MCP:
-        return [("key.surface", "mcp, or nothing for every way in")]
+        return [("surface", "mcp, or nothing for every way in")]
     if role in (pb.ROLE_ADMIN, pb.ROLE_AGENT):
-        return [("key.role", "of a key that is limited to MCP: viewer or operator")]
+        return [("role", "of a key that is limited to MCP: viewer or operator")]
     return []
 
 

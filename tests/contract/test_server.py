@@ -359,13 +359,13 @@ class TestKeys:
     @pytest.mark.parametrize(
         ("field", "fields"),
         [
-            ("key.name", {"name": "", "role": 1}),
-            ("key.name", {"name": "01a1fb83-9798-7237-a2b3-d430265329d4", "role": 1}),
-            ("key.role", {"name": "ci"}),
-            ("key.role", {"name": "ci", "role": 9}),
-            ("key.allowed_groups", {"name": "ci", "role": 3, "allowed_groups": ["Ops"]}),
-            ("key.allowed_networks", {"name": "ci", "role": 1, "allowed_networks": ["10.0.0.1/8"]}),
-            ("key.expires_at", {"name": "ci", "role": 1, "expires_at": {"seconds": 1}}),
+            ("name", {"name": "", "role": 1}),
+            ("name", {"name": "01a1fb83-9798-7237-a2b3-d430265329d4", "role": 1}),
+            ("role", {"name": "ci"}),
+            ("role", {"name": "ci", "role": 9}),
+            ("allowed_groups", {"name": "ci", "role": 3, "allowed_groups": ["Ops"]}),
+            ("allowed_networks", {"name": "ci", "role": 1, "allowed_networks": ["10.0.0.1/8"]}),
+            ("expires_at", {"name": "ci", "role": 1, "expires_at": {"seconds": 1}}),
         ],
     )
     async def test_what_is_wrong_with_a_key_is_named(

@@ -314,7 +314,7 @@ def _check_placement(agent: Agent, fields: frozenset[str]) -> None:
     if "allowed_groups" in fields:
         problems += group_problems(agent.allowed_groups)
     if problems:
-        raise InvalidArgument.of(*((f"agent.{field}", text) for field, text in problems))
+        raise InvalidArgument.of(*problems)
 
 
 def _delete(tx: Tx, ref: str, author: Actor, now: int) -> AgentRow:

@@ -17,6 +17,7 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from kronforce.api.chain import Chain
 from kronforce.api.grpc_edge import GrpcTransport
 from kronforce.api.local import LocalTransport
 from kronforce.api.server import Server
@@ -39,7 +40,9 @@ from kronforce.v1.agent_service_pb2 import RegisterAgentRequest
 from kronforce.v1.api_key_pb2 import ApiKey
 from kronforce.v1.api_key_pb2 import Role as KeyRole
 from kronforce.v1.job_pb2 import Job, NoopTask, TaggedTarget, Target, Task
+from kronforce.v1.options_pb2 import SURFACE_HTTP
 from kronforce.v1.variable_pb2 import Variable
+from kronforce_gateway.app import Gateway
 
 # The group inside of every limited key's, and the one outside.
 IN, OUT = "web", "hidden"
@@ -72,6 +75,10 @@ class World:
         self.transports: dict[str, Transport] = {
             "grpc": GrpcTransport(channel),
             "local": LocalTransport(server.endpoints, server.chain),
+        }
+        self.gateways = {
+            "in process": Gateway(LocalTransport(server.endpoints, _http_chain(server.chain))),
+            "over a channel": Gateway(GrpcTransport(channel)),
         }
         self.served = frozenset(server.endpoints)
         self.callers: list[Caller] = []
@@ -229,6 +236,18 @@ class World:
         made = await self.admin(_AGENTS["RegisterAgent"], request)
         self.agent_id = made.agent_id
         return str(made.credential)
+
+
+def _http_chain(chain: Any) -> Chain:
+    """The chain of calls that came over HTTP, as `kronforce.app` makes it."""
+    return Chain(
+        identity=chain._identity,
+        in_flight=chain._in_flight,
+        counts=chain._counts,
+        clock=SystemClock(),
+        surface=SURFACE_HTTP,
+        refused=chain._refused,
+    )
 
 
 def _methods(module: Any, service: str) -> dict[str, MethodDescriptor]:

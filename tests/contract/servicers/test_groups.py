@@ -275,9 +275,9 @@ async def test_an_admin_places_an_agent_anew(rig):
     ("agent", "paths", "field"),
     [
         (Agent(), ["name"], "update_mask"),
-        (Agent(allowed_groups=["a/b"]), ["allowed_groups"], "agent.allowed_groups[0]"),
-        (Agent(allowed_groups=["x"] * 1_001), [], "agent.allowed_groups"),
-        (Agent(tags=["a,b"]), ["tags"], "agent.tags[0]"),
+        (Agent(allowed_groups=["a/b"]), ["allowed_groups"], "allowed_groups[0]"),
+        (Agent(allowed_groups=["x"] * 1_001), [], "allowed_groups"),
+        (Agent(tags=["a,b"]), ["tags"], "tags[0]"),
     ],
 )
 async def test_an_agent_is_not_placed_nonsensically(rig, agent, paths, field):

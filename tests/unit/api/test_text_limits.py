@@ -21,9 +21,16 @@ def test_each_place_is_named():
     assert sorted(fields_of(CreateJobRequest(job=job))) == [
         "job.labels.x",
         "job.tags[1]",
-        "job.task.shell.command",
-        "job.task.shell.env.A",
+        "job.task.command",
+        "job.task.env.A",
     ]
+
+
+def test_a_resource_s_places_are_named_as_in_the_resource():
+    request = CreateJobRequest(job=Job(name="\0"), request_id="\0")
+    with pytest.raises(InvalidArgument) as refused:
+        check_text(request, "job")
+    assert [each.field for each in refused.value.violations] == ["name", "request_id"]
 
 
 def test_an_item_is_named_by_its_number():
