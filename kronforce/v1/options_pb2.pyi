@@ -191,10 +191,53 @@ class JsonUnion(_message.Message):
 
 Global___JsonUnion: _TypeAlias = JsonUnion  # noqa: Y015
 
+@_typing.final
+class JsonCache(_message.Message):
+    """What of a message settles, so that its JSON may be kept encoded.
+
+    Two messages of a type whose `key` fields are equal, and whose `settled`
+    field is set, differ in their `live` fields at most.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTLED_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    settled: _builtins.str
+    """The field that is set (or not empty) once the rest no longer changes.
+    Required.
+    """
+    @_builtins.property
+    def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that say which content it is, beside `settled`. Required."""
+
+    @_builtins.property
+    def live(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that change all the same."""
+
+    def __init__(
+        self,
+        *,
+        settled: _builtins.str = ...,
+        key: _abc.Iterable[_builtins.str] | None = ...,
+        live: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "live", b"live", "settled", b"settled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JsonCache: _TypeAlias = JsonCache  # noqa: Y015
+
+JSON_CACHE_FIELD_NUMBER: _builtins.int
 ACCESS_FIELD_NUMBER: _builtins.int
 MCP_TOOL_FIELD_NUMBER: _builtins.int
 WRITTEN_BY_TASK_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
+json_cache: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___JsonCache]
+"""Marks a message whose JSON may be kept. Default: it is made each time."""
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___AccessRule]
 """The access rule of a method. Required on every method of every service."""
 mcp_tool: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___McpTool]

@@ -11,6 +11,7 @@ type needs is compiled once and kept. Imports protobuf and the standard library,
 from kronforce_client.dialect.codec import parse, render
 from kronforce_client.dialect.problems import DialectError, Path, Problem, path_text
 from kronforce_client.dialect.text import dumps, loads
+from kronforce_client.dialect.writing import writer_of_some
 
 __all__ = [
     "DialectError",
@@ -21,4 +22,5 @@ __all__ = [
     "parse",
     "path_text",
     "render",
+    "writer_of_some",
 ]

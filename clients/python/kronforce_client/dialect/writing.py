@@ -43,6 +43,14 @@ def writer_of(descriptor: Descriptor, *, omit: bool) -> Write:
     return made
 
 
+def writer_of_some(descriptor: Descriptor, wanted: Callable[[str], bool]) -> Write:
+    """A writer of those fields, by name, that are wanted; unions go by the name of their first."""
+    source = _Source(omit=False)
+    with COMPILING:
+        source.message(descriptor, wanted)
+        return source.compiled(descriptor.full_name)
+
+
 def _write(message: Message, omit: bool) -> Any:
     return writer_of(cast("Descriptor", message.DESCRIPTOR), omit=omit)(message)
 
@@ -79,9 +87,11 @@ class _Source:
         write: Write = self._names["write"]
         return write
 
-    def message(self, descriptor: Descriptor) -> None:
+    def message(
+        self, descriptor: Descriptor, wanted: Callable[[str], bool] = lambda _: True
+    ) -> None:
         unions = unions_of(descriptor)
-        for field in descriptor.fields:
+        for field in filter(lambda field: wanted(field.name), descriptor.fields):
             oneof = field.containing_oneof
             union = unions.get(oneof.name) if oneof is not None else None
             if union is None:
