@@ -19,9 +19,7 @@ def job(**fields):
 
 def execution(**fields):
     at = Timestamp(seconds=1_800_000_000)
-    return Execution(
-        id="e", state=EXECUTION_STATE_SUCCEEDED, finished_at=at, exit_code=0, **fields
-    )
+    return Execution(id="e", state=EXECUTION_STATE_SUCCEEDED, finished_at=at, exit_code=0, **fields)
 
 
 @pytest.mark.parametrize(
