@@ -67,10 +67,12 @@ generate: build/generated
 	@$(BIN)/python clients/python/generate_docstrings.py
 	@$(BIN)/python clients/python/generate_sync.py
 	@$(BIN)/python clients/python/generate_job_schema.py
+	@$(BIN)/python clients/python/generate_openapi.py
 	@$(BIN)/ruff check --quiet --fix-only clients/python && $(BIN)/ruff format --quiet clients/python
 
-# The descriptor set with the contract's comments: what docstrings and docs/job.schema.json are
-# checked against. Not in git; a test run makes it where it is missing or older than the contract.
+# The descriptor set with the contract's comments: what docstrings, docs/job.schema.json and
+# docs/openapi.json are checked against. Not in git; a test run makes it where it is missing or
+# older than the contract.
 kronforce/v1/kronforce.binpb: $(PROTOS:%=proto/kronforce/v1/%) | build/googleapis
 	$(BIN)/buf build proto -o build/kronforce.binpb
 	@cp build/kronforce.binpb $@

@@ -25,8 +25,8 @@ CONTRACT = ROOT / "kronforce" / "v1" / "kronforce.binpb"
 TARGET = ROOT / "docs" / "job.schema.json"
 PACKAGE = "kronforce.v1"
 # Numbers of the lists in a file, by which a comment's place is written.
-_MESSAGES, _ENUMS = 4, 5
-_FIELDS, _VALUES, _ONEOFS = 2, 2, 8
+_MESSAGES, _ENUMS, _SERVICES = 4, 5, 6
+_FIELDS, _VALUES, _ONEOFS, _METHODS = 2, 2, 8, 2
 
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _EXIT_CODE = "exit:0{0,2}([1-9]|[1-9][0-9]|[1-5][0-9][0-9])"
@@ -111,7 +111,7 @@ def job_schema(comments: Mapping[str, str]) -> dict[str, Any]:
     for name, comment in comments.items():
         if "Output only" in comment:
             keywords[name] = {**keywords.get(name, {}), "readOnly": True}
-    required = {name for name, comment in comments.items() if _is_required(comment)}
+    required = {name for name, comment in comments.items() if is_required(comment)}
     notes = Notes(
         comments=comments, keywords=keywords, required=frozenset(required), closed_enums=True
     )
@@ -119,12 +119,12 @@ def job_schema(comments: Mapping[str, str]) -> dict[str, Any]:
     return {"$schema": made.pop("$schema"), "title": "A job of Kronforce", **made}
 
 
-def _is_required(comment: str) -> bool:
+def is_required(comment: str) -> bool:
     return "Required." in comment or comment.startswith("Exactly one.")
 
 
 def contract_comments() -> dict[str, str]:
-    """The comments on messages, fields, unions and enum values, by full name.
+    """The comments on messages, fields, unions, enum values and methods, by full name.
 
     A value of an enum goes by the enum's name and its number.
     """
@@ -140,7 +140,7 @@ def contract_comments() -> dict[str, str]:
 
 
 def _named(file: descriptor_pb2.FileDescriptorProto, path: list[int]) -> Iterator[str]:
-    """The full name of what a comment stands before; nothing for what no schema shows."""
+    """The full name of what a comment stands before; nothing for what nobody shows."""
     match path:
         case [kind, index] if kind == _MESSAGES:
             yield f"{PACKAGE}.{file.message_type[index].name}"
@@ -151,6 +151,11 @@ def _named(file: descriptor_pb2.FileDescriptorProto, path: list[int]) -> Iterato
         case [kind, index, part, inner] if kind == _ENUMS and part == _VALUES:
             enum = file.enum_type[index]
             yield f"{PACKAGE}.{enum.name}.{enum.value[inner].number}"
+        case [kind, index] if kind == _SERVICES:
+            yield f"{PACKAGE}.{file.service[index].name}"
+        case [kind, index, part, inner] if kind == _SERVICES and part == _METHODS:
+            service = file.service[index]
+            yield f"{PACKAGE}.{service.name}.{service.method[inner].name}"
 
 
 def _paragraphs(comment: str) -> str:

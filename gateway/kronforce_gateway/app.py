@@ -20,6 +20,8 @@ from kronforce_gateway.calls import Api, Receive, Scope, Send
 from kronforce_gateway.front.counts import HttpCounts
 from kronforce_gateway.front.front import Front
 from kronforce_gateway.front.settings import FrontSettings
+from kronforce_gateway.reference import FILES
+from kronforce_gateway.static_files import StaticFiles
 
 SERVICES = tuple(
     service
@@ -48,6 +50,9 @@ class Gateway:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = Api(transport, SERVICES)
+        reference = StaticFiles(FILES)
+        # What stands at a path of its own, beside the contract's.
+        self._at = dict.fromkeys(reference.paths, reference)
         self._front = Front(self._serve, front or FrontSettings(), monotonic=monotonic)
 
     @property
@@ -61,4 +66,5 @@ class Gateway:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The same for one that has come through the door."""
-        await self._api(scope, receive, send)
+        app = self._at.get(scope["path"], self._api)
+        await app(scope, receive, send)

@@ -62,10 +62,7 @@ class Failure(Exception):
 
 def of_call(failed: CallFailed, names: Mapping[str, str] | None = None) -> Failure:
     """What a method answered. `names`: what the caller calls some of the fields."""
-    code = failed.status.code
-    status = int(
-        _BY_REASON.get(failed.reason) or _BY_CODE.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
-    )
+    status = status_of(failed.status.code, failed.reason)
     details = [{"field": each.field, "message": each.description} for each in failed.violations]
     error = failed.message
     if names and error == _said(details):
@@ -79,6 +76,11 @@ def of_call(failed: CallFailed, names: Mapping[str, str] | None = None) -> Failu
         details=details,
         headers=_HEADERS.get(status, {}),
     )
+
+
+def status_of(code: int, reason: str) -> int:
+    """By the number of a status code, where the reason does not say more."""
+    return int(_BY_REASON.get(reason) or _BY_CODE.get(code, HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
 def _said(details: Sequence[Mapping[str, str]]) -> str:

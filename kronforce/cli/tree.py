@@ -109,6 +109,7 @@ ALONE: Verbs = {
     "last": ("kronforce.cli.run:last", "the newest run, explained"),
     "backup": ("kronforce.cli.backup:backup", "everything in one file, running or not"),
     "restore": ("kronforce.cli.restore:restore", "a backup becomes the controller's database"),
+    "openapi": ("kronforce.cli.openapi:openapi", "the HTTP API as an OpenAPI document"),
     "login": ("kronforce.cli.login:login", "remember an address and a key"),
     "completion": ("kronforce.cli.completion:completion", "completion for bash, zsh or fish"),
     "version": ("kronforce.cli.pages:print_version", "the version"),

@@ -171,10 +171,17 @@ class Compiler:
         return dict(values.KNOWN[name])
 
     def _reference(self, kind: Descriptor, *, nullable: bool) -> Schema:
-        name = kind.full_name.removeprefix(f"{kind.file.package}.")
-        assert self._wanted.setdefault(name, kind) is kind, f"two messages are called {name}"
-        reference = {"$ref": f"#/$defs/{name}"}
+        reference = {"$ref": f"#/$defs/{self._want(kind)}"}
         return reference if nullable else {**reference, "type": "object"}
+
+    def _want(self, kind: Descriptor) -> str:
+        """The name of a message that is referred to."""
+        name = self._name(kind)
+        assert self._wanted.setdefault(name, kind) is kind, f"two messages are called {name}"
+        return name
+
+    def _name(self, kind: Descriptor) -> str:
+        return kind.full_name.removeprefix(f"{kind.file.package}.")
 
     def _described(self, name: str, each: FieldDescriptor | None = None) -> Schema:
         comment = self._notes.comments.get(name, "")

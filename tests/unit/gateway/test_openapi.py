@@ -1,0 +1,147 @@
+"""The OpenAPI document says what the gateway serves, in schemas that mean what they say."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+
+from kronforce_gateway.app import SERVICES
+from kronforce_gateway.bindings import bindings_of
+
+CHECKOUT = Path(__file__).parents[3]
+TEXT = (CHECKOUT / "docs" / "openapi.json").read_text(encoding="utf-8")
+API = json.loads(TEXT)
+SCHEMAS = API["components"]["schemas"]
+OPERATIONS = {
+    f"{verb.upper()} {path}": operation
+    for path, verbs in API["paths"].items()
+    for verb, operation in verbs.items()
+}
+
+
+def test_the_committed_document_is_what_is_generated_now(tmp_path):
+    script = CHECKOUT / "clients" / "python" / "generate_openapi.py"
+    made = tmp_path / "openapi.json"
+    subprocess.run([sys.executable, str(script), str(made)], check=True)
+    assert json.loads(made.read_text(encoding="utf-8")) == API, "run: make generate"
+
+
+def test_every_route_of_the_contract_is_in_it():
+    routes = {f"{each.verb} {each.path}" for each in bindings_of(SERVICES)}
+    assert routes - OPERATIONS.keys() == set()
+
+
+def test_operations_have_names_of_their_own():
+    names = [each["operationId"] for each in OPERATIONS.values()]
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not re.fullmatch("[A-Za-z][A-Za-z0-9]*", name)] == []
+
+
+@pytest.mark.parametrize("route", OPERATIONS)
+def test_an_operation_says_what_it_is_for_and_where_its_parameters_stand(route):
+    operation = OPERATIONS[route]
+    tags = {tag["name"] for tag in API["tags"]}
+    assert set(operation["tags"]) <= tags
+    assert operation["summary"]
+    assert operation["description"]
+    in_path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
+    assert in_path == set(re.findall(r"\{([^}]+)\}", route))
+    undescribed = [each["name"] for each in operation["parameters"] if "description" not in each]
+    assert undescribed == []
+
+
+def test_every_reference_leads_somewhere():
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', TEXT)):
+        at = API
+        for step in reference.split("/"):
+            at = at[step]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_component_is_a_schema_and_something_refers_to_it(name):
+    jsonschema_rs.meta.validate(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"} | SCHEMAS[name]
+    )
+    assert f'"#/components/schemas/{name}"' in TEXT
+
+
+def check(schema):
+    """A validator of what a reference into the document means."""
+    text = json.dumps({**schema, "$defs": SCHEMAS}).replace("#/components/schemas/", "#/$defs/")
+    return jsonschema_rs.Draft202012Validator(json.loads(text))
+
+
+def bodies():
+    for route, operation in OPERATIONS.items():
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        if "example" in content:
+            yield pytest.param(content["schema"], content["example"], id=route)
+
+
+@pytest.mark.parametrize(("schema", "example"), list(bodies()))
+def test_an_example_of_a_body_is_valid(schema, example):
+    assert [str(each) for each in check(schema).iter_errors(example)] == []
+
+
+def test_examples_of_parameters_are_valid():
+    for operation in OPERATIONS.values():
+        for each in operation["parameters"]:
+            if "example" in each:
+                assert check(each["schema"]).is_valid(each["example"]), each["name"]
+
+
+def test_a_choice_is_told_by_its_tag():
+    task = SCHEMAS["TaskInput"]
+    assert task["discriminator"]["propertyName"] == "type"
+    assert {"shell", "http", "noop"} <= task["discriminator"]["mapping"].keys()
+    schema = check({"$ref": "#/components/schemas/TaskInput"})
+    assert schema.is_valid({"type": "shell", "command": "true"})
+    assert not schema.is_valid({"type": "shell", "comand": "true"})
+    assert not schema.is_valid({"command": "true"})
+
+
+def test_what_is_sent_may_leave_out_what_is_always_given_back():
+    sent = check({"$ref": "#/components/schemas/JobInput"})
+    given = check({"$ref": "#/components/schemas/Job"})
+    job = {"name": "a", "task": {"type": "noop"}, "description": None}
+    assert sent.is_valid(job)
+    assert not given.is_valid(job)
+    assert not sent.is_valid({"name": "a"})
+    assert check({"$ref": "#/components/schemas/JobUpdate"}).is_valid({"description": "b"})
+
+
+def test_a_list_comes_in_its_envelope_and_a_bare_array_stays_bare():
+    (listed,) = content_of("GET /api/jobs")
+    assert {"data", "next_page_token", "total"} <= SCHEMAS[listed["$ref"].split("/")[-1]][
+        "properties"
+    ].keys()
+    (bare,) = content_of("GET /api/jobs/groups")
+    assert bare["type"] == "array"
+
+
+def content_of(route):
+    content = OPERATIONS[route]["responses"]["200"]["content"]
+    return [content["application/json"]["schema"]]
+
+
+def test_who_may_call_and_what_is_refused_is_said():
+    trigger = OPERATIONS["POST /api/jobs/{job_id}/trigger"]
+    assert trigger["x-permission"] == "runs.trigger"
+    assert "admin, operator" in trigger["description"]
+    assert {"QUEUE_FULL", "DISK_FULL", "OUTSIDE_WINDOW"} <= set(trigger["x-reasons"])
+    assert {"401", "403", "404", "409", "413", "415", "429", "507"} <= trigger["responses"].keys()
+    update = OPERATIONS["PUT /api/jobs/{job_id}"]
+    assert "If-Match" in {each["name"] for each in update["parameters"]}
+    assert {"409", "412"} <= update["responses"].keys()
+    health = OPERATIONS["GET /api/health"]
+    assert health["security"] == []
+    assert not {"401", "403"} & health["responses"].keys()
+
+
+def test_a_stream_is_events():
+    watch = OPERATIONS["GET /api/runs/watch"]["responses"]["200"]["content"]
+    assert watch.keys() == {"text/event-stream"}
