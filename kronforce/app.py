@@ -28,6 +28,7 @@ from kronforce.api.audit_servicer import AuditServicer
 from kronforce.api.chain import Chain
 from kronforce.api.event_servicer import EventServicer
 from kronforce.api.execution_servicer import ExecutionServicer
+from kronforce.api.forwarded import Forwarders
 from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.job_servicer import JobServicer
@@ -50,6 +51,7 @@ from kronforce.engine.values.variables import Variables
 from kronforce.errors import AlreadyExists, InvalidArgument
 from kronforce.security import tls
 from kronforce.security.envelope import Keyring
+from kronforce.stopping import stop_on_signals
 from kronforce.store.database import Database, open_database
 from kronforce.store.migrate import (
     ControllerRunningError,
@@ -77,9 +79,6 @@ log = logs.logger("controller")
 
 # New objects between two looks of the cycle collector; at some 200 bytes each, about 10 MB.
 YOUNG_OBJECTS = 50_000
-
-# Ended by hand while it was ending: the shell's number for SIGINT.
-FORCED_EXIT = 130
 
 # Who holds agents' sessions, in the store. It outlives restarts and there is one per database.
 CONTROLLER_NAME = "main"
@@ -111,7 +110,7 @@ def _database_file_held(config: Config) -> AbstractContextManager[None]:
 
 
 async def _serve(config: Config, built_in_agent: bool) -> None:
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     async with controller(config, clock=SystemClock(), built_in_agent=built_in_agent):
         _collect_seldom()
         await stop.wait()
@@ -202,6 +201,7 @@ async def controller(
             chain=chain(),
             in_flight=in_flight,
             tls=certificate,
+            forwarders=Forwarders(config.trusted_proxies),
         )
         await server.start()
         stack.push_async_callback(server.stop)
@@ -433,17 +433,3 @@ def _told_to_this_host(
         metrics=metrics,
         http=http,
     )
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; the second one ends the process as it is."""
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(FORCED_EXIT)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return stop

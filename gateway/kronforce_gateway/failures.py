@@ -34,6 +34,9 @@ _BY_CODE: dict[int, int] = {
     14: HTTPStatus.SERVICE_UNAVAILABLE,
     16: HTTPStatus.UNAUTHORIZED,
 }
+_UNAVAILABLE = 14
+# A controller that restarts is back by then.
+RETRY_SECS = 2
 # Where the reason says more than the code.
 _BY_REASON = {"DISK_FULL": HTTPStatus.INSUFFICIENT_STORAGE}
 _HEADERS: dict[int, Mapping[str, str]] = {401: {"www-authenticate": "Bearer"}}
@@ -61,7 +64,12 @@ class Failure(Exception):
 
 
 def of_call(failed: CallFailed, names: Mapping[str, str] | None = None) -> Failure:
-    """What a method answered. `names`: what the caller calls some of the fields."""
+    """What a method answered, or what became of the call on its way there.
+
+    `names`: what the caller calls some of the fields.
+    """
+    if failed.status.code == _UNAVAILABLE and not failed.reason:
+        return unreachable()
     status = status_of(failed.status.code, failed.reason)
     details = [{"field": each.field, "message": each.description} for each in failed.violations]
     error = failed.message
@@ -132,6 +140,15 @@ def wrong_verb(verb: str, path: str, allowed: Sequence[str]) -> Failure:
         error=f"{path[:200]} does not take {verb}; it takes {', '.join(allowed)}",
         reason="WRONG_VERB",
         headers={"allow": ", ".join(allowed)},
+    )
+
+
+def unreachable() -> Failure:
+    return Failure(
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        error="the controller does not answer; this gateway goes on trying",
+        reason="CONTROLLER_UNREACHABLE",
+        headers={"retry-after": str(RETRY_SECS)},
     )
 
 

@@ -68,6 +68,8 @@ class Call:
     peer: str
     # Which way it came: `grpc`, `http`, `mcp`; the chain says so.
     surface: str = ""
+    # A surface's number, where a trusted gateway says through which of its own it came; 0: none.
+    came_by: int = 0
     # What came with the call: keys in lower case, the last value of a repeated one.
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     # On the monotonic clock; None: the caller waits for ever.

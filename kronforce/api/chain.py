@@ -121,13 +121,13 @@ class Chain:
     def _begin(self, call: Call) -> tuple[float, int]:
         task = asyncio.current_task()
         call.task = task
-        call.surface = self._surface_name
+        call.surface = surface_name(call.came_by) if call.came_by else self._surface_name
         return self.monotonic(), task.cancelling() if task else 0
 
     async def _admit(self, method: Method, request: Any, call: Call) -> None:
         if not method.public or "authorization" in call.metadata:
             await identify(self._identity, method, call)
-        check_access(method, self._surface, call)
+        check_access(method, call.came_by or self._surface, call)
         check_size(request, call)
         if isinstance(request, Message):
             check_text(request, method.body)

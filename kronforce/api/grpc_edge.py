@@ -23,7 +23,8 @@ from google.rpc import status_pb2
 
 from kronforce.api.access import Method, full_name
 from kronforce.api.call import UNIX_PEER, Call
-from kronforce.api.chain import Chain
+from kronforce.api.chain import MAX_MESSAGE_BYTES, Chain
+from kronforce.api.forwarded import FORWARDED_FOR, SURFACE, Forwarders
 from kronforce.api.services import Endpoint
 from kronforce.api.status import to_status
 from kronforce.api.transport import CallFailed
@@ -38,22 +39,24 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def generic_handlers(
-    endpoints: Mapping[str, Endpoint], chain: Chain
+    endpoints: Mapping[str, Endpoint], chain: Chain, forwarders: Forwarders
 ) -> list[grpc.GenericRpcHandler]:
     """One for each service, for `add_generic_rpc_handlers`."""
     by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for name, endpoint in endpoints.items():
         service, _, method = name[1:].partition("/")
-        by_service.setdefault(service, {})[method] = _method_handler(endpoint, chain)
+        by_service.setdefault(service, {})[method] = _method_handler(endpoint, chain, forwarders)
     return [
         grpc.method_handlers_generic_handler(service, handlers)
         for service, handlers in by_service.items()
     ]
 
 
-def _method_handler(endpoint: Endpoint, chain: Chain) -> grpc.RpcMethodHandler[Any, Any]:
+def _method_handler(
+    endpoint: Endpoint, chain: Chain, forwarders: Forwarders
+) -> grpc.RpcMethodHandler[Any, Any]:
     rule = endpoint.rule
-    behaviour = (_streaming if rule.server_streaming else _unary)(endpoint, chain)
+    behaviour = (_streaming if rule.server_streaming else _unary)(endpoint, chain, forwarders)
     return _FACTORIES[rule.client_streaming, rule.server_streaming](
         behaviour,
         request_deserializer=(
@@ -98,12 +101,14 @@ async def _refuse_stream(request: Any, call: Call) -> AsyncIterator[Any]:
     yield  # type: ignore[unreachable]  # what makes it a stream
 
 
-def _unary(endpoint: Endpoint, chain: Chain) -> Any:
+def _unary(endpoint: Endpoint, chain: Chain, forwarders: Forwarders) -> Any:
     rule, handler, run = endpoint.rule, endpoint.handler, chain.unary
     monotonic = chain.monotonic
 
     async def behaviour(request: Any, context: Context) -> Any:
         call = make_call(rule, context, monotonic)
+        if FORWARDED_FOR in call.metadata:
+            forwarders.read(call)
         try:
             if type(request) is _Unreadable:
                 await run(rule, _refuse, endpoint.request_class(), call)
@@ -119,11 +124,13 @@ def _unary(endpoint: Endpoint, chain: Chain) -> Any:
     return behaviour
 
 
-def _streaming(endpoint: Endpoint, chain: Chain) -> Any:
+def _streaming(endpoint: Endpoint, chain: Chain, forwarders: Forwarders) -> Any:
     rule, monotonic = endpoint.rule, chain.monotonic
 
     async def behaviour(request: Any, context: Context) -> None:
         call = make_call(rule, context, monotonic)
+        if FORWARDED_FOR in call.metadata:
+            forwarders.read(call)
         handler = endpoint.handler
         if type(request) is _Unreadable:
             handler, request = _refuse_stream, endpoint.request_class()
@@ -191,9 +198,6 @@ def wrap_foreign(
     )
 
 
-# For whom a gateway calls; believed of trusted proxies alone.
-FORWARDED_FOR = "x-forwarded-for"
-
 _SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -238,10 +242,15 @@ def _foreign_stream(method: Any, rule: Method, chain: Chain) -> Any:
 
 
 class GrpcTransport:
-    """A `Transport` over a channel, which stays its owner's to close."""
+    """A `Transport` over a channel, which stays its owner's to close.
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    `surface` is the way into the gateway that holds it (`http`, `mcp`); the server believes it and
+    `peer` of those that it trusts.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, surface: str = "") -> None:
         self._channel = channel
+        self._surface = surface
         self._callables: dict[str, Any] = {}
 
     async def unary(
@@ -256,7 +265,9 @@ class GrpcTransport:
         """The reply. Raises CallFailed."""
         call = self._callable(method)
         try:
-            reply: Message = await call(request, metadata=_pairs(metadata, peer), timeout=timeout)
+            reply: Message = await call(
+                request, metadata=self._pairs(metadata, peer), timeout=timeout
+            )
         except grpc.aio.AioRpcError as error:
             raise CallFailed(_status_of(error)) from error
         return reply
@@ -272,7 +283,9 @@ class GrpcTransport:
         peer: str | None = None,
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """Replies as they come; leaving the context cancels the call."""
-        call = self._callable(method)(request, metadata=_pairs(metadata, peer), timeout=timeout)
+        call = self._callable(method)(
+            request, metadata=self._pairs(metadata, peer), timeout=timeout
+        )
         try:
             yield _replies(call)
         finally:
@@ -290,11 +303,23 @@ class GrpcTransport:
         peer: str | None = None,
     ) -> AsyncIterator[AsyncIterator[Message]]:
         """The same with requests that the caller sends while it reads."""
-        call = self._callable(method)(requests, metadata=_pairs(metadata, peer), timeout=timeout)
+        call = self._callable(method)(
+            requests, metadata=self._pairs(metadata, peer), timeout=timeout
+        )
         try:
             yield _replies(call)
         finally:
             call.cancel()
+
+    def _pairs(
+        self, metadata: Mapping[str, str] | None, peer: str | None
+    ) -> tuple[tuple[str, str], ...] | None:
+        pairs = () if metadata is None else tuple(metadata.items())
+        if peer is None:
+            return pairs
+        if not self._surface:
+            return (*pairs, (FORWARDED_FOR, peer))
+        return (*pairs, (FORWARDED_FOR, peer), (SURFACE, self._surface))
 
     def _callable(self, method: MethodDescriptor) -> Any:
         name = full_name(method)
@@ -316,15 +341,36 @@ async def _replies(call: Any) -> AsyncIterator[Message]:
         raise CallFailed(_status_of(error)) from error
 
 
-def _pairs(
-    metadata: Mapping[str, str] | None, peer: str | None
-) -> tuple[tuple[str, str], ...] | None:
-    pairs = () if metadata is None else tuple(metadata.items())
-    return pairs if peer is None else (*pairs, (FORWARDED_FOR, peer))
-
-
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_KEY and isinstance(value, bytes):
             return status_pb2.Status.FromString(value)
     return status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+
+
+# A controller that restarts is back within seconds: look for it often.
+_CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # One that vanished without a word is noticed within half a minute, also between calls.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Replies may be larger than requests.
+    ("grpc.max_receive_message_length", 4 * MAX_MESSAGE_BYTES),
+    # The controller is where the address says, whatever the environment says of the web.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+def open_channel(address: str, *, tls: bool, ca_pem: bytes | None = None) -> grpc.aio.Channel:
+    """A channel to a controller; it connects when it is used, again and again. The caller closes.
+
+    `ca_pem`: who must have signed the controller's certificate; None: whom this host trusts.
+    """
+    if not tls:
+        return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(ca_pem)
+    return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)

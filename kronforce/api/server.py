@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha.reflection import aio as reflection_aio
 
 from kronforce.api.access import methods_of
 from kronforce.api.chain import MAX_MESSAGE_BYTES, Chain
+from kronforce.api.forwarded import Forwarders
 from kronforce.api.grpc_edge import generic_handlers, wrap_foreign
 from kronforce.api.in_flight import InFlight
 from kronforce.api.services import Endpoint
@@ -75,6 +76,7 @@ class Server:
         chain: Chain,
         in_flight: InFlight,
         tls: Tls | None,
+        forwarders: Forwarders | None = None,
     ) -> None:
         # For callers in this process, who pass the same chain.
         self.endpoints = endpoints
@@ -85,7 +87,9 @@ class Server:
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health_aio.HealthServicer()
         self._services = sorted({name[1:].partition("/")[0] for name in endpoints})
-        self._server.add_generic_rpc_handlers(generic_handlers(endpoints, chain))
+        self._server.add_generic_rpc_handlers(
+            generic_handlers(endpoints, chain, forwarders or Forwarders(()))
+        )
         self._add_foreign(chain)
         self.port = 0
 

@@ -7,12 +7,18 @@ script on a host does not lock out the others there.
 
 from __future__ import annotations
 
+import ipaddress
+from functools import lru_cache
+
 from kronforce.clock import Clock
 from kronforce.errors import ResourceExhausted
 
 # A person mistypes a few times, a deployment with an old key tries on and on.
 FAILURES = 20
 WINDOW_SECS = 60.0
+
+# Of IPv6 a provider gives each customer this much: one peer, not 2^64.
+IPV6_PREFIX = 64
 
 # Addresses remembered; a flood from more than these forgets the oldest.
 ADDRESSES = 10_000
@@ -31,7 +37,7 @@ class Throttle:
         """Raise ResourceExhausted while the peer has used up its failures."""
         if not self._failures:
             return
-        start, failures = self._failures.get(peer, (0.0, 0))
+        start, failures = self._failures.get(_network(peer), (0.0, 0))
         left = start + WINDOW_SECS - self._monotonic()
         if failures >= FAILURES and left > 0:
             raise ResourceExhausted(
@@ -43,9 +49,24 @@ class Throttle:
     def failed(self, peer: str) -> None:
         """Count one."""
         now = self._monotonic()
+        peer = _network(peer)
         start, failures = self._failures.pop(peer, (now, 0))
         if now >= start + WINDOW_SECS:
             start, failures = now, 0
         if len(self._failures) >= self._addresses:
             del self._failures[next(iter(self._failures))]
         self._failures[peer] = (start, failures + 1)
+
+
+@lru_cache(maxsize=4_096)
+def _network(peer: str) -> str:
+    """What counts as one peer."""
+    if ":" not in peer:
+        return peer
+    try:
+        address = ipaddress.IPv6Address(peer)
+    except ValueError:
+        return peer
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), IPV6_PREFIX), strict=False))

@@ -19,7 +19,13 @@ from kronforce.cli.settings import Settings, UsageError, split_settings
 
 # Commands whose flags are their own, under names that clients use too: the server's side, and
 # the line that is being completed.
-_WITH_OWN_FLAGS = (("up",), ("controller",), ("agent", "run"), ("completion", "words"))
+_WITH_OWN_FLAGS = (
+    ("up",),
+    ("controller",),
+    ("gateway",),
+    ("agent", "run"),
+    ("completion", "words"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

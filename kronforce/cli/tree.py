@@ -104,6 +104,7 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
 ALONE: Verbs = {
     "up": ("kronforce.cli.up:up", "start a controller and an agent on this host"),
     "controller": ("kronforce.cli.controller_process:controller", "start a controller alone"),
+    "gateway": ("kronforce.cli.gateway:gateway", "serve HTTP for a controller elsewhere"),
     "status": ("kronforce.cli.status:status", "agents, what waits longest, disk"),
     "doctor": ("kronforce.cli.doctor:doctor", "is this host, its data and its server well?"),
     "last": ("kronforce.cli.run:last", "the newest run, explained"),

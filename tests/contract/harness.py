@@ -7,8 +7,9 @@ descriptors, so that the chain is tested for methods whose use case does not mat
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from kronforce.api.call import Call
 from kronforce.api.chain import Chain
+from kronforce.api.forwarded import Forwarders
 from kronforce.api.grpc_edge import GrpcTransport
 from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
@@ -139,7 +141,11 @@ def bearer(key: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def serve(
-    folder: Path, services: Iterable[Service] | None = None, *, clock: Clock | None = None
+    folder: Path,
+    services: Iterable[Service] | None = None,
+    *,
+    clock: Clock | None = None,
+    trusted: Sequence[str] = (),
 ) -> AsyncIterator[Served]:
     """Serve on a free port of loopback; by default every method answers with nothing."""
     database = open_database(str(folder / "kronforce.db"))
@@ -154,6 +160,7 @@ async def serve(
         chain=served.chain(),
         in_flight=served.in_flight,
         tls=None,
+        forwarders=Forwarders([ipaddress.ip_network(each) for each in trusted]),
     )
     await served.server.start()
     served.channel = grpc.aio.insecure_channel(served.server.address)
