@@ -20,6 +20,7 @@ from kronforce.api.grpc_edge import GrpcTransport, open_channel
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.http_gateway import front_settings, listen
+from kronforce.security import tls
 from kronforce.stopping import stop_on_signals
 from kronforce.telemetry import logs
 from kronforce_gateway.app import Gateway
@@ -66,6 +67,8 @@ async def gateway(stack: AsyncExitStack, config: Config, remote: Remote, clock: 
     """A listening gateway, until the stack is closed. Raises CannotStart."""
     if not config.bind:
         raise CannotStart("a gateway without HTTP is none: give it an address with --bind")
+    # What is wrong with the port's own certificate is said by name.
+    tls.load(config.tls_cert, config.tls_key)
     channel = open_channel(remote.address, tls=remote.tls, ca_pem=_ca_of(remote))
     stack.push_async_callback(channel.close)
     transport = GrpcTransport(channel, surface="http")

@@ -82,13 +82,19 @@ def of_call(failed: CallFailed, names: Mapping[str, str] | None = None) -> Failu
         error=error,
         reason=failed.reason or "INTERNAL",
         details=details,
-        headers=_HEADERS.get(status, {}),
+        headers=_headers(status, failed),
     )
 
 
 def status_of(code: int, reason: str) -> int:
     """By the number of a status code, where the reason does not say more."""
     return int(_BY_REASON.get(reason) or _BY_CODE.get(code, HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def _headers(status: int, failed: CallFailed) -> Mapping[str, str]:
+    headers = _HEADERS.get(status, {})
+    seconds = failed.metadata.get("retry_secs", "")
+    return {**headers, "retry-after": seconds} if seconds.isdecimal() else headers
 
 
 def _said(details: Sequence[Mapping[str, str]]) -> str:

@@ -76,13 +76,12 @@ class GatewayFlags:
         """Everything settled. Raises CommandError."""
         from kronforce.config import CannotStart, load
 
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        given = {name: value for name, value in values.items() if value is not None}
         # Not served here, so nothing about it can be wrong.
         given["grpc_bind"] = "127.0.0.1:0"
         try:
-            return load(
-                {name: value for name, value in given.items() if value is not None}, environ
-            )
+            return load(given, environ)
         except CannotStart as error:
             raise CommandError(str(error)) from error
 

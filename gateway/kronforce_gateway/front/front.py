@@ -66,7 +66,8 @@ class Front:
             await self._fault(scope, reply, error, passage)
         finally:
             self.counts.open -= 1
-            self.counts.count(scope["method"], passage, self._monotonic() - started)
+            now = self._monotonic()
+            self.counts.count(scope["method"], passage, now - started, now)
 
     def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> Passage:
         client = scope.get("client")

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from kronforce_gateway.failures import Failure
+from kronforce_gateway.front.counts import LINES_SECS, MAX_LINES
 from kronforce_gateway.front.passage import admit
 from tests.unit.gateway.front.door import door
 
@@ -196,3 +197,17 @@ async def test_a_line_about_a_failed_call_names_its_route_and_nothing_that_it_ca
     assert (said["status"], said["reason"]) == (503, "UNAVAILABLE")
     assert said["request_id"] == answer.headers["x-request-id"]
     assert "secret" not in str(said)
+
+
+async def test_a_flood_of_failures_is_not_one_of_lines(caplog: pytest.LogCaptureFixture) -> None:
+    def handler(_scope: Any) -> Any:
+        raise Failure(status=503, error="away", reason="CONTROLLER_UNREACHABLE")
+
+    now = [100.0]
+    one = door(handler, monotonic=lambda: now[0])
+    for _ in range(10 * MAX_LINES):
+        await one.call()
+    assert len(caplog.records) == MAX_LINES
+    now[0] += LINES_SECS
+    await one.call()
+    assert vars(caplog.records[MAX_LINES])["calls"] == 9 * MAX_LINES
