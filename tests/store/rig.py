@@ -80,6 +80,7 @@ class Rig:
             name=name,
             group_name=spec.group or "Default",
             tags=[],
+            labels=dict(spec.labels),
             status=int(timing.status),
             spec=spec.SerializeToString(),
             trusted=trusted,
