@@ -15,6 +15,7 @@ from kronforce.api.convert.execution import add_heads, execution_message
 from kronforce.api.convert.explanation import explanation_message
 from kronforce.api.convert.instants import instant_us
 from kronforce.api.convert.run import add_parts, run_message
+from kronforce.api.ended import Ended
 from kronforce.api.output_head import read_heads
 from kronforce.api.output_missing import missing_bytes, with_output
 from kronforce.api.paging import Shape, next_token, read_page
@@ -24,7 +25,7 @@ from kronforce.engine.reasons import Reasons
 from kronforce.errors import InvalidArgument
 from kronforce.store import executions, output, runs
 from kronforce.store.database import Tx
-from kronforce.store.executions import ExecutionRow
+from kronforce.store.executions import ExecutionRow, Mark
 from kronforce.store.paging import Page, PageRequest
 from kronforce.store.run_ends import RunEnd, ends_of
 from kronforce.store.runs import RunRow, RunTargetRow
@@ -53,6 +54,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._cancelling = cancelling
         self._reasons = reasons
         self._explaining = explaining
+        self._ended = Ended()
 
     async def GetRun(self, request: pb.GetRunRequest, call: Call) -> Run:
         return await self._run(call.scope, request.run_id)
@@ -90,9 +92,15 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         self, request: pb.ListExecutionsRequest, call: Call
     ) -> pb.ListExecutionsResponse:
         _check_state(request.state)
-        page = await self._store.read(_executions, call.scope, request, read_page(request, _BY_KEY))
+        page, shown, rows = await self._store.read(
+            _executions, call.scope, request, read_page(request, _BY_KEY), self._ended
+        )
+        for mark in page.items:
+            if mark.key not in shown:
+                shown[mark.key] = self._shown(rows[mark.key])
+                self._ended.keep(mark, shown[mark.key])
         return pb.ListExecutionsResponse(
-            executions=[self._shown(row) for row in page.items],
+            executions=[shown[mark.key] for mark in page.items],
             next_page_token=next_token(request, page),
             total=page.total,
             total_exact=page.total_exact,
@@ -188,9 +196,10 @@ def _runs(
 
 
 def _executions(
-    tx: Tx, scope: Scope, request: pb.ListExecutionsRequest, page: PageRequest
-) -> Page[ExecutionRow]:
-    return executions.list_executions(
+    tx: Tx, scope: Scope, request: pb.ListExecutionsRequest, page: PageRequest, ended: Ended
+) -> tuple[Page[Mark], dict[int, Execution], dict[int, ExecutionRow]]:
+    """The page's marks, the messages that are kept, and the rows of the others."""
+    found = executions.list_executions(
         tx,
         scope,
         job_key=references.job(tx, scope, request.job_id).key if request.job_id else None,
@@ -201,6 +210,10 @@ def _executions(
         search=request.search or None,
         page=page,
     )
+    kept = ended.of(found.items)
+    missing = [mark.key for mark in found.items if mark.key not in kept]
+    rows = executions.executions_by_keys(tx, scope, missing) if missing else []
+    return found, kept, {row.key: row for row in rows}
 
 
 def _execution(tx: Tx, scope: Scope, ref: str) -> tuple[ExecutionRow, bytes | None]:

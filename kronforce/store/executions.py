@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from kronforce.core.access import Scope
 from kronforce.store.database import Tx
-from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
+from kronforce.store.prepared import is_like, like, scope_parameter, scope_value
+from kronforce.store.prepared_pages import PreparedPages
 from kronforce.store.state_filter import in_state
 from kronforce.store.tables import agents, executions, jobs, runs
 from kronforce.store.visibility import in_scope
@@ -81,9 +82,11 @@ _OF_OTHERS: dict[str, sa.ColumnElement[Any]] = {
     "agent_id": agents.c.id.label("agent_id"),
     "agent_name": sa.func.coalesce(agents.c.name, "").label("agent_name"),
 }
-_COLUMNS = [
-    _OF_OTHERS[name] if name in _OF_OTHERS else executions.c[name] for name in ExecutionRow._fields
-]
+_COLUMNS_BY_NAME = {
+    name: _OF_OTHERS[name] if name in _OF_OTHERS else executions.c[name]
+    for name in ExecutionRow._fields
+}
+_COLUMNS = list(_COLUMNS_BY_NAME.values())
 
 
 def find_execution(tx: Tx, scope: Scope, id: bytes) -> ExecutionRow | None:  # noqa: A002 - column
@@ -122,6 +125,15 @@ def executions_of_runs(
     return found
 
 
+class Mark(NamedTuple):
+    """An execution in a list, and what its row does not settle when it has ended."""
+
+    key: int
+    state: int
+    group_name: str
+    agent_name: str
+
+
 def list_executions(
     tx: Tx,
     scope: Scope,
@@ -133,30 +145,44 @@ def list_executions(
     group: str | None = None,
     search: str | None = None,
     page: PageRequest,
-) -> Page[ExecutionRow]:
+) -> Page[Mark]:
     """Executions, newest first; `search` is any part of a job's name, in any case."""
-    query = _visible(scope)
-    if job_key is not None:
-        query = query.where(executions.c.job_key == job_key)
-    if run_key is not None:
-        query = query.where(executions.c.run_key == run_key)
-    if state:
-        query = query.where(in_state(executions.c.state, state))
-    if agent_key is not None:
-        query = query.where(executions.c.agent_key == agent_key)
-    if group:
-        query = query.where(runs.c.group_name == group)
-    if search:
-        query = query.where(executions.c.job_key.in_(_jobs_named_like(search)))
-    return fetch_page(
-        tx,
-        query,
-        order=(executions.c.key,),
-        newest_first=True,
-        page=page,
-        make=_execution,
-        key=lambda row: (row.key,),
+    given = {
+        "job_key": job_key,
+        "run_key": run_key,
+        "agent_key": agent_key,
+        "group_name": group or None,
+        "like": like(search) if search else None,
+        "agent_id": scope.agent_id,
+        # An agent's credential sees what is bound to it, of whatever group.
+        "groups": None if scope.agent_id is not None else scope_value(scope),
+    }
+    filters = {name: value for name, value in given.items() if value is not None}
+    return _LIST.fetch(
+        tx, filters, page, make=Mark._make, key=lambda mark: (mark.key,), fixed=state or None
     )
+
+
+def _listed(sqlite: bool, names: frozenset[str], state: Any) -> sa.Select[Any]:
+    query = sa.select(*(_COLUMNS_BY_NAME[name] for name in Mark._fields)).select_from(_TABLES)
+    for column in (executions.c.job_key, executions.c.run_key, executions.c.agent_key):
+        if column.name in names:
+            query = query.where(column == sa.bindparam(column.name, type_=column.type))
+    if state is not None:
+        query = query.where(in_state(executions.c.state, state))
+    if "group_name" in names:
+        query = query.where(runs.c.group_name == sa.bindparam("group_name", type_=sa.Text))
+    if "like" in names:
+        named = is_like(jobs.c.name_lower, "like")
+        query = query.where(executions.c.job_key.in_(sa.select(jobs.c.key).where(named)))
+    if "agent_id" in names:
+        query = query.where(agents.c.id == sa.bindparam("agent_id", type_=sa.LargeBinary))
+    if "groups" in names:
+        query = query.where(scope_parameter(runs.c.group_name, sqlite=sqlite))
+    return query
+
+
+_LIST = PreparedPages(_listed, order=(executions.c.key,), newest_first=True)
 
 
 def _visible(scope: Scope) -> sa.Select[Any]:
@@ -164,11 +190,6 @@ def _visible(scope: Scope) -> sa.Select[Any]:
     if scope.agent_id is not None:
         return query.where(agents.c.id == scope.agent_id)
     return query.where(in_scope(runs.c.group_name, scope))
-
-
-def _jobs_named_like(search: str) -> sa.Select[Any]:
-    found = jobs.c.name_lower.contains(search.lower(), autoescape=True)
-    return sa.select(jobs.c.key).where(found)
 
 
 def _execution(row: sa.Row[Any]) -> ExecutionRow:

@@ -32,16 +32,29 @@ def fetch_page(
     key: Callable[[T], tuple[Any, ...]],
 ) -> Page[T]:
     """The page of `query`; `key` gives an item's values of the `order` columns."""
-    wanted = _ordered(query, order, newest_first, page.after).limit(page.size + 1)
+    after = None
+    if page.after is not None:
+        pairs = zip(page.after, order, strict=True)
+        after = [sa.literal(value, column.type) for value, column in pairs]
+    wanted = in_order(query, order, newest_first, after).limit(page.size + 1)
     if page.skip:
         wanted = wanted.offset(page.skip)
     items = [make(row) for row in tx.conn.execute(wanted).all()]
+    return page_of(items, page, key, lambda: count(tx, query))
+
+
+def page_of(
+    items: list[T],
+    page: PageRequest,
+    key: Callable[[T], tuple[Any, ...]],
+    count_all: Callable[[], int],
+) -> Page[T]:
+    """The page, of its items and one beyond it, if there is one."""
     more = len(items) > page.size
     items = items[: page.size]
     # A last page that follows nothing, or what was counted to get there, has counted everything.
-    counted = page.after is None and not more and (items or not page.skip)
-    known = page.skip + len(items) if counted else None
-    total = count(tx, query) if known is None else known
+    whole = page.after is None and not more and (items or not page.skip)
+    total = page.skip + len(items) if whole else count_all()
     return Page(
         items=items,
         next_after=key(items[-1]) if more else None,
@@ -52,16 +65,23 @@ def fetch_page(
 
 def count(tx: Tx, query: sa.Select[Any]) -> int:
     """How many rows match, counted to one beyond `COUNT_LIMIT`."""
+    return int(tx.conn.scalar(counted(query, COUNT_LIMIT + 1)) or 0)
+
+
+def counted(query: sa.Select[Any], limit: Any) -> sa.Select[Any]:
+    """The query that counts, up to a limit."""
     one = query.with_only_columns(sa.literal(1).label("one"), maintain_column_froms=True)
-    some = one.limit(COUNT_LIMIT + 1).subquery()
-    return int(tx.conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
+    return sa.select(sa.func.count()).select_from(one.limit(limit).subquery())
 
 
-def _ordered(
-    query: sa.Select[Any], order: Order, newest_first: bool, after: tuple[Any, ...] | None
+def in_order(
+    query: sa.Select[Any],
+    order: Order,
+    newest_first: bool,
+    after: Sequence[sa.ColumnElement[Any]] | None,
 ) -> sa.Select[Any]:
+    """The query in its order, from the row after this one on."""
     if after is not None:
-        here = sa.tuple_(*order)
-        there = sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(after, order, strict=True)))
+        here, there = sa.tuple_(*order), sa.tuple_(*after)
         query = query.where(here < there if newest_first else here > there)
     return query.order_by(*(column.desc() if newest_first else column for column in order))

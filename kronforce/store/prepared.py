@@ -75,3 +75,14 @@ def scope_value(scope: Scope) -> str | None:
     if scope.agent_id is not None:
         return "[]"
     return None if scope.groups is None else json.dumps(sorted(scope.groups))
+
+
+def like(text: str) -> str:
+    """The pattern of what contains the text, in any case."""
+    escaped = text.lower().replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return f"%{escaped}%"
+
+
+def is_like(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
+    """Whether a column that is in lower case fits the pattern of the parameter."""
+    return column.like(sa.bindparam(name, type_=sa.Text), escape="/")

@@ -193,7 +193,7 @@ def test_an_agents_credential_sees_what_is_bound_to_that_agent_only(tx):
 
     assert executions.find_execution(tx, scope, theirs.id) is None
     listed = executions.list_executions(tx, scope, page=FIRST).items
-    assert [row.id for row in listed] == [mine.id]
+    assert [row.key for row in listed] == [mine.key]
     assert runs.find_run(tx, scope, run.id) is None
 
 
@@ -223,13 +223,13 @@ def test_executions_are_filtered_and_listed_newest_first(tx):
         fetched = all_pages(
             lambda page: executions.list_executions(tx, EVERYTHING, page=page, **filters), 1
         )
-        return [row.id for row in fetched]
+        return [row.key for row in fetched]
 
-    assert found() == [third.id, second.id, first.id]
-    assert found(job_key=load.key) == [second.id, first.id]
-    assert found(run_key=two.key) == [third.id]
-    assert found(state=4) == [third.id, second.id]
-    assert found(agent_key=agent.key) == [second.id]
-    assert found(group="ops") == [third.id]
-    assert found(search="LOA") == [second.id, first.id]
+    assert found() == [third.key, second.key, first.key]
+    assert found(job_key=load.key) == [second.key, first.key]
+    assert found(run_key=two.key) == [third.key]
+    assert found(state=4) == [third.key, second.key]
+    assert found(agent_key=agent.key) == [second.key]
+    assert found(group="ops") == [third.key]
+    assert found(search="LOA") == [second.key, first.key]
     assert found(search="port", state=5) == []

@@ -1,0 +1,36 @@
+"""Messages of ended executions, kept: lists show the same ones again and again.
+
+An ended execution changes no more, but its group may be renamed and its agent deleted: both are
+part of the key. Messages are shared: whoever gets one does not change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kronforce.core.lifecycle import TERMINAL
+from kronforce.store.executions import Mark
+from kronforce.v1.execution_pb2 import Execution
+
+# Fifty pages; a message is some 1.5 KB. The oldest go first.
+MAX_KEPT = 5_000
+
+
+class Ended:
+    """The kept messages, by what a list's mark says."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Mark, Execution] = {}
+
+    def of(self, marks: Iterable[Mark]) -> dict[int, Execution]:
+        """Those that are kept, by key. Any thread may ask."""
+        found = ((mark.key, self._kept.get(mark)) for mark in marks)
+        return {key: message for key, message in found if message is not None}
+
+    def keep(self, mark: Mark, message: Execution) -> None:
+        """Keep it, if it has ended."""
+        if mark.state not in TERMINAL:
+            return
+        if len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[mark] = message
