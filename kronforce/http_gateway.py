@@ -10,6 +10,7 @@ from kronforce.api.local import LocalTransport
 from kronforce.api.services import Endpoint
 from kronforce.clock import Clock
 from kronforce.config import CannotStart, Config, is_loopback
+from kronforce.first_start import ADMIN_KEY
 from kronforce.v1 import options_pb2
 from kronforce_gateway.app import Gateway
 from kronforce_gateway.front.hosts import LOCAL_NAMES
@@ -22,7 +23,10 @@ async def serve_http(
 ) -> Listener:
     """The listening gateway; its owner stops it. Raises CannotStart. `chain` is HTTP's own."""
     gateway = Gateway(
-        LocalTransport(endpoints, chain), front_settings(config), monotonic=clock.monotonic
+        LocalTransport(endpoints, chain),
+        front_settings(config),
+        key_file=config.data_dir / ADMIN_KEY,
+        monotonic=clock.monotonic,
     )
     return await listen(config, gateway, clock)
 
@@ -35,6 +39,7 @@ async def listen(config: Config, gateway: Gateway, clock: Clock) -> Listener:
         tls_cert=config.tls_cert,
         tls_key=config.tls_key,
         monotonic=clock.monotonic,
+        on_stop=gateway.stop,
     )
     try:
         await listener.start()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from kronforce.api.transport import Transport
 from kronforce.v1 import (
@@ -16,10 +17,16 @@ from kronforce.v1 import (
     system_service_pb2,
     variable_service_pb2,
 )
+from kronforce_gateway.browser.callers import Callers
+from kronforce_gateway.browser.sessions import Sessions
+from kronforce_gateway.browser.signing_in import SigningIn
 from kronforce_gateway.calls import Api, Receive, Scope, Send
 from kronforce_gateway.front.counts import HttpCounts
 from kronforce_gateway.front.front import Front
 from kronforce_gateway.front.settings import FrontSettings
+from kronforce_gateway.live.streams import Streams
+from kronforce_gateway.live.ticket_office import TicketOffice
+from kronforce_gateway.live.tickets import Tickets
 from kronforce_gateway.reference import FILES
 from kronforce_gateway.static_files import StaticFiles
 
@@ -38,22 +45,38 @@ SERVICES = tuple(
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 
 class Gateway:
-    """The ASGI application. It calls everything through the transport."""
+    """The ASGI application. It calls everything through the transport.
+
+    `key_file` is where the admin's key of this host lies, for the sign-in page to say so.
+    """
 
     def __init__(
         self,
         transport: Transport,
         front: FrontSettings | None = None,
         *,
+        key_file: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api = Api(transport, SERVICES)
+        self.sessions = Sessions(monotonic)
+        callers = Callers(self.sessions, transport)
+        tickets = Tickets(monotonic)
+        self._streams = Streams(transport, callers, tickets)
+        self._api = Api(transport, SERVICES, callers=callers, streams=self._streams.answer)
         reference = StaticFiles(FILES)
-        # What stands at a path of its own, beside the contract's.
-        self._at = dict.fromkeys(reference.paths, reference)
         self._front = Front(self._serve, front or FrontSettings(), monotonic=monotonic)
+        signing_in = SigningIn(callers, key_file=key_file)
+        # By path: what is no method of the contract.
+        self._at: dict[str, App] = {
+            **dict.fromkeys(reference.paths, reference),
+            "/api/auth/session": signing_in.session,
+            "/api/auth/logout": signing_in.logout,
+            "/api/stream-tickets": TicketOffice(callers, tickets, self._api.is_stream),
+        }
 
     @property
     def counts(self) -> HttpCounts:
@@ -66,5 +89,8 @@ class Gateway:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The same for one that has come through the door."""
-        app = self._at.get(scope["path"], self._api)
-        await app(scope, receive, send)
+        await self._at.get(scope["path"], self._api)(scope, receive, send)
+
+    def stop(self) -> None:
+        """End what would not end by itself; new calls are still answered."""
+        self._streams.stop()

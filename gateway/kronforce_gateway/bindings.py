@@ -60,6 +60,11 @@ class Binding:
         return bool(rule.permission == PUBLIC)
 
     @property
+    def streaming(self) -> bool:
+        """Whether the method answers with more than one message."""
+        return self.method.server_streaming
+
+    @property
     def body_field(self) -> FieldDescriptor | None:
         """The field that the request's body is, where it is one."""
         if self.body in ("", WHOLE):

@@ -1,4 +1,7 @@
-"""Unary methods over HTTP: one ASGI callable for all routes of the contract."""
+"""Unary methods over HTTP: one ASGI callable for all routes of the contract.
+
+Streaming methods are found here too, and answered by whoever was given for them.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from kronforce.v1 import key_service_pb2
 from kronforce.v1.key_service_pb2 import WhoAmIRequest
 from kronforce_gateway import failures, not_yet, replies, requests
 from kronforce_gateway.bindings import Binding, bindings_of
+from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.failures import Failure
 from kronforce_gateway.front.passage import admit, failed, headers_of
 from kronforce_gateway.routes import Found, Routes
@@ -21,6 +25,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+# What answers a call of a streaming method.
+Stream = Callable[[Found[Binding], Scope, Receive, Send], Awaitable[None]]
+
 # As over gRPC: what is larger is sent in parts.
 MAX_BODY = 4 << 20
 
@@ -28,13 +35,24 @@ JSON = b"application/json"
 
 # What any good key may call, to know a good key.
 _WHO_AM_I = key_service_pb2.DESCRIPTOR.services_by_name["KeyService"].methods_by_name["WhoAmI"]
+# google.rpc.Code: the key is good no longer.
+UNAUTHENTICATED = 16
 
 
 class Api:
-    """The contract's unary methods, as an ASGI application."""
+    """The contract's methods, as an ASGI application."""
 
-    def __init__(self, transport: Transport, services: Iterable[ServiceDescriptor]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        services: Iterable[ServiceDescriptor],
+        *,
+        callers: Callers,
+        streams: Stream,
+    ) -> None:
         self._transport = transport
+        self._callers = callers
+        self._streams = streams
         self._routes: Routes[Binding] = Routes()
         for binding in bindings_of(services):
             self._routes.add(binding.verb, binding.path, binding)
@@ -43,7 +61,11 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            status, body, headers = await self._answer(scope, receive)
+            found = self._find(scope) or await self._nothing(scope)
+            if found.target.streaming:
+                await self._streams(found, scope, receive, send)
+                return
+            status, body, headers = await self._answer(found, scope, receive)
         except Failure as failure:
             failed(scope, failure.reason)
             status, body, headers = failure.status, failure.body(), failure.headers
@@ -51,12 +73,15 @@ class Api:
             body = b""
         await respond(send, status, body, headers)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, Mapping[str, str]]:
+    async def _answer(
+        self, found: Found[Binding], scope: Scope, receive: Receive
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         headers = headers_of(scope)
-        found = self._find(scope) or await self._nothing(scope, headers)
         binding = found.target
         admit(scope, binding.path, binding.rate_class)
         if_match = headers.get(b"if-match", b"").decode("latin-1")
+        metadata = requests.forwarded(headers)
+        session = self._callers.lend(scope, headers, metadata)
         try:
             body = await read_body(headers, receive) if binding.body else b""
             request = requests.read_request(
@@ -65,44 +90,54 @@ class Api:
         except Failure:
             # As over gRPC: what is wrong with a request is told to whoever may call at all.
             if not binding.public:
-                await self._check_key(scope, headers)
+                await self._check_key(scope, metadata)
             raise
         try:
             reply = await self._transport.unary(
                 binding.method,
                 request,
-                metadata=requests.forwarded(headers),
+                metadata=metadata,
                 peer=peer_of(scope),
             )
         except CallFailed as failed:
+            if session is not None and failed.status.code == UNAUTHENTICATED:
+                self._callers.sessions.end(session)
             names = binding.query.as_sent(scope["query_string"])
             raise _failure(failed, if_match, names) from failed
         etag = replies.etag_of(reply)
         sent = {"etag": f'"{etag}"'} if etag else {}
         return replies.status_of(binding), replies.encode(binding, reply, request), sent
 
+    def is_stream(self, path: str) -> bool:
+        """Whether a GET of this path is a stream."""
+        found = self._routes.find("GET", path)
+        return found is not None and found.target.streaming
+
     def _find(self, scope: Scope) -> Found[Binding] | None:
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         return self._routes.find(_verb(scope), path)
 
-    async def _nothing(self, scope: Scope, headers: Mapping[bytes, bytes]) -> NoReturn:
+    async def _nothing(self, scope: Scope) -> NoReturn:
         """Raises Failure: not built yet, another verb, or no such path."""
         verb, path = _verb(scope), scope["raw_path"].decode("latin-1").partition("?")[0]
         later = self._later.find(verb, path)
         if later is not None:
             admit(scope, later.target.path, later.target.rate_class)
             if not later.target.public:
-                await self._check_key(scope, headers)
+                headers = headers_of(scope)
+                metadata = requests.forwarded(headers)
+                self._callers.lend(scope, headers, metadata)
+                await self._check_key(scope, metadata)
             raise later.target.failure()
         allowed = sorted({*self._routes.verbs(path), *self._later.verbs(path)})
         raise failures.wrong_verb(verb, path, allowed) if allowed else failures.not_found(path)
 
-    async def _check_key(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    async def _check_key(self, scope: Scope, metadata: Mapping[str, str]) -> None:
         try:
             await self._transport.unary(
                 _WHO_AM_I,
                 WhoAmIRequest(),
-                metadata=requests.forwarded(headers),
+                metadata=metadata,
                 peer=peer_of(scope),
             )
         except CallFailed as failed:

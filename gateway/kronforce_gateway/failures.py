@@ -167,9 +167,10 @@ def gone() -> Failure:
 
 
 def too_large(limit: int) -> Failure:
+    shown = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit:,} bytes"
     return Failure(
         status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        error=f"the body is larger than {limit >> 20} MiB",
+        error=f"the body is larger than {shown}",
         reason="BODY_TOO_LARGE",
     )
 

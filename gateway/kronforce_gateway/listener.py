@@ -49,7 +49,10 @@ class Listener:
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
+        # Ends what would not end by itself.
+        self._on_stop = on_stop
         self._bind = bind
         self._tls = tls_cert is not None
         self._connections = Connections(monotonic)
@@ -101,7 +104,8 @@ class Listener:
         self._watch = asyncio.create_task(self._connections.watch(), name="http-connections")
 
     async def stop(self) -> None:
-        """Take no more, let short calls finish."""
+        """Take no more, let short calls finish and end streams."""
+        self._on_stop()
         self._server.should_exit = True
         if self._task is not None:
             with suppress(asyncio.CancelledError):

@@ -111,15 +111,19 @@ class Views:
     async def _topics(
         self, scope: Scope, principal: Watcherly, request: WatchRunsRequest
     ) -> tuple[list[Topic], list[str]]:
-        named = [bool(request.run_ids), bool(request.job_id), bool(request.group), request.mine]
+        wanted = [*request.run_ids, *([request.run_id] if request.run_id else [])]
+        named = [bool(request.run_ids), bool(request.run_id), bool(request.job_id),
+                 bool(request.group), request.mine]  # fmt: skip
         if sum(named) != 1:
-            raise InvalidArgument.of(("run_ids", "set exactly one of run_ids, job_id, group, mine"))
+            raise InvalidArgument.of(
+                ("run_ids", "set exactly one of run_ids, run_id, job_id, group, mine")
+            )
         if len(request.positions) > MAX_POSITIONS:
             raise InvalidArgument.of(("positions", f"at most {MAX_POSITIONS}"))
-        if request.run_ids:
-            if len(request.run_ids) > MAX_RUN_IDS:
+        if wanted:
+            if len(wanted) > MAX_RUN_IDS:
                 raise InvalidArgument.of(("run_ids", f"at most {MAX_RUN_IDS}"))
-            run_ids = [_canonical(run_id) for run_id in request.run_ids]
+            run_ids = [_canonical(run_id) for run_id in wanted]
             return [("run", run_id) for run_id in run_ids], run_ids
         if request.job_id:
             job = await self._store.read(find_job, scope, request.job_id)
@@ -159,9 +163,13 @@ class Views:
             if watcher.include_output:
                 self._follow_stored(watcher, run, attempts)
             run_id = to_text(run.id)
-            if not self._hub.was_told(cursor, run_id, run.revision, run.state):
+            ended = run.finished_at is not None
+            if not self._hub.was_told(cursor, run_id, run.revision, run.state) or (
+                # Its end waits for its output, so that a later cursor does not say it was seen.
+                ended and watcher.include_output
+            ):
                 watcher.state(_state_of(run, attempts))
-            elif run.finished_at is not None and not watcher.include_output:
+            elif ended:
                 known.add(run_id)
         return set(run_ids) - known
 

@@ -340,8 +340,8 @@ Global___OutputPosition: _TypeAlias = OutputPosition  # noqa: Y015
 
 @_typing.final
 class WatchRunsRequest(_message.Message):
-    """What WatchRuns takes. Exactly one of `run_ids`, `job_id`, `group` and
-    `mine`.
+    """What WatchRuns takes. Exactly one of `run_ids`, `run_id`, `job_id`, `group`
+    and `mine`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -354,6 +354,7 @@ class WatchRunsRequest(_message.Message):
     INCLUDE_OUTPUT_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Every run of this job, id or exact name: those in the server's memory that
     are open, and all from now on. No such job is
@@ -378,6 +379,8 @@ class WatchRunsRequest(_message.Message):
     it are not sent again, unless the server has restarted since or does not
     remember. Empty: all current states.
     """
+    run_id: _builtins.str
+    """The same as `run_ids` with this one alone, for paths and for people."""
     @_builtins.property
     def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """These runs, at most 1,000."""
@@ -400,10 +403,11 @@ class WatchRunsRequest(_message.Message):
         include_output: _builtins.bool = ...,
         positions: _abc.Iterable[Global___OutputPosition] | None = ...,
         cursor: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cursor", b"cursor", "group", b"group", "include_output", b"include_output", "job_id", b"job_id", "mine", b"mine", "positions", b"positions", "run_ids", b"run_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "cursor", b"cursor", "group", b"group", "include_output", b"include_output", "job_id", b"job_id", "mine", b"mine", "positions", b"positions", "run_id", b"run_id", "run_ids", b"run_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

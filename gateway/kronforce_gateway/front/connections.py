@@ -114,6 +114,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # Streams cut readers that stall: `live/connection.py`.
+        self.app_state = {**self.app_state, "abort": transport.abort}
         if not self._all.enter(self):
             self._refuse(_FULL)
             return
