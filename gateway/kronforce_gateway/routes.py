@@ -53,40 +53,34 @@ class Routes(Generic[T]):
 
     def find(self, verb: str, raw_path: str) -> Found[T] | None:
         """What serves it; `raw_path` is as it came, percent-encoded."""
-        for ends, values in self._ends(raw_path):
-            if verb in ends:
-                return Found(ends[verb], values)
-        return None
+        found = self._at(raw_path)
+        if found is None or verb not in found.target:
+            return None
+        return Found(found.target[verb], found.values)
 
     def verbs(self, raw_path: str) -> list[str]:
         """What may be done with a path; nothing: there is no such path."""
-        return sorted({verb for ends, _ in self._ends(raw_path) for verb in ends})
+        found = self._at(raw_path)
+        return sorted(found.target) if found is not None else []
 
-    def _ends(self, raw_path: str) -> list[tuple[Mapping[str, T], tuple[str, ...]]]:
+    def _at(self, raw_path: str) -> Found[Mapping[str, T]] | None:
         if len(raw_path) > MAX_PATH:
-            return []
-        found: list[tuple[Mapping[str, T], tuple[str, ...]]] = []
-        _walk(self._root, _segments(raw_path), 0, (), found)
-        return found
+            return None
+        return _walk(self._root, _segments(raw_path), 0, ())
 
 
 def _walk(
-    node: _Node[T],
-    segments: list[str],
-    at: int,
-    values: tuple[str, ...],
-    found: list[tuple[Mapping[str, T], tuple[str, ...]]],
-) -> None:
+    node: _Node[T], segments: list[str], at: int, values: tuple[str, ...]
+) -> Found[Mapping[str, T]] | None:
     if at == len(segments):
-        if node.ends:
-            found.append((node.ends, values))
-        return
+        return Found(node.ends, values) if node.ends else None
     segment = segments[at]
     literal = node.literals.get(segment)
-    if literal is not None:
-        _walk(literal, segments, at + 1, values, found)
+    if literal is not None and (found := _walk(literal, segments, at + 1, values)):
+        return found
     if node.variable is not None and segment:
-        _walk(node.variable, segments, at + 1, (*values, _decoded(segment)), found)
+        return _walk(node.variable, segments, at + 1, (*values, _decoded(segment)))
+    return None
 
 
 def _segments(path: str) -> list[str]:

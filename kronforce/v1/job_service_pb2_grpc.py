@@ -268,13 +268,14 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RenameGroup(self, request, context):
-        """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
-        join tokens, variables) lists its new name from then on. Its runs and
-        events follow within moments; until they have, the old name stays taken
-        (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
-        keys of the group see both names' runs. Streams of such keys end with
-        UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
-        is limited to groups needs both names among them (NOT_ALLOWED).
+        """Renames a group (none: GROUP_NOT_FOUND); its jobs go with it, and whatever
+        lists it (keys, agents, join tokens, variables) lists its new name from
+        then on. Its runs and events follow within moments; until they have, the
+        old name stays taken (NAME_TAKEN), the group cannot be renamed or deleted
+        again (IN_USE), and keys of the group see both names' runs. Streams of such
+        keys end with UNAVAILABLE: open them again. `Default` keeps its name
+        (IN_USE). A key that is limited to groups needs both names among them
+        (NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -102,13 +102,14 @@ class JobServiceStub:
     of those (NOT_ALLOWED).
     """
     RenameGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RenameGroupRequest, _group_pb2.Group]
-    """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
-    join tokens, variables) lists its new name from then on. Its runs and
-    events follow within moments; until they have, the old name stays taken
-    (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
-    keys of the group see both names' runs. Streams of such keys end with
-    UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
-    is limited to groups needs both names among them (NOT_ALLOWED).
+    """Renames a group (none: GROUP_NOT_FOUND); its jobs go with it, and whatever
+    lists it (keys, agents, join tokens, variables) lists its new name from
+    then on. Its runs and events follow within moments; until they have, the
+    old name stays taken (NAME_TAKEN), the group cannot be renamed or deleted
+    again (IN_USE), and keys of the group see both names' runs. Streams of such
+    keys end with UNAVAILABLE: open them again. `Default` keeps its name
+    (IN_USE). A key that is limited to groups needs both names among them
+    (NOT_ALLOWED).
     """
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]
     """Deletes a group; its jobs move to `Default`, its runs and events keep the
@@ -214,13 +215,14 @@ class JobServiceAsyncStub(JobServiceStub):
     of those (NOT_ALLOWED).
     """
     RenameGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RenameGroupRequest, _group_pb2.Group]  # type: ignore[assignment]
-    """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
-    join tokens, variables) lists its new name from then on. Its runs and
-    events follow within moments; until they have, the old name stays taken
-    (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
-    keys of the group see both names' runs. Streams of such keys end with
-    UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
-    is limited to groups needs both names among them (NOT_ALLOWED).
+    """Renames a group (none: GROUP_NOT_FOUND); its jobs go with it, and whatever
+    lists it (keys, agents, join tokens, variables) lists its new name from
+    then on. Its runs and events follow within moments; until they have, the
+    old name stays taken (NAME_TAKEN), the group cannot be renamed or deleted
+    again (IN_USE), and keys of the group see both names' runs. Streams of such
+    keys end with UNAVAILABLE: open them again. `Default` keeps its name
+    (IN_USE). A key that is limited to groups needs both names among them
+    (NOT_ALLOWED).
     """
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteGroupRequest, _job_service_pb2.DeleteGroupResponse]  # type: ignore[assignment]
     """Deletes a group; its jobs move to `Default`, its runs and events keep the
@@ -413,13 +415,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.RenameGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_group_pb2.Group, _abc.Awaitable[_group_pb2.Group]]:
-        """Renames a group; its jobs go with it, and whatever lists it (keys, agents,
-        join tokens, variables) lists its new name from then on. Its runs and
-        events follow within moments; until they have, the old name stays taken
-        (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and
-        keys of the group see both names' runs. Streams of such keys end with
-        UNAVAILABLE: open them again. `Default` keeps its name (IN_USE). A key that
-        is limited to groups needs both names among them (NOT_ALLOWED).
+        """Renames a group (none: GROUP_NOT_FOUND); its jobs go with it, and whatever
+        lists it (keys, agents, join tokens, variables) lists its new name from
+        then on. Its runs and events follow within moments; until they have, the
+        old name stays taken (NAME_TAKEN), the group cannot be renamed or deleted
+        again (IN_USE), and keys of the group see both names' runs. Streams of such
+        keys end with UNAVAILABLE: open them again. `Default` keeps its name
+        (IN_USE). A key that is limited to groups needs both names among them
+        (NOT_ALLOWED).
         """
 
     @_abc_1.abstractmethod

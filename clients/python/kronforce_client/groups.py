@@ -57,12 +57,13 @@ class Groups:
     ) -> Group:
         """Rename a group; its jobs, its history and whatever lists it go with it.
 
-        The contract (JobService.RenameGroup): Renames a group; its jobs go with it, and whatever
-        lists it (keys, agents, join tokens, variables) lists its new name from then on. Its runs
-        and events follow within moments; until they have, the old name stays taken (NAME_TAKEN),
-        the group cannot be renamed or deleted again (IN_USE), and keys of the group see both names'
-        runs. Streams of such keys end with UNAVAILABLE: open them again. `Default` keeps its name
-        (IN_USE). A key that is limited to groups needs both names among them (NOT_ALLOWED).
+        The contract (JobService.RenameGroup): Renames a group (none: GROUP_NOT_FOUND); its jobs go
+        with it, and whatever lists it (keys, agents, join tokens, variables) lists its new name
+        from then on. Its runs and events follow within moments; until they have, the old name stays
+        taken (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and keys of the
+        group see both names' runs. Streams of such keys end with UNAVAILABLE: open them again.
+        `Default` keeps its name (IN_USE). A key that is limited to groups needs both names among
+        them (NOT_ALLOWED).
         """
         request = pb.RenameGroupRequest(old_name=old_name, new_name=new_name)
         return await self._caller.unary(

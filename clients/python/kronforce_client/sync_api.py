@@ -709,12 +709,13 @@ class Groups:
     def rename(self, old_name: str, new_name: str, *, timeout_secs: float | None = None) -> Group:
         """Rename a group; its jobs, its history and whatever lists it go with it.
 
-        The contract (JobService.RenameGroup): Renames a group; its jobs go with it, and whatever
-        lists it (keys, agents, join tokens, variables) lists its new name from then on. Its runs
-        and events follow within moments; until they have, the old name stays taken (NAME_TAKEN),
-        the group cannot be renamed or deleted again (IN_USE), and keys of the group see both names'
-        runs. Streams of such keys end with UNAVAILABLE: open them again. `Default` keeps its name
-        (IN_USE). A key that is limited to groups needs both names among them (NOT_ALLOWED).
+        The contract (JobService.RenameGroup): Renames a group (none: GROUP_NOT_FOUND); its jobs go
+        with it, and whatever lists it (keys, agents, join tokens, variables) lists its new name
+        from then on. Its runs and events follow within moments; until they have, the old name stays
+        taken (NAME_TAKEN), the group cannot be renamed or deleted again (IN_USE), and keys of the
+        group see both names' runs. Streams of such keys end with UNAVAILABLE: open them again.
+        `Default` keeps its name (IN_USE). A key that is limited to groups needs both names among
+        them (NOT_ALLOWED).
         """
         return self._portal.call(self._twin.rename(old_name, new_name, timeout_secs=timeout_secs))
 

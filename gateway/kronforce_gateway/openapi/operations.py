@@ -35,7 +35,7 @@ class Maker:
         """The operation of a route."""
         method = binding.method
         comment = self.notes.comments.get(method.full_name, "")
-        permission = permission_of(method)
+        permission = rule_of(method).permission
         made: Schema = {
             "operationId": name,
             "tags": [tag_of(method)],
@@ -118,7 +118,8 @@ class Maker:
             yield from answers.WITH_A_BODY
         if takes_etag(binding):
             yield from (409, 412)
-        if any(each.name in ("request_id", "name") for each in _fields(binding)):
+        if rule_of(binding.method).audited:
+            # What changes something may meet a state that does not allow it.
             yield 409
         for reason in reasons:
             if code := self.codes.get(reason):
@@ -130,9 +131,8 @@ def tag_of(method: MethodDescriptor) -> str:
     return method.containing_service.name.removesuffix("Service")
 
 
-def permission_of(method: MethodDescriptor) -> str:
-    rule = method.GetOptions().Extensions[options_pb2.access]
-    return str(rule.permission)
+def rule_of(method: MethodDescriptor) -> options_pb2.AccessRule:
+    return method.GetOptions().Extensions[options_pb2.access]
 
 
 def _fields(binding: Binding) -> Iterator[FieldDescriptor]:

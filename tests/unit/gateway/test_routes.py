@@ -51,6 +51,11 @@ def test_a_path_says_what_it_takes(routes: Routes[str]) -> None:
     assert routes.verbs("/api/jobs/x") == ["DELETE", "GET"]
 
 
+def test_a_literal_is_never_taken_for_a_name(routes: Routes[str]) -> None:
+    assert routes.find("DELETE", "/api/jobs/groups") is None
+    assert routes.verbs("/api/jobs/groups") == ["GET"]
+
+
 def test_two_of_one_route_are_refused(routes: Routes[str]) -> None:
     with pytest.raises(ValueError, match="served twice"):
         routes.add("GET", "/api/jobs/{other}", "again")
