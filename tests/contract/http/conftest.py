@@ -40,5 +40,5 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path) -> AsyncIterator[Site]:
-    async with world(tmp_path) as made:
+    async with world(tmp_path, empty=True) as made:
         yield Site(made)
