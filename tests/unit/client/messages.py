@@ -1,29 +1,19 @@
 """Random messages of any type of the contract, for round trips."""
 
+import importlib
+import pkgutil
+
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
 
-from kronforce.v1 import (
-    agent_service_pb2,
-    audit_service_pb2,
-    event_service_pb2,
-    execution_service_pb2,
-    job_service_pb2,
-    key_service_pb2,
-    system_service_pb2,
-    variable_service_pb2,
-)
+import kronforce.v1
+from kronforce.v1 import job_service_pb2
 
-FILES = (
-    agent_service_pb2,
-    audit_service_pb2,
-    event_service_pb2,
-    execution_service_pb2,
-    job_service_pb2,
-    key_service_pb2,
-    system_service_pb2,
-    variable_service_pb2,
+FILES = tuple(
+    importlib.import_module(f"kronforce.v1.{module.name}")
+    for module in pkgutil.iter_modules(kronforce.v1.__path__)
+    if module.name.endswith("_service_pb2")
 )
 # Deeper than this a random message only gets larger.
 MAX_DEPTH = 3

@@ -26,7 +26,7 @@ _INSTANT = re.compile(
 )
 _SECONDS = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s?", re.ASCII)
 _MAX_DURATION = 315_576_000_000
-_MASK = re.compile(r"[A-Za-z0-9_.]+(,[A-Za-z0-9_.]+)*", re.ASCII)
+_MASK = re.compile(r"(\*|[A-Za-z0-9_.]+)(,(\*|[A-Za-z0-9_.]+))*", re.ASCII)
 
 
 def read_timestamp(value: Any) -> timestamp_pb2.Timestamp:
