@@ -49,7 +49,7 @@ ENDPOINTS: tuple[tuple[str, str, bool], ...] = (
     ("GET", "/api/auth/oidc/config", True),
     ("GET", "/api/auth/oidc/login", True),
     ("GET", "/api/auth/oidc/callback", True),
-    ("POST", "/api/auth/logout", False),
+    ("POST", "/api/auth/logout", True),
     # Other
     ("GET", "/api/health", True),
     ("GET", "/metrics", True),

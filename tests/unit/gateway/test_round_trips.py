@@ -144,7 +144,7 @@ AGREED = [each for each in message_types() if alike(each) and each.fields]
 
 
 def test_the_two_mappings_agree_on_some_types() -> None:
-    assert {"Group", "TriggerResult", "Dispatch"} & {each.name for each in AGREED}
+    assert {"ShellTask", "Variable", "ListAuditRequest"} <= {each.name for each in AGREED}
     assert len(AGREED) > 30
 
 
