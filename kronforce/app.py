@@ -39,6 +39,7 @@ from kronforce.api.services import Endpoint, Service, endpoints_of
 from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
 from kronforce.api.variable_servicer import VariableServicer
+from kronforce.api.webhook_servicer import WebhookServicer
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.controller_lock import LockKeeper
@@ -48,6 +49,8 @@ from kronforce.engine.audit_log import AuditLog
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
 from kronforce.engine.values.variables import Variables
+from kronforce.engine.webhooks.firing import Deliveries
+from kronforce.engine.webhooks.managing import Webhooks
 from kronforce.errors import AlreadyExists, InvalidArgument
 from kronforce.security import tls
 from kronforce.security.envelope import Keyring
@@ -73,6 +76,7 @@ from kronforce.v1 import (
     options_pb2,
     system_service_pb2,
     variable_service_pb2,
+    webhook_service_pb2,
 )
 
 log = logs.logger("controller")
@@ -169,7 +173,8 @@ async def controller(
             cache=engine.variables,
             trust_operators=config.trust_operators,
         )
-        identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
+        throttle = Throttle(clock)
+        identity = Identity(store=store, clock=clock, throttle=throttle)
         in_flight = InFlight(clock)
         keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
         _run_in_background(stack, keeper.run(), "keys")
@@ -184,6 +189,17 @@ async def controller(
             ),
             "Audit": AuditServicer(store=store, audit_log=audit_log),
             "Variable": VariableServicer(store=store, clock=clock, variables=variables),
+            "Webhook": WebhookServicer(
+                webhooks=Webhooks(store=store, clock=clock, new_id=new_id, keyring=keyring),
+                deliveries=Deliveries(
+                    store=store,
+                    clock=clock,
+                    keyring=keyring,
+                    triggering=engine.triggering,
+                    snapshots=engine.snapshots,
+                ),
+                throttle=throttle,
+            ),
         }
         calls = CallCounts()
         chain = partial(
@@ -222,6 +238,7 @@ _FILES = {
     "Key": key_service_pb2,
     "System": system_service_pb2,
     "Variable": variable_service_pb2,
+    "Webhook": webhook_service_pb2,
 }
 
 

@@ -96,6 +96,12 @@ class BadJoinToken(Unauthenticated):
     reason = "BAD_JOIN_TOKEN"
 
 
+class BadSignature(Unauthenticated):
+    """A delivery's signature is missing, wrong or too old: sign anew with the webhook's secret."""
+
+    reason = "BAD_SIGNATURE"
+
+
 class PermissionDenied(KronforceError):
     """The caller is known and may not do this."""
 
@@ -158,6 +164,12 @@ class VariableNotFound(NotFound):
     reason = "VARIABLE_NOT_FOUND"
 
 
+class WebhookNotFound(NotFound):
+    """The job has no webhook; or a token fires nothing, whatever the reason."""
+
+    reason = "WEBHOOK_NOT_FOUND"
+
+
 class AlreadyExists(KronforceError):
     """The name is taken."""
 
@@ -169,6 +181,12 @@ class RequestIdReused(AlreadyExists):
     """The request id was used before with other content."""
 
     reason = "REQUEST_ID_REUSED"
+
+
+class WebhookExists(AlreadyExists):
+    """The job has a webhook: rotate its token, or disable it."""
+
+    reason = "WEBHOOK_EXISTS"
 
 
 class Aborted(KronforceError):
@@ -201,6 +219,12 @@ class OutsideWindow(FailedPrecondition):
     """Outside the job's `starts_at` … `expires_at`; `force` runs it all the same."""
 
     reason = "OUTSIDE_WINDOW"
+
+
+class JobPaused(FailedPrecondition):
+    """The job is paused, and what fires it is automatic: resume it."""
+
+    reason = "JOB_PAUSED"
 
 
 class AlreadyTerminal(FailedPrecondition):

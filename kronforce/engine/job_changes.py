@@ -26,7 +26,7 @@ from kronforce.engine.audit_states import job_resource, job_state
 from kronforce.engine.auditing import record
 from kronforce.engine.values import named_by_jobs as job_variables
 from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound, NotAllowed
-from kronforce.store import agents, events, fires, jobs, requests
+from kronforce.store import agents, events, fires, jobs, requests, webhooks
 from kronforce.store.database import Tx
 from kronforce.store.jobs import JobRow
 from kronforce.v1.event_pb2 import SEVERITY_INFO
@@ -203,6 +203,7 @@ def delete_job(tx: Tx, change: Change, *, ref: str, etag: str) -> JobRow:
     row = _require(tx, change.scope, ref)
     check_etag(row, etag)
     job_variables.forget(tx, row.key)
+    webhooks.delete_of_job(tx, row.key)
     deleted = jobs.mark_deleted(tx, row.key, change.now, expected_revision=row.revision)
     _tell(tx, change, "job.deleted", deleted, f"{row.name} was deleted")
     _record(tx, change, "job.deleted", row, None)

@@ -53,7 +53,7 @@ class JobSnapshot:
     __slots__ = (
         "_own_route", "agent_ref", "assignment", "assignment_bytes", "default_params", "group",
         "id", "id_text", "is_choosy", "is_interval", "job", "key", "name", "needs_trust",
-        "parameters", "revision", "run_timeout_us", "settings", "slot_keys", "status", "target",
+        "parameters", "paused_until", "revision", "run_timeout_us", "settings", "slot_keys", "status", "target",
         "task_type", "template", "trusted", "version",
     )  # fmt: skip
 
@@ -67,6 +67,7 @@ class JobSnapshot:
         self.revision = row.revision
         self.trusted = row.trusted
         self.status = row.status
+        self.paused_until = row.paused_until
         self.job = Job.FromString(row.spec)
         self.settings: JobSettings = effective(self.job)
         # How long a run may take from its first start; 0: as long as it takes.

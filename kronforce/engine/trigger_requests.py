@@ -9,8 +9,9 @@ from google.protobuf.json_format import MessageToDict
 
 from kronforce.core.canonical import canonical_hash
 from kronforce.core.params_rules import params_problems
+from kronforce.core.schedules.window import JobStatus
 from kronforce.engine.snapshots import JobSnapshot
-from kronforce.errors import InvalidArgument, JobNotFound, NotFound, OutsideWindow
+from kronforce.errors import InvalidArgument, JobNotFound, JobPaused, NotFound, OutsideWindow
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 
 MAX_REQUEST_ID = 100
@@ -45,7 +46,20 @@ def check_request(request: TriggerJobRequest) -> None:
         raise InvalidArgument.of(("priority", "from -1000 to 1000"))
 
 
-def check_window(job: JobSnapshot, now: int) -> None:
+def check_unattended(job: JobSnapshot, now: int) -> None:
+    """What holds back a trigger that nobody stands behind. Raises JobPaused, OutsideWindow."""
+    if job.status == JobStatus.PAUSED and (job.paused_until is None or now < job.paused_until):
+        raise JobPaused(
+            f"job {job.name!r} is paused, and nothing fires it but a call by hand; resume it, "
+            "then send this again",
+            job=job.name,
+        )
+    check_window(job, now, or_else="nothing fires it then but a call by hand, with force")
+
+
+def check_window(
+    job: JobSnapshot, now: int, or_else: str = "trigger it with force to run it all the same"
+) -> None:
     """Raises OutsideWindow."""
     s = job.settings
     for bound, early in ((s.starts_at, True), (s.expires_at, False)):
@@ -55,8 +69,7 @@ def check_window(job: JobSnapshot, now: int) -> None:
         if (now < at) if early else (now >= at):
             word = "starts_at" if early else "expires_at"
             raise OutsideWindow(
-                f"job {job.name!r} is outside its window ({word} {bound.isoformat()}); "
-                "trigger it with force to run it all the same",
+                f"job {job.name!r} is outside its window ({word} {bound.isoformat()}); {or_else}",
             )
 
 

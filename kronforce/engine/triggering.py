@@ -31,6 +31,7 @@ from kronforce.engine.trigger_requests import (
     SECOND,
     Rerun,
     check_request,
+    check_unattended,
     check_window,
     hash_of,
     job_not_found,
@@ -53,7 +54,7 @@ from kronforce.v1.run_pb2 import Run
 
 log = logging.getLogger(__name__)
 
-SCHEDULER, API, RETRY, MCP = 1, 2, 5, 10
+SCHEDULER, API, RETRY, WEBHOOK, MCP = 1, 2, 5, 6, 10
 
 MAX_ITEMS = 1_000
 # How often a definition that changed while its trigger was under way is read again.
@@ -211,7 +212,9 @@ class Triggering:
         self._capacity.admit_trigger()
         check_request(request)
         now = self._clock.now_us()
-        if not request.force:
+        if trigger == WEBHOOK:
+            check_unattended(job, now)
+        elif not request.force:
             check_window(job, now)
         agents = None if rerun is None else rerun.agents
         run = self.new_run(job, trigger=trigger, now=now, agents=agents)

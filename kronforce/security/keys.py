@@ -1,4 +1,4 @@
-"""API keys, agent credentials and join tokens: how they are made, read and recognised.
+"""API keys, agent credentials, join tokens, webhook tokens: how they are made, read and recognised.
 
 Each holds 256 random bits, so one SHA-256 is as good as a slow hash: there is
 nothing to guess. The store keeps hashes only; the text is shown once. Nothing
@@ -19,6 +19,8 @@ from kronforce.security.secret import Secret
 API_KEY = "kf_"
 AGENT_CREDENTIAL = "kfa_"
 JOIN_TOKEN = "kfj_"  # noqa: S105 - the public prefix, not a token
+WEBHOOK_TOKEN = "kfw_"  # noqa: S105 - the public prefix, not a token
+WEBHOOK_SECRET = "kfs_"  # noqa: S105 - the public prefix, not a secret
 
 SECRET_BYTES = 32
 
@@ -37,6 +39,21 @@ def new_api_key() -> Secret:
 def new_agent_credential() -> Secret:
     """`kfa_…`"""
     return Secret(AGENT_CREDENTIAL + secrets.token_urlsafe(SECRET_BYTES))
+
+
+def new_webhook_token() -> Secret:
+    """`kfw_…`: who has it fires a job."""
+    return Secret(WEBHOOK_TOKEN + secrets.token_urlsafe(SECRET_BYTES))
+
+
+def new_webhook_secret() -> Secret:
+    """`kfs_…`: the key of a webhook's signatures; its text is what HMAC takes."""
+    return Secret(WEBHOOK_SECRET + secrets.token_urlsafe(SECRET_BYTES))
+
+
+def webhook_prefix(token: Secret) -> str:
+    """`kfw_xxxxxxxx`, to recognise a token by."""
+    return token.reveal()[: len(WEBHOOK_TOKEN) + SHOWN]
 
 
 def shown_prefix(key: Secret) -> str:

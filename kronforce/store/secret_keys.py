@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from kronforce.core import ids
 from kronforce.store.database import Tx
-from kronforce.store.tables import secret_keys, variables
+from kronforce.store.tables import secret_keys, variables, webhooks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +54,12 @@ def insert_key(tx: Tx, *, id: bytes, wrapped: bytes, canary: bytes, now: int) ->
 
 def delete_unused(tx: Tx) -> int:
     """Delete retired keys that no secret is written under; how many."""
-    used = sa.select(variables.c.secret_key).where(variables.c.secret_key.is_not(None))
     retired = secret_keys.c.retired_at.is_not(None)
-    delete = sa.delete(secret_keys).where(retired, secret_keys.c.id.not_in(used))
+    unused = (
+        secret_keys.c.id.not_in(sa.select(column).where(column.is_not(None)))
+        for column in (variables.c.secret_key, webhooks.c.secret_key)
+    )
+    delete = sa.delete(secret_keys).where(retired, *unused)
     return tx.conn.execute(delete).rowcount
 
 

@@ -120,6 +120,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """`failed_targets_only`, and no target of the run failed.
     [FAILED_PRECONDITION]
     """
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 33
+    """No such webhook: the token is unknown, replaced or disabled; or the job has
+    none. [NOT_FOUND]
+    """
+    ERROR_REASON_WEBHOOK_EXISTS: _ErrorReason.ValueType  # 34
+    """The job has a webhook already. [ALREADY_EXISTS]"""
+    ERROR_REASON_BAD_SIGNATURE: _ErrorReason.ValueType  # 35
+    """The delivery's signature is missing, wrong or too old. [UNAUTHENTICATED]"""
+    ERROR_REASON_JOB_PAUSED: _ErrorReason.ValueType  # 36
+    """The job is paused, and the trigger is an automatic one.
+    [FAILED_PRECONDITION]
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the one `google.rpc.ErrorInfo` (domain `kronforce`) that
@@ -228,6 +240,18 @@ or needs a role beyond the caller's; the message says which.
 """
 ERROR_REASON_NOTHING_TO_RERUN: ErrorReason.ValueType  # 32
 """`failed_targets_only`, and no target of the run failed.
+[FAILED_PRECONDITION]
+"""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 33
+"""No such webhook: the token is unknown, replaced or disabled; or the job has
+none. [NOT_FOUND]
+"""
+ERROR_REASON_WEBHOOK_EXISTS: ErrorReason.ValueType  # 34
+"""The job has a webhook already. [ALREADY_EXISTS]"""
+ERROR_REASON_BAD_SIGNATURE: ErrorReason.ValueType  # 35
+"""The delivery's signature is missing, wrong or too old. [UNAUTHENTICATED]"""
+ERROR_REASON_JOB_PAUSED: ErrorReason.ValueType  # 36
+"""The job is paused, and the trigger is an automatic one.
 [FAILED_PRECONDITION]
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -235,6 +235,7 @@ JSON_CACHE_FIELD_NUMBER: _builtins.int
 ACCESS_FIELD_NUMBER: _builtins.int
 MCP_TOOL_FIELD_NUMBER: _builtins.int
 WRITTEN_BY_TASK_FIELD_NUMBER: _builtins.int
+HEADER_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 json_cache: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___JsonCache]
 """Marks a message whose JSON may be kept. Default: it is made each time."""
@@ -245,6 +246,11 @@ mcp_tool: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOption
 written_by_task: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Marks what a task wrote: output, results, progress. AI clients are shown
 it as data that is not to be followed. Default false.
+"""
+header: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""Names of HTTP headers, in lower case, that a request's field is taken from
+by the gateway: the first that came. Over gRPC the field is set as any
+other.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.OneofOptions, Global___JsonUnion]
 """Marks a oneof that is rendered as a tagged union in JSON and YAML."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from kronforce.core import ids
 from kronforce.engine.auditing import Resource, record
 from kronforce.engine.values.changes import place_of
+from kronforce.engine.webhooks.changes import place_of as place_of_webhook
 from kronforce.failpoints import failpoint
 from kronforce.security.envelope import Keyring
-from kronforce.store import secret_keys, variables
+from kronforce.store import secret_keys, variables, webhooks
 from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
 from kronforce.store.store import Store
@@ -91,12 +92,19 @@ def _rewrite_some(tx: Tx, keyring: Keyring) -> int:
     current = secret_keys.current_key(tx)
     assert current is not None, "a database that is served has a key"
     name = ids.to_text(current.id)
-    rows = variables.under_other_keys(tx, name, BATCH)
-    for row in rows:
+    done = 0
+    for row in variables.under_other_keys(tx, name, BATCH):
         place = place_of(row.id)
         text = keyring.key_of(known[row.secret_key or ""]).open(place, row.value)
         sealed = keyring.key_of(current).seal(place, text)
         variables.rewrite(tx, row.key, value=sealed, secret_key=name, revision=revision)
-    if not rows:
+        done += 1
+    for hook in webhooks.under_other_keys(tx, name, BATCH - done):
+        place = place_of_webhook(hook.id)
+        text = keyring.key_of(known[hook.secret_key or ""]).open(place, hook.secret or b"")
+        sealed = keyring.key_of(current).seal(place, text)
+        webhooks.rewrite(tx, hook.job_key, secret=sealed, secret_key=name)
+        done += 1
+    if not done:
         secret_keys.delete_unused(tx)
-    return len(rows)
+    return done

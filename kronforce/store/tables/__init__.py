@@ -24,6 +24,7 @@ from kronforce.store.tables.run_tables import (
     runs,
 )
 from kronforce.store.tables.value_tables import job_variables, secret_keys, variables
+from kronforce.store.tables.webhook_tables import webhooks
 
 __all__ = [
     "Admission",
@@ -55,4 +56,5 @@ __all__ = [
     "secret_keys",
     "slots",
     "variables",
+    "webhooks",
 ]

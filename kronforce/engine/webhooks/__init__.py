@@ -1,0 +1,1 @@
+"""Webhooks in: URLs that fire jobs, and what is sent there."""
