@@ -21,6 +21,7 @@ CLASSES = {
     "agents": "Agents",
     "keys": "Keys",
     "variables": "Variables",
+    "webhooks": "Webhooks",
     "events": "Events",
     "audit": "Audit",
     "system": "System",

@@ -16,6 +16,7 @@ from kronforce.v1 import (
     key_service_pb2,
     system_service_pb2,
     variable_service_pb2,
+    webhook_service_pb2,
 )
 from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.browser.sessions import Sessions
@@ -41,6 +42,7 @@ SERVICES = tuple(
         key_service_pb2,
         system_service_pb2,
         variable_service_pb2,
+        webhook_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
 )

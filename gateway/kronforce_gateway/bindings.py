@@ -47,6 +47,10 @@ class Binding:
     # A number of `kronforce.v1.RateClass`.
     rate_class: int
     query: QueryFields
+    # Fields that the contract says are taken from headers, each with the headers' names.
+    headers: tuple[tuple[str, tuple[bytes, ...]], ...]
+    # Whether the body is a field of bytes: taken as it comes, not read as JSON.
+    raw: bool
 
     @property
     def name(self) -> str:
@@ -122,6 +126,8 @@ def _binding(method: MethodDescriptor, rule: http_pb2.HttpRule, verb: str) -> Bi
         request_class=GetMessageClass(method.input_type),
         rate_class=method.GetOptions().Extensions[options_pb2.access].rate_class,
         query=QueryFields(method.input_type, _elsewhere(method, rule.body, variables)),
+        headers=tuple(_of_headers(method.input_type)),
+        raw=_is_raw(method.input_type, rule.body),
     )
 
 
@@ -131,4 +137,20 @@ def _elsewhere(
     """The request's fields that are not in the query, and where they are."""
     inside = [field.name for field in method.input_type.fields] if body == WHOLE else [body]
     in_path = {variable[0] for variable in variables if len(variable) == 1}
-    return dict.fromkeys(inside, "in the body") | dict.fromkeys(in_path, "in the path")
+    in_headers = [name for name, _ in _of_headers(method.input_type)]
+    return (
+        dict.fromkeys(inside, "in the body")
+        | dict.fromkeys(in_path, "in the path")
+        | dict.fromkeys(in_headers, "in a header")
+    )
+
+
+def _of_headers(kind: Descriptor) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+    for field in kind.fields:
+        if names := field.GetOptions().Extensions[options_pb2.header]:
+            yield field.name, tuple(name.encode() for name in names)
+
+
+def _is_raw(kind: Descriptor, body: str) -> bool:
+    field = kind.fields_by_name.get(body)
+    return field is not None and field.type == FieldDescriptor.TYPE_BYTES

@@ -30,6 +30,8 @@ Stream = Callable[[Found[Binding], Scope, Receive, Send], Awaitable[None]]
 
 # As over gRPC: what is larger is sent in parts.
 MAX_BODY = 4 << 20
+# What is taken as it comes is somebody else's event, from whoever knows a path.
+MAX_RAW_BODY = 1 << 20
 
 JSON = b"application/json"
 
@@ -83,9 +85,9 @@ class Api:
         metadata = requests.forwarded(headers)
         session = self._callers.lend(scope, headers, metadata)
         try:
-            body = await read_body(headers, receive) if binding.body else b""
+            body = await self._body(binding, headers, receive) if binding.body else b""
             request = requests.read_request(
-                binding, found.values, scope["query_string"], body, if_match
+                binding, found.values, scope["query_string"], body, if_match, headers
             )
         except Failure:
             # As over gRPC: what is wrong with a request is told to whoever may call at all.
@@ -112,6 +114,16 @@ class Api:
         """Whether a GET of this path is a stream."""
         found = self._routes.find("GET", path)
         return found is not None and found.target.streaming
+
+    async def _body(
+        self, binding: Binding, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> bytes:
+        if binding.raw:
+            return await read_body(headers, receive, MAX_RAW_BODY)
+        body = await read_body(headers, receive)
+        if body:
+            check_type(headers)
+        return body
 
     def _find(self, scope: Scope) -> Found[Binding] | None:
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
@@ -163,8 +175,7 @@ def _failure(failed: CallFailed, if_match: str, names: Mapping[str, str]) -> Fai
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, limit: int = MAX_BODY
 ) -> bytes:
-    """The whole body. Raises Failure where it is too large or not JSON by its own word."""
-    kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
+    """The whole body. Raises Failure where it is too large."""
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > limit:
         raise failures.too_large(limit)
@@ -179,8 +190,6 @@ async def read_body(
             if size > limit:
                 raise failures.too_large(limit)
         body = b"".join(parts)
-    if body and kind != JSON and not kind.endswith(b"+json"):
-        raise failures.wrong_type(kind.decode("latin-1"))
     return bytes(body)
 
 
@@ -190,6 +199,13 @@ async def _next(receive: Receive) -> MutableMapping[str, Any]:
         # What came of the body is not all of it.
         raise failures.gone()
     return message
+
+
+def check_type(headers: Mapping[bytes, bytes]) -> None:
+    """Raises Failure where a body is not JSON by its own word."""
+    kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
+    if kind != JSON and not kind.endswith(b"+json"):
+        raise failures.wrong_type(kind.decode("latin-1"))
 
 
 def peer_of(scope: Scope) -> str:

@@ -6,6 +6,7 @@ Text, reason and fields are those of the call's status, as over gRPC and MCP.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -135,7 +136,7 @@ def _detail(problem: Problem) -> dict[str, str]:
 def not_found(path: str) -> Failure:
     return Failure(
         status=HTTPStatus.NOT_FOUND,
-        error=f"there is nothing at {path[:200]}",
+        error=f"there is nothing at {_shown(path)}",
         reason="NO_SUCH_PATH",
     )
 
@@ -143,7 +144,7 @@ def not_found(path: str) -> Failure:
 def wrong_verb(verb: str, path: str, allowed: Sequence[str]) -> Failure:
     return Failure(
         status=HTTPStatus.METHOD_NOT_ALLOWED,
-        error=f"{path[:200]} does not take {verb}; it takes {', '.join(allowed)}",
+        error=f"{_shown(path)} does not take {verb}; it takes {', '.join(allowed)}",
         reason="WRONG_VERB",
         headers={"allow": ", ".join(allowed)},
     )
@@ -164,6 +165,15 @@ def gone() -> Failure:
         error="the caller has gone before its request was whole",
         reason="CALLER_GONE",
     )
+
+
+def _shown(path: str) -> str:
+    """A path as a message names it: what makes it a secret is left out."""
+    return _TOKEN.sub(r"\1…", path[:200])
+
+
+# A webhook's token, and what may be one: messages end in logs.
+_TOKEN = re.compile(r"(/api/webhooks/|kfw_).+", re.IGNORECASE)
 
 
 def too_large(limit: int) -> Failure:

@@ -79,8 +79,12 @@ def _numbers(request: Any, total: int) -> dict[str, int]:
 
 def status_of(binding: Binding) -> int:
     """Of an answer that went well."""
-    created = binding.verb == "POST" and binding.method.name.startswith("Create")
-    return HTTPStatus.CREATED if created else HTTPStatus.OK
+    if binding.verb != "POST":
+        return HTTPStatus.OK
+    if binding.method.name.startswith("Fire"):
+        # Taken from somebody who is told no more than that.
+        return HTTPStatus.ACCEPTED
+    return HTTPStatus.CREATED if binding.method.name.startswith("Create") else HTTPStatus.OK
 
 
 def etag_of(reply: Any) -> str:

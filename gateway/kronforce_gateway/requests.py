@@ -23,7 +23,12 @@ IF_MATCH = "If-Match"
 
 
 def read_request(
-    binding: Binding, values: tuple[str, ...], query: bytes, body: bytes, if_match: str = ""
+    binding: Binding,
+    values: tuple[str, ...],
+    query: bytes,
+    body: bytes,
+    if_match: str = "",
+    headers: Mapping[bytes, bytes] | None = None,
 ) -> Message:
     """The method's request. Raises Failure."""
     data = _read_query(binding, query) if query else {}
@@ -33,7 +38,12 @@ def read_request(
             _put_path(data, path, value)
         if if_match:
             _put_etag(binding, data, if_match)
-        return parse(binding.request_class, data)
+        if binding.headers:
+            _put_headers(binding, data, headers or {})
+        request = parse(binding.request_class, data)
+        if binding.raw:
+            setattr(request, binding.body, body)
+        return request
     except DialectError as error:
         below = "" if binding.body == WHOLE else binding.body
         raise failures.of_document(error, below=below, names=binding.query.as_sent(query)) from None
@@ -47,7 +57,7 @@ def _read_query(binding: Binding, query: bytes) -> dict[str, Any]:
 
 
 def _put_body(binding: Binding, data: dict[str, Any], body: bytes) -> None:
-    if not binding.body:
+    if not binding.body or binding.raw:
         return
     if binding.body == WHOLE:
         if body.strip():
@@ -90,6 +100,13 @@ def _put_etag(binding: Binding, data: dict[str, Any], if_match: str) -> None:
         raise _wrong("is not taken here: what it would guard has no etag", IF_MATCH)
     if etag != "*" and at.setdefault(ETAG, etag) != etag:
         raise _wrong("is another etag than the body's; send one of them", IF_MATCH)
+
+
+def _put_headers(binding: Binding, data: dict[str, Any], headers: Mapping[bytes, bytes]) -> None:
+    for field, names in binding.headers:
+        found = next((name for name in names if name in headers), None)
+        if found is not None:
+            data[field] = headers[found].decode("latin-1").strip()
 
 
 def _put_path(data: dict[str, Any], path: tuple[str, ...], value: str) -> None:

@@ -35,9 +35,7 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
         self._throttle = throttle
         self._good: dict[bytes, None] = {}
 
-    async def EnableWebhook(
-        self, request: pb.EnableWebhookRequest, call: Call
-    ) -> pb.IssuedWebhook:
+    async def EnableWebhook(self, request: pb.EnableWebhookRequest, call: Call) -> pb.IssuedWebhook:
         shown = await self._webhooks.enable(
             call.scope,
             call.principal,

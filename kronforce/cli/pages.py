@@ -53,6 +53,11 @@ EXAMPLES = {
   kronforce variable set DB_PASSWORD --expires-in-days 90
   kronforce variable list
 """,
+    "webhook": """\
+  kronforce webhook enable build            prints the URL, and a curl line
+  kronforce webhook enable deploy --hmac --body params
+  kronforce webhook rotate build --yes
+""",
     "key": """\
   kronforce key create ci --role operator --group Deploy
   kronforce key revoke ci --yes

@@ -71,6 +71,15 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "rotate": ("kronforce.cli.variable:rotate", "a new key for all secrets"),
         },
     ),
+    "webhook": (
+        "URLs that fire jobs.",
+        {
+            "enable": ("kronforce.cli.webhook:enable", "give a job a URL; it is shown once"),
+            "get": ("kronforce.cli.webhook:get", "a job's webhook; never its URL"),
+            "rotate": ("kronforce.cli.webhook:rotate", "a new URL; the old one ends"),
+            "disable": ("kronforce.cli.webhook:disable", "end a job's webhook for good"),
+        },
+    ),
     "key": (
         "API keys.",
         {

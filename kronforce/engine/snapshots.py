@@ -53,8 +53,8 @@ class JobSnapshot:
     __slots__ = (
         "_own_route", "agent_ref", "assignment", "assignment_bytes", "default_params", "group",
         "id", "id_text", "is_choosy", "is_interval", "job", "key", "name", "needs_trust",
-        "parameters", "paused_until", "revision", "run_timeout_us", "settings", "slot_keys", "status", "target",
-        "task_type", "template", "trusted", "version",
+        "parameters", "paused_until", "revision", "run_timeout_us", "settings", "slot_keys",
+        "status", "target", "task_type", "template", "trusted", "version",
     )  # fmt: skip
 
     def __init__(self, row: JobRow) -> None:

@@ -46,9 +46,11 @@ from kronforce.v1 import (
     system_service_pb2_grpc,
     variable_pb2,
     variable_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from tests.fakes.audit_log import FakeAudit
 from tests.fakes.variables import FakeVariables
+from tests.fakes.webhooks import FakeWebhooks
 
 KEY = "kf_" + "a" * 43
 STATES = execution_pb2.ExecutionState
@@ -215,6 +217,9 @@ class FakeController(
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, self.server)
         variable_service_pb2_grpc.add_VariableServiceServicer_to_server(
             FakeVariables(self.variables, Refused), self.server
+        )
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(
+            FakeWebhooks(self._job, Refused), self.server
         )
         self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
         self.address = f"127.0.0.1:{self.port}"

@@ -17,6 +17,7 @@ from kronforce_client.keys import Keys
 from kronforce_client.runs import Runs
 from kronforce_client.system import System
 from kronforce_client.variables import Variables
+from kronforce_client.webhooks import Webhooks
 
 
 class AsyncClient:
@@ -49,6 +50,7 @@ class AsyncClient:
         self.groups = Groups(self._caller)
         self.keys = Keys(self._caller)
         self.variables = Variables(self._caller)
+        self.webhooks = Webhooks(self._caller)
         self.events = Events(self._caller)
         self.audit = Audit(self._caller)
         self.system = System(self._caller)

@@ -31,6 +31,8 @@ class Connection:
     ca_file: str = ""
     insecure: bool = False
     source: str = ""
+    # Where the same controller serves HTTP, if that is known: a URL without a path.
+    http: str = ""
 
     def __repr__(self) -> str:
         shown = "set" if self.key else "none"
@@ -149,6 +151,7 @@ def on_this_host(environ: Mapping[str, str]) -> Connection | None:
         tls=bool(endpoint.get("tls")),
         ca_file=str(endpoint.get("ca_file") or ""),
         source=str(folder),
+        http=str(endpoint.get("http") or ""),
     )
 
 

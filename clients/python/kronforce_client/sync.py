@@ -52,6 +52,7 @@ class Client:
         self.groups = sync_api.Groups(self._portal, self._twin.groups)
         self.keys = sync_api.Keys(self._portal, self._twin.keys)
         self.variables = sync_api.Variables(self._portal, self._twin.variables)
+        self.webhooks = sync_api.Webhooks(self._portal, self._twin.webhooks)
         self.events = sync_api.Events(self._portal, self._twin.events)
         self.audit = sync_api.Audit(self._portal, self._twin.audit)
         self.system = sync_api.System(self._portal, self._twin.system)

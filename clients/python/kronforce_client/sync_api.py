@@ -18,6 +18,7 @@ from kronforce.v1 import (
     key_service_pb2,
     system_service_pb2,
     variable_service_pb2,
+    webhook_service_pb2,
 )
 from kronforce.v1.agent_pb2 import Agent, AgentState
 from kronforce.v1.api_key_pb2 import ApiKey, Role
@@ -30,6 +31,7 @@ from kronforce.v1.job_service_pb2 import TriggerJobResponse
 from kronforce.v1.options_pb2 import Surface
 from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdate
 from kronforce.v1.variable_pb2 import Variable
+from kronforce.v1.webhook_pb2 import WEBHOOK_BODY_ENVELOPE, Webhook, WebhookBody
 from kronforce_client.agents import Agents as AsyncAgents
 from kronforce_client.apply import Applied, Planned
 from kronforce_client.audit import Audit as AsyncAudit
@@ -48,6 +50,7 @@ from kronforce_client.portal import Iteration, Portal
 from kronforce_client.runs import Runs as AsyncRuns
 from kronforce_client.system import System as AsyncSystem
 from kronforce_client.variables import Variables as AsyncVariables
+from kronforce_client.webhooks import Webhooks as AsyncWebhooks
 
 
 class RunHandle:
@@ -1031,6 +1034,75 @@ class Variables:
         """
         return self._portal.call(
             self._twin.delete(variable, force=force, timeout_secs=timeout_secs)
+        )
+
+
+class Webhooks:
+    """`kf.webhooks`. Every `job` takes an id or an exact name."""
+
+    def __init__(self, portal: Portal, twin: AsyncWebhooks) -> None:
+        self._portal = portal
+        self._twin = twin
+
+    def enable(
+        self,
+        job: str,
+        *,
+        hmac: bool = False,
+        body_as: WebhookBody.ValueType = WEBHOOK_BODY_ENVELOPE,
+        timeout_secs: float | None = None,
+    ) -> webhook_service_pb2.IssuedWebhook:
+        """Give a job a webhook; with `hmac` one whose deliveries must be signed.
+
+        The contract (WebhookService.EnableWebhook): Gives a job a webhook. Its token, and with
+        `hmac` its secret, are in this reply and never again. A job that has one already is
+        WEBHOOK_EXISTS.
+        """
+        return self._portal.call(
+            self._twin.enable(job, hmac=hmac, body_as=body_as, timeout_secs=timeout_secs)
+        )
+
+    def get(self, job: str, *, timeout_secs: float | None = None) -> Webhook:
+        """A job's webhook; never its token or secret.
+
+        The contract (WebhookService.GetWebhook): Reads a job's webhook; never its token or secret.
+        WEBHOOK_NOT_FOUND where it has none.
+        """
+        return self._portal.call(self._twin.get(job, timeout_secs=timeout_secs))
+
+    def rotate(
+        self, job: str, *, timeout_secs: float | None = None
+    ) -> webhook_service_pb2.IssuedWebhook:
+        """Give a job's webhook a new token."""
+        return self._portal.call(self._twin.rotate(job, timeout_secs=timeout_secs))
+
+    def disable(self, job: str, *, timeout_secs: float | None = None) -> None:
+        """End a job's webhook for good."""
+        return self._portal.call(self._twin.disable(job, timeout_secs=timeout_secs))
+
+    def fire(
+        self,
+        token: str,
+        body: bytes = b"",
+        *,
+        signature: str = "",
+        delivery_id: str = "",
+        timeout_secs: float | None = None,
+    ) -> webhook_service_pb2.FireWebhookResponse:
+        """Deliver to a webhook; with a `delivery_id` it is tried again where that may help.
+
+        The contract (WebhookService.FireWebhook): Takes a delivery and fires the job, with trigger
+        `webhook`; over HTTP the answer is 202. Needs no key: the token is one.
+
+        Refused: WEBHOOK_NOT_FOUND for a token that is unknown, replaced or disabled, all alike;
+        BAD_SIGNATURE; INVALID_FIELD for a body or params that the job does not take;
+        OUTSIDE_WINDOW; JOB_PAUSED; REQUEST_ID_REUSED for a delivery id that came before with other
+        content. 20 wrong tokens or signatures a minute from one address are OVERLOADED.
+        """
+        return self._portal.call(
+            self._twin.fire(
+                token, body, signature=signature, delivery_id=delivery_id, timeout_secs=timeout_secs
+            )
         )
 
 

@@ -21,6 +21,7 @@ from kronforce.v1 import job_service_pb2 as job
 from kronforce.v1 import key_service_pb2 as key
 from kronforce.v1 import system_service_pb2 as system
 from kronforce.v1 import variable_service_pb2 as variable
+from kronforce.v1 import webhook_service_pb2 as webhook
 from kronforce.v1.agent_pb2 import Agent
 from kronforce.v1.api_key_pb2 import ROLE_VIEWER, ApiKey
 from kronforce.v1.job_pb2 import AgentTarget, Job, NoopTask, Target, Task
@@ -179,6 +180,15 @@ async def agent_to_change(world: World, side: str) -> Message:
     )
 
 
+async def job_with_webhook(world: World, side: str) -> str:
+    return (await world.webhook(side)).webhook.job_name
+
+
+async def delivery(world: World, side: str) -> Message:
+    # Whoever has the token fires, with any key or none.
+    return webhook.FireWebhookRequest(token=(await world.webhook(side)).token)
+
+
 JOB, RUN, GROUP = "JOB_NOT_FOUND", "RUN_NOT_FOUND", "GROUP_NOT_FOUND"
 EXECUTION, AGENT, VARIABLE = "EXECUTION_NOT_FOUND", "AGENT_NOT_FOUND", "VARIABLE_NOT_FOUND"
 
@@ -308,4 +318,17 @@ CASES: dict[str, list[Case]] = {
             outside=VARIABLE,
         )
     ],
+    "WebhookService.EnableWebhook": [
+        Case(make=about(webhook.EnableWebhookRequest, job_id=World.job), outside=JOB)
+    ],
+    "WebhookService.GetWebhook": [
+        Case(make=about(webhook.GetWebhookRequest, job_id=job_with_webhook), outside=JOB)
+    ],
+    "WebhookService.RotateWebhookToken": [
+        Case(make=about(webhook.RotateWebhookTokenRequest, job_id=job_with_webhook), outside=JOB)
+    ],
+    "WebhookService.DisableWebhook": [
+        Case(make=about(webhook.DisableWebhookRequest, job_id=job_with_webhook), outside=JOB)
+    ],
+    "WebhookService.FireWebhook": [Case(make=delivery)],
 }

@@ -35,6 +35,7 @@ from kronforce.v1 import (
     job_service_pb2,
     key_service_pb2,
     variable_service_pb2,
+    webhook_service_pb2,
 )
 from kronforce.v1.agent_service_pb2 import RegisterAgentRequest
 from kronforce.v1.api_key_pb2 import ApiKey
@@ -117,6 +118,11 @@ class World:
         made = await self.admin(_JOBS["CreateJob"], job_service_pb2.CreateJobRequest(job=job))
         self._remember(side, made.id)
         return str(made.name)
+
+    async def webhook(self, side: str) -> Any:
+        """A webhook of a job of its own, as it was issued."""
+        request = webhook_service_pb2.EnableWebhookRequest(job_id=await self.job(side))
+        return await self.admin(_WEBHOOKS["EnableWebhook"], request)
 
     async def run(self, side: str) -> Any:
         """A run that waits."""
@@ -259,6 +265,7 @@ _EXECUTIONS = _methods(execution_service_pb2, "ExecutionService")
 _JOBS = _methods(job_service_pb2, "JobService")
 _KEYS = _methods(key_service_pb2, "KeyService")
 _VARIABLES = _methods(variable_service_pb2, "VariableService")
+_WEBHOOKS = _methods(webhook_service_pb2, "WebhookService")
 
 
 @asynccontextmanager

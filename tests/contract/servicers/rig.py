@@ -32,6 +32,7 @@ from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
 from kronforce.api.transport import CallFailed
 from kronforce.api.variable_servicer import VariableServicer
+from kronforce.api.webhook_servicer import WebhookServicer
 from kronforce.clock import ManualClock
 from kronforce.core.ids import IdSource
 from kronforce.engine.agents.changes import Agents
@@ -40,6 +41,8 @@ from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
 from kronforce.engine.values import key_rotation
 from kronforce.engine.values.variables import Variables
+from kronforce.engine.webhooks.firing import Deliveries
+from kronforce.engine.webhooks.managing import Webhooks
 from kronforce.security import keys
 from kronforce.security.envelope import Keyring, MasterKey
 from kronforce.store import keys as stored_keys
@@ -57,6 +60,7 @@ from kronforce.v1 import (
     key_service_pb2,
     system_service_pb2,
     variable_service_pb2,
+    webhook_service_pb2,
 )
 
 SERVICES = {
@@ -68,6 +72,7 @@ SERVICES = {
     "AuditService": audit_service_pb2,
     "KeyService": key_service_pb2,
     "SystemService": system_service_pb2,
+    "WebhookService": webhook_service_pb2,
 }
 
 
@@ -114,7 +119,8 @@ class Rig:
             directory=engine.directory,
             sessions=engine.sessions,
         )
-        identity = Identity(store=store, clock=clock, throttle=Throttle(clock))
+        throttle = Throttle(clock)
+        identity = Identity(store=store, clock=clock, throttle=throttle)
         in_flight = InFlight(clock)
         keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
         variables = Variables(
@@ -154,6 +160,17 @@ class Rig:
                 store=store, clock=clock, new_id=new_id, revoked=keeper.recheck
             ),
             "SystemService": SystemServicer(store=store, about=about, variables=variables),
+            "WebhookService": WebhookServicer(
+                webhooks=Webhooks(store=store, clock=clock, new_id=new_id, keyring=keyring),
+                deliveries=Deliveries(
+                    store=store,
+                    clock=clock,
+                    keyring=keyring,
+                    triggering=engine.triggering,
+                    snapshots=engine.snapshots,
+                ),
+                throttle=throttle,
+            ),
         }
         chain = Chain(
             identity=identity,

@@ -23,6 +23,7 @@ from kronforce_client.portal import Portal
 from kronforce_client.runs import Runs
 from kronforce_client.system import System
 from kronforce_client.variables import Variables
+from kronforce_client.webhooks import Webhooks
 from tests.fakes.api_server import KEY, STDOUT, FakeController, Story
 
 # Without the filter a hundred calls are reported dozens of times.
@@ -35,6 +36,7 @@ TWINS = {
     "agents": Agents,
     "groups": Groups,
     "variables": Variables,
+    "webhooks": Webhooks,
     "keys": Keys,
     "events": Events,
     "system": System,

@@ -1,0 +1,137 @@
+"""`webhook enable`, `get`, `rotate`, `disable`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from kronforce.cli.missing import naming_similar
+from kronforce.cli.session import Session, current
+from kronforce.cli.show import facts, is_data, show_row
+from kronforce.cli.times import absolute
+from kronforce.v1.webhook_pb2 import Webhook, WebhookBody
+from kronforce.v1.webhook_service_pb2 import DisableWebhookResponse, IssuedWebhook
+
+Switch = Annotated[bool, Parameter(negative=())]
+
+
+def enable(
+    job: str,
+    /,
+    *,
+    hmac: Switch = False,
+    body: Literal["envelope", "params", "ignored"] = "envelope",
+) -> None:
+    """Give a job a URL that fires it. It is shown now and never again.
+
+    Parameters
+    ----------
+    job
+        The job's name or id.
+    hmac
+        Deliveries must be signed; the secret for that is shown too.
+    body
+        envelope: senders write {"params": {…}}; params: the whole body is the run's params, of
+        a job that declares parameters only those; ignored: it is not looked at.
+    """
+    session = current()
+    body_as = WebhookBody.Value(f"WEBHOOK_BODY_{body.upper()}")
+    with session.client() as client, naming_similar(client, job=job):
+        issued = client.webhooks.enable(job, hmac=hmac, body_as=body_as)
+        _show(session, issued, client.connection.http)
+
+
+def get(job: str, /) -> None:
+    """A job's webhook; never its URL or secret.
+
+    Parameters
+    ----------
+    job
+        The job's name or id.
+    """
+    session = current()
+    with session.client() as client, naming_similar(client, job=job):
+        webhook = client.webhooks.get(job)
+    if is_data(session):
+        show_row(session, webhook, name=lambda row: str(row.job_name))
+        return
+    utc = session.settings.utc
+    rotated = webhook.HasField("rotated_at")
+    facts(
+        session,
+        [
+            ("job", webhook.job_name),
+            ("url", f"…/api/webhooks/{webhook.token_prefix}…"),
+            ("signed", "required" if webhook.hmac else "not required"),
+            ("body", body_word(webhook)),
+            ("enabled", f"{absolute(webhook.created_at, utc=utc)} by {webhook.created_by}"),
+            ("rotated", absolute(webhook.rotated_at, utc=utc) if rotated else ""),
+        ],
+    )
+
+
+def rotate(job: str, /, *, yes: Switch = False) -> None:
+    """Give a webhook a new URL, and a new secret if it has one; the old ones end at once.
+
+    Parameters
+    ----------
+    job
+        The job's name or id.
+    yes
+        Do not ask.
+    """
+    session = current()
+    if not yes:
+        session.ask(f'End the URL that fires "{job}" now, and make another?', "--yes")
+    with session.client() as client, naming_similar(client, job=job):
+        issued = client.webhooks.rotate(job)
+        _show(session, issued, client.connection.http)
+
+
+def disable(job: str, /, *, yes: Switch = False) -> None:
+    """End a job's webhook for good.
+
+    Parameters
+    ----------
+    job
+        The job's name or id.
+    yes
+        Do not ask.
+    """
+    session = current()
+    if not yes:
+        session.ask(f'End the URL that fires "{job}" for good?', "--yes")
+    with session.client() as client, naming_similar(client, job=job):
+        client.webhooks.disable(job)
+    if is_data(session):
+        show_row(session, DisableWebhookResponse(), name=lambda _: job)
+        return
+    print(f"webhook of {job} disabled")
+
+
+def body_word(webhook: Webhook) -> str:
+    """`envelope`, `params`, `ignored`."""
+    return WebhookBody.Name(webhook.body_as).removeprefix("WEBHOOK_BODY_").lower()
+
+
+def _show(session: Session, issued: IssuedWebhook, http: str) -> None:
+    """What is shown once, and how to try it."""
+    url = f"{http}{issued.path}"
+    if is_data(session):
+        show_row(session, issued, name=lambda _: url)
+        return
+    facts(session, [("url", url), ("secret", issued.secret)])
+    if not http:
+        session.say("the path is on the controller's HTTP address, see --bind")
+    session.say("nothing of this is shown again; try it with")
+    session.say(f"  {_curl(issued, url if http else f'https://CONTROLLER{issued.path}')}")
+
+
+def _curl(issued: IssuedWebhook, url: str) -> str:
+    """A delivery from a shell; of a signed one only openssl's part is left to say."""
+    content = "-H 'Content-Type: application/json' -d '{}'"
+    if not issued.webhook.hmac:
+        return f"curl {content} {url}"
+    signature = f"$(printf '{{}}' | openssl dgst -sha256 -hmac '{issued.secret}' -r | cut -c1-64)"
+    return f'curl {content} -H "X-Hub-Signature-256: sha256={signature}" {url}'
