@@ -175,10 +175,12 @@ def test_if_match_where_nothing_has_an_etag_is_refused_rather_than_ignored() -> 
 
 
 def test_every_route_has_a_name_for_its_fields() -> None:
-    """Nothing in a request is out of reach over HTTP: each field is in path, query or body."""
+    """Nothing in a request is out of reach over HTTP: each field is in path, query, body or a header."""
     for binding in BINDINGS.values():
         kind: type[Message] = binding.request_class
         fields = {field.name for field in kind.DESCRIPTOR.fields}
         in_path = {path[0] for path in binding.variables}
         in_body = fields if binding.body == "*" else {binding.body} - {""}
-        assert {*binding.query.names, *in_path, *in_body} >= fields, binding.name
+        in_headers = {name for name, _ in binding.headers}
+        found = {*binding.query.names, *in_path, *in_body, *in_headers}
+        assert found >= fields, binding.name
