@@ -63,6 +63,9 @@ class Maker:
 
     def _body(self, binding: Binding) -> Schema:
         field = binding.body_field
+        if binding.raw and field is not None:
+            about = self.notes.comments.get(field.full_name, "").strip()
+            return {"required": False, "description": about, "content": {JSON: {"schema": {}}}}
         content = {"schema": self._sent(binding, field), **of_body(binding)}
         needed = field is not None or bool(self._required(binding))
         return {"required": needed, "content": {JSON: content}}
@@ -115,7 +118,7 @@ class Maker:
         if binding.variables or any("_id" in each.name for each in _fields(binding)):
             yield 404
         if binding.body:
-            yield from answers.WITH_A_BODY
+            yield from answers.WITH_A_BODY if not binding.raw else (413,)
         if takes_etag(binding):
             yield from (409, 412)
         if rule_of(binding.method).audited:

@@ -24,6 +24,7 @@ def parameters(binding: Binding, notes: Notes) -> list[Schema]:
     for alias in binding.query.names:
         if (meant := in_query.get(ALIASES.get(alias, ""))) and alias not in in_query:
             found.append(_alias(alias, meant))
+    found += _in_headers(binding, notes)
     if takes_etag(binding):
         found.append(
             {
@@ -39,13 +40,13 @@ def parameters(binding: Binding, notes: Notes) -> list[Schema]:
 
 
 def query_fields(binding: Binding) -> Iterator[FieldDescriptor]:
-    """Fields of the request that neither the path nor the body holds."""
+    """Fields of the request that neither the path nor a header nor the body holds."""
     if binding.body == WHOLE:
         return
-    in_path = {path[0] for path in binding.variables}
+    elsewhere = {path[0] for path in binding.variables} | {name for name, _ in binding.headers}
     for field in binding.method.input_type.fields:
         plain = field.message_type is None or field.message_type.full_name in values.KNOWN
-        if plain and field.name != binding.body and field.name not in in_path:
+        if plain and field.name != binding.body and field.name not in elsewhere:
             yield field
 
 
@@ -85,6 +86,19 @@ def _in_query(field: FieldDescriptor, notes: Notes) -> Schema:
     if field.full_name in notes.required:
         made["required"] = True
     return made
+
+
+def _in_headers(binding: Binding, notes: Notes) -> Iterator[Schema]:
+    """A field may have several names there."""
+    for field, names in binding.headers:
+        full_name = binding.method.input_type.fields_by_name[field].full_name
+        for name in names:
+            yield {
+                "name": name.decode().title(),
+                "in": "header",
+                **_described(notes.comments.get(full_name, "")),
+                "schema": {"type": "string"},
+            }
 
 
 def _alias(name: str, meant: Schema) -> Schema:

@@ -186,7 +186,9 @@ async def job_with_webhook(world: World, side: str) -> str:
 
 async def delivery(world: World, side: str) -> Message:
     # Whoever has the token fires, with any key or none.
-    return webhook.FireWebhookRequest(token=(await world.webhook(side)).token)
+    return webhook.FireWebhookRequest(
+        token=(await world.webhook(side)).token, body=b'{"params": {"n": 1}}', delivery_id="d1"
+    )
 
 
 JOB, RUN, GROUP = "JOB_NOT_FOUND", "RUN_NOT_FOUND", "GROUP_NOT_FOUND"

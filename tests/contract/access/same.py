@@ -17,7 +17,7 @@ from kronforce_client import dialect
 _WORDS = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"), "<instant>"),
-    (re.compile(r"kf[aj]?_[A-Za-z0-9_.-]{8,}"), "<secret>"),
+    (re.compile(r"kf[ajsw]?_[A-Za-z0-9_.-]{8,}"), "<secret>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<hash>"),
     # Names that `World.name` makes.
     (re.compile(r"\b(web|hidden|a|an)[ _]([a-z ]+)[ _]\d+\b"), r"\1 \2 #"),

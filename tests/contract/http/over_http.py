@@ -35,6 +35,7 @@ class HttpCall:
     path: str
     body: bytes
     response_body: str
+    headers: Mapping[str, str]
 
 
 class Refused(Exception):
@@ -72,8 +73,12 @@ def _call(rule: Any, verb: str, request: Message, values: list[str]) -> HttpCall
     for name, value in zip(_VARIABLE.findall(path), values, strict=True):
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
         _take(data, name)
+    headers = {name: str(data.pop(field)) for field, name in _in_headers(request) if field in data}
     body = b""
-    if rule.body == "*":
+    if isinstance(raw := getattr(request, rule.body, None), bytes):
+        # What is no JSON is sent as it is.
+        body, _ = raw, data.pop(rule.body, None)
+    elif rule.body == "*":
         body, data = orjson.dumps(data), {}
     elif rule.body:
         body = orjson.dumps(data.pop(rule.body, {}))
@@ -83,7 +88,16 @@ def _call(rule: Any, verb: str, request: Message, values: list[str]) -> HttpCall
         path=f"{path}?{query}" if query else path,
         body=body,
         response_body=rule.response_body,
+        headers=headers,
     )
+
+
+def _in_headers(request: Message) -> Iterable[tuple[str, str]]:
+    """Fields that the contract puts into headers, each with one of its names."""
+    for field in request.DESCRIPTOR.fields:
+        options: Any = field.GetOptions().Extensions
+        for name in options[options_pb2.header][:1]:
+            yield field.name, name
 
 
 def _value(request: Any, name: str) -> str:
@@ -110,7 +124,9 @@ def _pairs(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
 
 async def call(app: Any, method: MethodDescriptor, sent: HttpCall, headers: Any) -> Message:
     """The reply. Raises Refused."""
-    answer = await ask(app, sent.verb, sent.path, body=sent.body, headers=headers)
+    answer = await ask(
+        app, sent.verb, sent.path, body=sent.body, headers={**headers, **sent.headers}
+    )
     if answer.status >= 400:
         raise Refused(answer.status, answer.json())
     return reply_of(method, sent, answer)

@@ -175,7 +175,7 @@ def test_if_match_where_nothing_has_an_etag_is_refused_rather_than_ignored() -> 
 
 
 def test_every_route_has_a_name_for_its_fields() -> None:
-    """Nothing in a request is out of reach over HTTP: each field is in path, query, body or a header."""
+    """Nothing in a request is out of reach: each field is in path, query, body or a header."""
     for binding in BINDINGS.values():
         kind: type[Message] = binding.request_class
         fields = {field.name for field in kind.DESCRIPTOR.fields}
