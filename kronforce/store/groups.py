@@ -22,6 +22,7 @@ from kronforce.errors import AlreadyExists, InUse
 from kronforce.store import counters, dialect
 from kronforce.store import variables as variable_store
 from kronforce.store.database import Tx
+from kronforce.store.prepared import Prepared
 from kronforce.store.tables import (
     agents,
     api_keys,
@@ -59,9 +60,14 @@ class GroupRow:
 
 def ensure_group(tx: Tx, name: str, now: int) -> None:
     """Make the group unless it exists. Raises AlreadyExists for a name that is being given up."""
+    if _THERE.run(tx, name=name):
+        return
     values = {"name": name, "created_at": now}
     if dialect.insert_unless_taken(tx.conn, groups, values) is not None:
         _check_free(tx, name)
+
+
+_THERE = Prepared(lambda _: sa.select(groups.c.key).where(groups.c.name == sa.bindparam("name")))
 
 
 def insert_group(tx: Tx, name: str, now: int) -> GroupRow:

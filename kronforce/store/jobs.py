@@ -193,7 +193,7 @@ def insert_job(
     next_nominal_at: int | None,
 ) -> JobRow:
     """Keep a new job as version 1; makes its group. Raises AlreadyExists if the name is taken."""
-    values = {
+    values: dict[str, Any] = {
         "id": id,
         "name": name,
         "name_lower": name.lower(),
@@ -215,7 +215,8 @@ def insert_job(
     if key is None:
         raise _name_taken(name)
     ensure_group(tx, group_name, now)
-    [row] = jobs_by_keys(tx, [key])
+    shown = {name: value for name, value in values.items() if name in JobRow._fields}
+    row = JobRow(**{**shown, "key": key, "tags": tuple(tags), "deleted_at": None})
     _insert_version(tx, row, actor)
     return row
 
@@ -377,17 +378,14 @@ def _name_taken(name: str) -> AlreadyExists:
     return AlreadyExists(f"a job named {name!r} exists; choose another name", name=name)
 
 
+_INSERT_VERSION = dialect.insert(
+    job_versions, "job_key", "version", "spec", "actor", "trusted", "created_at"
+)
+
+
 def _insert_version(tx: Tx, row: JobRow, actor: str) -> None:
-    tx.conn.execute(
-        sa.insert(job_versions).values(
-            job_key=row.key,
-            version=row.version,
-            spec=row.spec,
-            actor=actor,
-            trusted=row.trusted,
-            created_at=row.updated_at,
-        )
-    )
+    values = (row.key, row.version, row.spec, actor, row.trusted, row.updated_at)
+    tx.run(_INSERT_VERSION, [values])
 
 
 def wrap_labels(labels: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.bench.books import Books, Client, Tell, Void, one, percentiles
+from tests.bench.books import CLIENT_ID, Books, Client, Tell, Void, one, percentiles
 from tests.bench.http_client import Connection, connect, request
 
 
@@ -67,7 +67,8 @@ class _Callers:
 def _requests(spec: dict[str, Any], job_id: str, key: str) -> Iterator[bytes]:
     verb, path = spec["verb"], spec["path"].format(job_id=job_id)
     if spec["call"] != "create":
-        return itertools.repeat(request(verb, path, key, b"{}" if verb == "POST" else b""))
+        body = json.dumps({"client_id": CLIENT_ID}).encode() if verb == "POST" else b""
+        return itertools.repeat(request(verb, path, key, body))
     return (
         request(verb, path, key, json.dumps({**spec["body"], "name": f"made-{number}"}).encode())
         for number in itertools.count()

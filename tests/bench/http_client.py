@@ -6,6 +6,7 @@ Requests are bytes that were put together before; of an answer its status and it
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from tests.bench.books import Void
 
@@ -22,8 +23,8 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's is no subclass.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
