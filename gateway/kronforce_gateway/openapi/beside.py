@@ -1,75 +1,135 @@
-"""What the gateway serves beside the contract's methods, said by hand, and what it will serve."""
+"""What the gateway serves beside the contract's methods, said by hand."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kronforce_gateway.not_yet import NOT_YET, NotYet
 from kronforce_gateway.openapi import answers
+from kronforce_gateway.openapi.schemas import reference
 
 # What people look for first; the rest follows by name.
 FIRST = ("Job", "Execution", "Event", "Agent", "Variable")
-TAGS = (
-    {"name": "Gateway", "description": "What the gateway itself serves."},
-    {
-        "name": "Not built yet",
-        "description": "Documented paths that this version answers with 501.",
-    },
+TAG = {"name": "Gateway", "description": "What the gateway itself serves."}
+
+Said = dict[str, Any]
+
+_JSON = "application/json"
+
+
+def beside() -> Iterator[tuple[str, str, Said]]:
+    """Path, verb and operation of each."""
+    for path, verbs in PATHS.items():
+        for verb, operation in verbs.items():
+            yield path, verb, operation
+
+
+def _operation(
+    name: str,
+    summary: str,
+    more: str,
+    good: Said,
+    *,
+    refused: tuple[int, ...] = (),
+    body: Said | None = None,
+    public: bool = True,
+) -> Said:
+    made: Said = {
+        "operationId": name,
+        "tags": [TAG["name"]],
+        "summary": summary,
+        "description": f"{summary}. {more}",
+        "parameters": [],
+        "responses": good | answers.refusals((429, 500, *refused)),
+    }
+    if body is not None:
+        made["requestBody"] = {"required": True, "content": {_JSON: body}}
+    return made | ({"security": []} if public else {})
+
+
+def _object(required: tuple[str, ...] = (), **properties: Said) -> Said:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _text(about: str) -> Said:
+    return {"type": "string", "description": about}
+
+
+def _answer(status: int, about: str, schema: Said, kind: str = _JSON) -> Said:
+    return {str(status): {"description": about, "content": {kind: {"schema": schema}}}}
+
+
+def _file(name: str, summary: str, kind: str, schema: Said) -> Said:
+    good = _answer(200, summary, schema, kind)
+    good["200"]["headers"] = {"ETag": {"schema": {"type": "string"}, "required": True}}
+    kept = {"304": {"description": "`If-None-Match` is what it was."}}
+    return _operation(name, summary, "Needs no key.", good | kept)
+
+
+_SIGNED_IN = _object(
+    ("signed_in",),
+    signed_in={"type": "boolean", "description": "Whether the browser has a session."},
+    csrf_token=_text("Goes as `X-CSRF-Token` with every call of the session's that changes."),
+    expires_in_secs={"type": "integer", "description": "How long it lasts."},
+    me=reference("WhoAmIResponse"),
+    key_file=_text("Where the admin's key lies on this host; only told there."),
+)
+_SIGNED_OUT = _object(("signed_in",), signed_in={"const": False})
+_KEY = _object(("key",), key=_text("An API key, `kf_…`."))
+_PATH = {
+    **_object(("path",), path=_text("Path and query of a stream.")),
+    "example": {"path": "/api/events/watch?kind_pattern=job.*"},
+}
+_TICKET = _object(
+    ("ticket", "url", "expires_in_secs"),
+    ticket=_text("Good for that stream, once."),
+    url=_text("The stream's path with the ticket in its query."),
+    expires_in_secs={"type": "integer", "description": "Until when it must be taken up."},
 )
 
-
-def beside() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, verb and operation of each."""
-    for path, operation in _PAGES.items():
-        yield path, "get", operation
-    for each in NOT_YET:
-        yield each.path, each.verb.lower(), _later(each)
-
-
-def _page(name: str, summary: str, kind: str) -> dict[str, Any]:
-    return {
-        "operationId": name,
-        "tags": ["Gateway"],
-        "summary": summary,
-        "description": f"{summary}. Needs no key.",
-        "security": [],
-        "parameters": [],
-        "responses": {
-            "200": {
-                "description": summary,
-                "headers": {"ETag": {"schema": {"type": "string"}, "required": True}},
-                "content": {kind: {"schema": {"type": _TYPES.get(kind, "string")}}},
-            },
-            "304": {"description": "`If-None-Match` is what it was."},
-        },
-    }
-
-
-_TYPES = {"application/json": "object"}
-_PAGES: Mapping[str, dict[str, Any]] = {
-    "/api/openapi.json": _page("ReadOpenApi", "This document", "application/json"),
-    "/api/docs": _page("ReadReference", "The reference of this API, as a page", "text/html"),
+PATHS: Mapping[str, Mapping[str, Said]] = {
+    "/api/openapi.json": {
+        "get": _file("ReadOpenApi", "This document", _JSON, {"type": "object"}),
+    },
+    "/api/docs": {
+        "get": _file("ReadReference", "This reference, as a page", "text/html", {"type": "string"}),
+    },
+    "/api/auth/session": {
+        "get": _operation(
+            "GetSession",
+            "Says whose browser session this is",
+            "Needs no key: without a session it says so.",
+            _answer(200, "The session, or that there is none.", _SIGNED_IN),
+        ),
+        "post": _operation(
+            "SignIn",
+            "Opens a session for a browser",
+            "The key stays with the server; the browser keeps a cookie that scripts cannot read."
+            " Calls with the cookie that change something need `X-CSRF-Token`.",
+            _answer(200, "The session.", _SIGNED_IN),
+            refused=(400, 401, 403, 413, 415),
+            body={"schema": _KEY},
+        ),
+    },
+    "/api/auth/logout": {
+        "post": _operation(
+            "SignOut",
+            "Ends the browser's session",
+            "Harmless where there is none.",
+            _answer(200, "There is no session any more.", _SIGNED_OUT),
+            refused=(403,),
+        ),
+    },
+    "/api/stream-tickets": {
+        "post": _operation(
+            "CreateStreamTicket",
+            "Makes a ticket for one stream",
+            "For an EventSource, which can send no key: `?ticket=` stands for the key that asked"
+            " for it, on this path and query, once, for a minute. Needs any key.",
+            _answer(201, "The ticket.", _TICKET),
+            refused=(400, 401, 403, 413, 415),
+            body={"schema": _PATH},
+            public=False,
+        ),
+    },
 }
-
-
-def _later(each: NotYet) -> dict[str, Any]:
-    summary = f"{each.feature[:1].upper()}{each.feature[1:]} not built yet"
-    words = re.findall(r"[A-Za-z]+", f"{each.verb.lower()} {each.path.removeprefix('/api')}")
-    made: dict[str, Any] = {
-        "operationId": "Later" + "".join(word.title() for word in words),
-        "tags": ["Not built yet"],
-        "summary": summary,
-        "description": f"{summary}: this version answers 501, whatever is sent.",
-        "parameters": [_in_path(name) for name in re.findall(r"\{([^}]+)\}", each.path)],
-        "responses": answers.refusals([429, 501] if each.public else [401, 429, 501]),
-        "x-not-yet": True,
-    }
-    return made | ({"security": []} if each.public else {})
-
-
-def _in_path(name: str) -> dict[str, Any]:
-    about = "An id or a name."
-    schema = {"type": "string", "minLength": 1}
-    return {"name": name, "in": "path", "required": True, "description": about, "schema": schema}

@@ -16,7 +16,8 @@ from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from kronforce_client.dialect.schema import Notes, Schema
 from kronforce_gateway.bindings import Binding, bindings_of
 from kronforce_gateway.openapi import answers, words
-from kronforce_gateway.openapi.beside import FIRST, TAGS, beside
+from kronforce_gateway.openapi import beside as by_hand
+from kronforce_gateway.openapi import later as not_built
 from kronforce_gateway.openapi.operations import Maker
 from kronforce_gateway.openapi.schemas import PLACE, Replies, Requests
 
@@ -67,7 +68,7 @@ def document(
         "info": {"title": "Kronforce", "version": version, "description": ABOUT},
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
-        "tags": [*sorted(_tags(services, bindings, notes), key=_place), *TAGS],
+        "tags": [*sorted(_tags(services, bindings, notes), key=_place), by_hand.TAG, not_built.TAG],
         "paths": paths,
         "components": {
             "schemas": {name: schemas[name] for name in sorted(_named(paths, schemas))},
@@ -90,7 +91,7 @@ def _paths(bindings: Iterable[Binding], maker: Maker) -> dict[str, Any]:
         name = _name(binding, names)
         names.add(name)
         paths.setdefault(binding.path, {})[binding.verb.lower()] = maker.operation(binding, name)
-    for path, verb, operation in beside():
+    for path, verb, operation in (*by_hand.beside(), *not_built.later()):
         paths.setdefault(path, {})[verb] = operation
     return dict(sorted(paths.items()))
 
@@ -120,8 +121,8 @@ def _tags(
 
 
 def _place(tag: Schema) -> tuple[int, str]:
-    name = tag["name"]
-    return FIRST.index(name) if name in FIRST else len(FIRST), name
+    name, first = tag["name"], by_hand.FIRST
+    return first.index(name) if name in first else len(first), name
 
 
 def _schemas(bindings: Iterable[Binding], given: Replies, taken: Requests) -> dict[str, Schema]:

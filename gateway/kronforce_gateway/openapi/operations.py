@@ -11,14 +11,13 @@ from kronforce.v1 import options_pb2
 from kronforce_client.dialect.schema import Notes, Schema
 from kronforce_gateway import replies
 from kronforce_gateway.bindings import PUBLIC, Binding
-from kronforce_gateway.openapi import answers, words
+from kronforce_gateway.openapi import answers, streams, words
 from kronforce_gateway.openapi.examples import of_body
 from kronforce_gateway.openapi.parameters import parameters, query_words, takes_etag
 from kronforce_gateway.openapi.schemas import Replies, Requests
 from kronforce_gateway.requests import ETAG, MASK
 
 JSON = "application/json"
-EVENTS = "text/event-stream"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +98,13 @@ class Maker:
             about = "The resource's revision, for `If-Match`."
             made["headers"] = {"ETag": {"description": about, "schema": {"type": "string"}}}
         made["content"] = self._content(binding)
-        return {str(int(status)): made}
+        ended = {"204": {"description": "The stream has ended, or the ticket is spent."}}
+        return {str(int(status)): made} | (ended if binding.method.server_streaming else {})
 
     def _content(self, binding: Binding) -> Schema:
         reply = binding.method.output_type
         if binding.method.server_streaming:
-            data = self.replies.refer(reply)
-            return {EVENTS: {"schema": {"type": "string"}, "x-data": data}}
+            return streams.content(binding, self.replies)
         if binding.response_body:
             part = reply.fields_by_name[binding.response_body]
             return {JSON: {"schema": self.replies.value(part)}}

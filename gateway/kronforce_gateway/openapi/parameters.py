@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from kronforce_client.dialect import schema_values as values
 from kronforce_client.dialect.schema import Notes, Schema
 from kronforce_gateway.bindings import WHOLE, Binding
-from kronforce_gateway.openapi import words
+from kronforce_gateway.openapi import streams, words
 from kronforce_gateway.openapi.examples import of_field
 from kronforce_gateway.queries import ALIASES
 from kronforce_gateway.requests import ETAG, IF_MATCH, MASK
@@ -25,6 +25,8 @@ def parameters(binding: Binding, notes: Notes) -> list[Schema]:
         if (meant := in_query.get(ALIASES.get(alias, ""))) and alias not in in_query:
             found.append(_alias(alias, meant))
     found += _in_headers(binding, notes)
+    if binding.method.server_streaming:
+        found += streams.parameters(binding)
     if takes_etag(binding):
         found.append(
             {

@@ -91,15 +91,15 @@ export class Operation {
 
   response(status, said) {
     const good = status < "300";
-    const [kind, content] = Object.entries(said.content ?? {})[0] ?? [];
     const about = [el("span", {}, inline(said.description))];
-    if (good && content) about.push(this.content(kind, content));
+    if (good) about.push(...Object.entries(said.content ?? {}).map(([kind, content]) => this.content(kind, content)));
     return [el("dt", { class: good ? "good" : "bad" }, status), el("dd", {}, about)];
   }
 
   content(kind, content) {
-    const schema = content["x-data"] ?? content.schema;
-    const heading = kind === "application/json" ? this.schemas.kind(schema) : `${kind}${content["x-data"] ? ` of ${this.schemas.kind(schema)}` : ""}`;
+    const data = content.schema.properties?.data?.contentSchema;
+    const schema = data ?? content.schema;
+    const heading = kind === "application/json" ? this.schemas.kind(schema) : `${kind}${data ? ` of ${this.schemas.kind(data)}` : ""}`;
     if (!this.schemas.inside(schema)) return el("span", { class: "kind" }, heading);
     return folded(heading, () => this.schemas.tree(schema, true));
   }

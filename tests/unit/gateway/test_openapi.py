@@ -9,8 +9,10 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from kronforce_gateway.app import SERVICES
+from kronforce_gateway.app import SERVICES, Gateway
 from kronforce_gateway.bindings import bindings_of
+from kronforce_gateway.not_yet import NOT_YET
+from kronforce_gateway.reference import FILES
 
 CHECKOUT = Path(__file__).parents[3]
 TEXT = (CHECKOUT / "docs" / "openapi.json").read_text(encoding="utf-8")
@@ -142,6 +144,28 @@ def test_who_may_call_and_what_is_refused_is_said():
     assert not {"401", "403"} & health["responses"].keys()
 
 
-def test_a_stream_is_events():
-    watch = OPERATIONS["GET /api/runs/watch"]["responses"]["200"]["content"]
-    assert watch.keys() == {"text/event-stream"}
+def test_a_stream_is_events_that_tell_of_one_thing_each():
+    watch = OPERATIONS["GET /api/runs/watch"]["responses"]
+    assert watch.keys() >= {"200", "204"}
+    (event,) = watch["200"]["content"].values()
+    assert event["schema"]["properties"]["data"]["contentSchema"] == {
+        "$ref": "#/components/schemas/RunUpdate"
+    }
+    output = OPERATIONS["GET /api/executions/{execution_id}/output"]["responses"]["200"]["content"]
+    assert {"text/plain", "application/octet-stream", "text/event-stream"} == output.keys()
+
+
+def test_what_is_not_built_yet_says_nothing_else():
+    later = {route: each for route, each in OPERATIONS.items() if each.get("x-not-yet")}
+    assert later.keys() == {f"{each.verb} {each.path}" for each in NOT_YET}
+    assert all("501" in each["responses"] for each in later.values())
+
+
+def test_what_the_gateway_serves_beside_the_contract_is_in_it():
+    served = Gateway(NoTransport())._at.keys() - FILES.keys()
+    assert served - API["paths"].keys() == set()
+    assert FILES.keys() & API["paths"].keys() == {"/api/openapi.json", "/api/docs"}
+
+
+class NoTransport:
+    """Nothing is called."""
