@@ -27,7 +27,7 @@ def params_in(body: bytes, body_as: int, declared: Collection[str] | None) -> St
     if body_as == WEBHOOK_BODY_IGNORED or not body.strip():
         return None
     try:
-        content = _object(loads(body))
+        content = _object(_json(body))
         if body_as == WEBHOOK_BODY_PARAMS:
             given: Any = _known(content, declared)
         else:
@@ -36,6 +36,15 @@ def params_in(body: bytes, body_as: int, declared: Collection[str] | None) -> St
     except DialectError as error:
         problems = [(path_text(each.path) or "body", each.message) for each in error.problems]
         raise InvalidArgument.of(*problems) from None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return loads(body)
+    except DialectError as error:
+        [first, *_] = error.problems
+        about = f"{first.message}; have the sender send JSON (its content type may be a choice)"
+        raise DialectError([Problem(path=first.path, message=about)]) from None
 
 
 def _object(content: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Pasted:
 class Tour:
     """A shell in a folder that looks like the checkout, beside a server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, log_level: str = "info") -> None:
         self.folder = folder
         self.environ = {
             **{name: value for name, value in os.environ.items() if "KRONFORCE" not in name},
@@ -42,6 +42,7 @@ class Tour:
             "KRONFORCE_DATA_DIR": str(folder / "data"),
             "KRONFORCE_GRPC_BIND": "127.0.0.1:0",
             "KRONFORCE_BIND": "127.0.0.1:0",
+            "KRONFORCE_LOG_LEVEL": log_level,
         }
         (folder / ".venv").symlink_to(sys.prefix)
         (folder / "examples").symlink_to(CHECKOUT / "examples")
