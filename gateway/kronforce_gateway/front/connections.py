@@ -19,6 +19,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from kronforce_gateway.failures import Failure
+from kronforce_gateway.front.one_write import OneWrite
 
 # Browsers hold six each, agents one or two.
 MAX_CONNECTIONS = 4_096
@@ -113,6 +114,7 @@ class Connection(HttpToolsProtocol):
         self._unread_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
+        transport = OneWrite(transport)
         super().connection_made(transport)
         # Streams cut readers that stall: `live/connection.py`.
         self.app_state = {**self.app_state, "abort": transport.abort}
