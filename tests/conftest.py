@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 POSTGRES = Path(__file__).parent / "services" / "postgres.py"
+CHROMIUM = Path(__file__).parent / "services" / "chromium.py"
 UNAVAILABLE = 3
 # The first start of a machine's life installs a package.
 START_LIMIT_SECS = 900
@@ -57,6 +58,20 @@ def postgres_database_url(postgres_url: str) -> Iterator[str]:
         server.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
         server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Give the path of a Chromium."""
+    done = subprocess.run(
+        [sys.executable, str(CHROMIUM)], stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=START_LIMIT_SECS, check=False,
+    )  # fmt: skip
+    if done.returncode == UNAVAILABLE and os.environ.get("CI") != "true":
+        pytest.skip(f"needs Chromium: {done.stderr.strip()}")
+    if done.returncode != 0:
+        pytest.fail(f"no Chromium: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -18,6 +18,7 @@ from kronforce.v1 import (
     variable_service_pb2,
     webhook_service_pb2,
 )
+from kronforce_gateway.browser import page
 from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.browser.sessions import Sessions
 from kronforce_gateway.browser.signing_in import SigningIn
@@ -69,12 +70,12 @@ class Gateway:
         tickets = Tickets(monotonic)
         self._streams = Streams(transport, callers, tickets)
         self._api = Api(transport, SERVICES, callers=callers, streams=self._streams.answer)
-        reference = StaticFiles(FILES)
+        files = StaticFiles({**FILES, **page.FILES})
         self._front = Front(self._serve, front or FrontSettings(), monotonic=monotonic)
         signing_in = SigningIn(callers, key_file=key_file)
         # By path: what is no method of the contract.
         self._at: dict[str, App] = {
-            **dict.fromkeys(reference.paths, reference),
+            **dict.fromkeys(files.paths, files),
             "/api/auth/session": signing_in.session,
             "/api/auth/logout": signing_in.logout,
             "/api/stream-tickets": TicketOffice(callers, tickets, self._api.is_stream),
