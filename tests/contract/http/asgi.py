@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,11 @@ class Answer:
 async def ask(
     app: Any, verb: str, path: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Ask; `path` is percent-encoded and has its query behind it. No body: none is sent."""
+    """Ask; `path` is percent-encoded and has its query behind it. No body: none is sent.
+
+    Whoever goes on reading the request once the answer has begun is told that the caller has gone,
+    so that a stream ends with what it began with.
+    """
     raw, _, query = path.partition("?")
     sent = {"host": "test", **(headers or {})}
     if body:
@@ -42,12 +47,17 @@ async def ask(
         "server": ("127.0.0.1", 80),
     }
     messages: list[Any] = []
+    unread, begun = [body], asyncio.Event()
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        await begun.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         messages.append(message)
+        begun.set()
 
     await app(scope, receive, send)
     start, *parts = messages

@@ -50,10 +50,9 @@ class Refused(Exception):
 
 
 def offered(method: MethodDescriptor) -> bool:
-    """Whether the contract offers it over HTTP as one call with one answer."""
+    """Whether the contract offers it over HTTP."""
     rule = method.GetOptions().Extensions[options_pb2.access]
-    streams = method.client_streaming or method.server_streaming
-    return options_pb2.SURFACE_HTTP in rule.exposure and not streams
+    return options_pb2.SURFACE_HTTP in rule.exposure
 
 
 def http_calls(method: MethodDescriptor, request: Message) -> Iterable[HttpCall]:
@@ -122,14 +121,14 @@ def _pairs(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
             yield prefix + name, str(each).lower() if isinstance(each, bool) else str(each)
 
 
-async def call(app: Any, method: MethodDescriptor, sent: HttpCall, headers: Any) -> Message:
-    """The reply. Raises Refused."""
+async def call(app: Any, method: MethodDescriptor, sent: HttpCall, headers: Any) -> Message | None:
+    """The reply; None of a stream that has begun, which is left then. Raises Refused."""
     answer = await ask(
         app, sent.verb, sent.path, body=sent.body, headers={**headers, **sent.headers}
     )
     if answer.status >= 400:
         raise Refused(answer.status, answer.json())
-    return reply_of(method, sent, answer)
+    return None if method.server_streaming else reply_of(method, sent, answer)
 
 
 def reply_of(method: MethodDescriptor, sent: HttpCall, answer: Answer) -> Message:
