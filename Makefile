@@ -19,7 +19,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 .PHONY: run test check check-contract check-generated generate bench test-chaos wheel lock clean
 
 run: $(VENV)/.stamp-run
-	@$(BIN)/kronforce up --seed --trust-operators
+	@$(BIN)/kronforce up --seed --trust-operators --open-agents
 
 test: $(VENV)/.stamp kronforce/v1/kronforce.binpb
 	$(BIN)/pytest -n auto --ignore=tests/bench --ignore=tests/chaos tests

@@ -45,6 +45,7 @@ from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.controller_lock import LockKeeper
 from kronforce.core.ids import IdSource
 from kronforce.engine.agents.changes import Agents
+from kronforce.engine.agents.task_types import TaskTypes
 from kronforce.engine.audit_log import AuditLog
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
@@ -174,7 +175,9 @@ async def controller(
             trust_operators=config.trust_operators,
         )
         throttle = Throttle(clock)
-        identity = Identity(store=store, clock=clock, throttle=throttle)
+        identity = Identity(
+            store=store, clock=clock, throttle=throttle, open_agents=config.open_agents
+        )
         in_flight = InFlight(clock)
         keeper = Keeper(identity=identity, in_flight=in_flight, clock=clock)
         _run_in_background(stack, keeper.run(), "keys")
@@ -302,7 +305,16 @@ def _engine_servicers(
         trust_operators=config.trust_operators,
     )
     return {
-        "Agent": AgentServicer(store=store, agents=agents, sessions=engine.sessions),
+        "Agent": AgentServicer(
+            store=store,
+            agents=agents,
+            sessions=engine.sessions,
+            polls=engine.polls,
+            pull_calls=engine.pull_calls,
+            task_types=TaskTypes(
+                store=store, clock=clock, directory=engine.directory, sessions=engine.sessions
+            ),
+        ),
         "Event": EventServicer(store=store, clock=clock),
         "Execution": ExecutionServicer(
             store=store,

@@ -77,6 +77,8 @@ class Config:
     audit_retention_days: int = 90
     # Whether operators' process tasks may run as the controller's user.
     trust_operators: bool = False
+    # Whether custom agents on this host need no key.
+    open_agents: bool = False
 
     @property
     def sqlite(self) -> bool:
@@ -311,6 +313,7 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "retention_days": _count(1),
     "audit_retention_days": _count(1),
     "trust_operators": _boolean,
+    "open_agents": _boolean,
 }
 
 
@@ -324,6 +327,11 @@ def _check_together(config: Config) -> None:
         missing = "--tls-key" if config.tls_key is None else "--tls-cert"
         raise CannotStart(f"TLS needs the certificate and its key: {missing} is missing")
     exposed = [each for each in (config.grpc_bind, config.bind) if each and not is_loopback(each)]
+    if config.open_agents and exposed:
+        raise CannotStart(
+            f"{exposed[0]} can be reached from other machines, and with --open-agents whoever"
+            " reaches it could take work without a key: listen on 127.0.0.1, or leave it out"
+        )
     if config.tls_cert is None and not config.insecure and exposed:
         raise CannotStart(
             f"{exposed[0]} can be reached from other machines and keys would travel in the"

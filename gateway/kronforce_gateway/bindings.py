@@ -51,6 +51,10 @@ class Binding:
     headers: tuple[tuple[str, tuple[bytes, ...]], ...]
     # Whether the body is a field of bytes: taken as it comes, not read as JSON.
     raw: bool
+    # Whether a call may wait for something: one whose caller leaves is ended.
+    waits: bool
+    # Whether a reply with nothing set is 204.
+    may_be_empty: bool
 
     @property
     def name(self) -> str:
@@ -74,6 +78,12 @@ class Binding:
         if self.body in ("", WHOLE):
             return None
         return self.method.input_type.fields_by_name[self.body]
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether the request's body is a list."""
+        field = self.body_field
+        return field is not None and field.is_repeated
 
     @property
     def resource(self) -> Descriptor | None:
@@ -128,6 +138,8 @@ def _binding(method: MethodDescriptor, rule: http_pb2.HttpRule, verb: str) -> Bi
         query=QueryFields(method.input_type, _elsewhere(method, rule.body, variables)),
         headers=tuple(_of_headers(method.input_type)),
         raw=_is_raw(method.input_type, rule.body),
+        waits="wait" in method.input_type.fields_by_name,
+        may_be_empty=method.GetOptions().Extensions[options_pb2.http_form].empty_is_no_content,
     )
 
 

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from kronforce.api.transport import CallFailed, Transport
 from kronforce.v1 import key_service_pb2
 from kronforce.v1.key_service_pb2 import WhoAmIRequest
-from kronforce_gateway import failures, not_yet, replies, requests
+from kronforce_gateway import failures, long_polls, not_yet, replies, requests
 from kronforce_gateway.bindings import Binding, bindings_of
 from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.failures import Failure
@@ -80,6 +80,9 @@ class Api:
     ) -> tuple[int, bytes, Mapping[str, str]]:
         headers = headers_of(scope)
         binding = found.target
+        if binding.waits and scope["method"] == "HEAD":
+            # It gives something away, and a head alone would lose it.
+            raise failures.wrong_verb("HEAD", binding.path, [binding.verb])
         admit(scope, binding.path, binding.rate_class)
         if_match = headers.get(b"if-match", b"").decode("latin-1")
         metadata = requests.forwarded(headers)
@@ -94,18 +97,20 @@ class Api:
             if not binding.public:
                 await self._check_key(scope, metadata)
             raise
+        if binding.waits:
+            metadata |= long_polls.reached_at(scope, headers)
+        call = self._transport.unary(
+            binding.method, request, metadata=metadata, peer=peer_of(scope)
+        )
         try:
-            reply = await self._transport.unary(
-                binding.method,
-                request,
-                metadata=metadata,
-                peer=peer_of(scope),
-            )
+            reply = await (long_polls.until_gone(call, receive) if binding.waits else call)
         except CallFailed as failed:
             if session is not None and failed.status.code == UNAUTHENTICATED:
                 self._callers.sessions.end(session)
             names = binding.query.as_sent(scope["query_string"])
             raise _failure(failed, if_match, names) from failed
+        if binding.may_be_empty and not reply.ByteSize():
+            return HTTPStatus.NO_CONTENT, b"", {}
         etag = replies.etag_of(reply)
         sent = {"etag": f'"{etag}"'} if etag else {}
         return replies.status_of(binding), replies.encode(binding, reply, request), sent

@@ -55,7 +55,6 @@ NOT_YET: tuple[NotYet, ...] = (
     *_crud("the AI assistant is", "/api/ai/generate-job", "POST"),
     *_crud("MCP tool discovery is", "/api/mcp/tools", "GET"),
     *_crud("the MCP server is", "/mcp", "POST"),
-    *_crud("editing an agent's task types is", "/api/agents/{id}/task-types", "GET", "PUT"),
     NotYet(verb="GET", path="/api/auth/oidc/config", feature="OIDC sign-on is", public=True),
     NotYet(verb="GET", path="/api/auth/oidc/login", feature="OIDC sign-on is", public=True),
     NotYet(verb="GET", path="/api/auth/oidc/callback", feature="OIDC sign-on is", public=True),

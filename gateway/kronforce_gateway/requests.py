@@ -65,6 +65,9 @@ def _put_body(binding: Binding, data: dict[str, Any], body: bytes) -> None:
         return
     if not body.strip():
         raise _wrong("the body is empty; send the fields as a JSON object")
+    if binding.takes_list:
+        data[binding.body] = _list(loads(body))
+        return
     value = _object(loads(body))
     data[binding.body] = value
     if binding.verb == "PUT" and MASK not in data:
@@ -74,6 +77,12 @@ def _put_body(binding: Binding, data: dict[str, Any], body: bytes) -> None:
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(f"the body must be an object, not {described(value)}")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(f"the body must be a list, not {described(value)}")
     return value
 
 

@@ -30,6 +30,9 @@ ROLES: dict[int, Role] = {
 
 ANY_KEY = "self.read"
 
+# Whoever enrols needs no key here; the use case asks for one, or for a token.
+ENROL = "/kronforce.v1.AgentService/RegisterAgent"
+
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 CHANNELZ = "grpc.channelz.v1.Channelz"
@@ -56,6 +59,11 @@ class Method:
     @property
     def streaming(self) -> bool:
         return self.client_streaming or self.server_streaming
+
+    @property
+    def open_to_agents(self) -> bool:
+        """Whether agents on this host may call it without a key, where that is allowed."""
+        return self.permission in core_access.OPEN_TO_AGENTS or self.name == ENROL
 
     @property
     def public(self) -> bool:

@@ -1,23 +1,25 @@
 # mypy: disable-error-code="override"
 # Servicers take our Call where the generated base names grpc's context.
-"""AgentService: agents enrol and hold their streams; people list, drain and remove them."""
+"""AgentService: agents enrol, hold their streams or poll; people list, drain and remove them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
-from typing import NoReturn
 
 from kronforce.api import references
 from kronforce.api.call import Call
 from kronforce.api.closing import closing
 from kronforce.api.convert.agent import agent_message
+from kronforce.api.convert.claim import claim_message
 from kronforce.api.convert.instants import stamp
 from kronforce.api.paging import Shape, next_token, read_page
-from kronforce.api.ports import Sessions
+from kronforce.api.ports import Polls, PullCalls, Sessions
 from kronforce.core import ids
 from kronforce.engine.agents.changes import Agents
-from kronforce.errors import InvalidArgument, PermissionDenied, Unimplemented
+from kronforce.engine.agents.directory import pulls
+from kronforce.engine.agents.task_types import TaskTypes
+from kronforce.errors import InvalidArgument, PermissionDenied
 from kronforce.store import agents as stored
 from kronforce.store.agents import AgentRow
 from kronforce.store.store import Store
@@ -28,16 +30,31 @@ from kronforce.v1.agent_pb2 import Agent, AgentState
 # Told to agents that poll; those with a stream hear it in `welcome`.
 HEARTBEAT_SECS = 10
 
+# How the caller reached the gateway: `http://host:port`.
+REACHED_AT = "kronforce-reached-at"
+
 _BY_NAME: Shape = (str,)
 
 
 class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
     """Thin: use cases change, the engine's sessions serve, `convert` renders."""
 
-    def __init__(self, *, store: Store, agents: Agents, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        agents: Agents,
+        sessions: Sessions,
+        polls: Polls,
+        pull_calls: PullCalls,
+        task_types: TaskTypes,
+    ) -> None:
         self._store = store
         self._agents = agents
         self._sessions = sessions
+        self._polls = polls
+        self._pull_calls = pull_calls
+        self._task_types = task_types
 
     async def Connect(
         self, requests: AsyncIterator[pb.ConnectRequest], call: Call
@@ -62,6 +79,8 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         caller = replace(call.principal, peer=call.peer, surface=call.surface)
         made = await self._agents.register(call.scope, caller, request)
         call.log["agent"] = made.agent.name
+        if pulls(made.agent):
+            self._pull_calls.registered(made.agent)
         return pb.RegisterAgentResponse(
             agent_id=ids.to_text(made.agent.id),
             credential="" if made.credential is None else made.credential.reveal(),
@@ -117,20 +136,42 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
     async def PullAssignment(
         self, request: pb.PullAssignmentRequest, call: Call
     ) -> pb.PullAssignmentResponse:
-        _later("PullAssignment")
+        claim = await self._polls.pull(call.principal, request.agent_id, request.wait)
+        if claim is None:
+            return pb.PullAssignmentResponse()
+        attempt = self._pull_calls.attempt_of(claim.work.live)
+        reached_at = call.metadata.get(REACHED_AT, "")
+        return claim_message(claim, attempt, reached_at if isinstance(reached_at, str) else "")
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, call: Call) -> pb.HeartbeatResponse:
-        _later("Heartbeat")
+        cancels = await self._pull_calls.heartbeat(call.principal, request)
+        return pb.HeartbeatResponse(
+            cancel_execution_ids=cancels, heartbeat_interval_secs=HEARTBEAT_SECS
+        )
 
     async def AppendOutput(
         self, request: pb.AppendOutputRequest, call: Call
     ) -> pb.AppendOutputResponse:
-        _later("AppendOutput")
+        stored = await self._pull_calls.append(call.principal, request)
+        return pb.AppendOutputResponse(stored_sequence=stored.stored_sequence, cancel=stored.cancel)
 
     async def FinishExecution(
         self, request: pb.FinishExecutionRequest, call: Call
     ) -> pb.FinishExecutionResponse:
-        _later("FinishExecution")
+        await self._pull_calls.finish(call.principal, request)
+        return pb.FinishExecutionResponse()
+
+    async def GetAgentTaskTypes(
+        self, request: pb.GetAgentTaskTypesRequest, call: Call
+    ) -> pb.GetAgentTaskTypesResponse:
+        found = await self._task_types.of(call.scope, request.agent_id)
+        return pb.GetAgentTaskTypesResponse(task_types=found)
+
+    async def SetAgentTaskTypes(
+        self, request: pb.SetAgentTaskTypesRequest, call: Call
+    ) -> pb.SetAgentTaskTypesResponse:
+        found = await self._task_types.set(call.principal, request)
+        return pb.SetAgentTaskTypesResponse(task_types=found)
 
     def _shown(self, row: AgentRow) -> Agent:
         return agent_message(row, self._sessions.live(row.key)[1])
@@ -144,7 +185,3 @@ def _require_credential(call: Call) -> None:
             permission="agents.serve",
             role=call.scope.role,
         )
-
-
-def _later(method: str) -> NoReturn:
-    raise Unimplemented(f"{method} comes with the HTTP agents; use Connect")

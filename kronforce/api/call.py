@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kronforce.core.access import Role, Scope
+from kronforce.engine.agents.changes import OPEN
 from kronforce.errors import KronforceError
 from kronforce.v1 import api_key_pb2
 
@@ -55,6 +56,9 @@ class Principal:
 ANONYMOUS = Principal(
     key=0, id="", name="anonymous", role=api_key_pb2.ROLE_UNSPECIFIED, kind="public"
 )
+# An agent on this host without a key, where its operator allows that.
+OPEN_AGENT = Principal(key=0, id=OPEN, name="an agent without a key", role=api_key_pb2.ROLE_AGENT)
+OPEN_SCOPE = Scope(principal_id=OPEN, role=Role.AGENT)
 NO_SCOPE = Scope(principal_id="", role=Role.VIEWER, groups=frozenset())
 
 

@@ -125,7 +125,7 @@ class Chain:
         return self.monotonic(), task.cancelling() if task else 0
 
     async def _admit(self, method: Method, request: Any, call: Call) -> None:
-        if not method.public or "authorization" in call.metadata:
+        if not method.public or method.open_to_agents or "authorization" in call.metadata:
             await identify(self._identity, method, call)
         check_access(method, call.came_by or self._surface, call)
         check_size(request, call)
@@ -173,7 +173,11 @@ class Chain:
 async def identify(identity: Identity, method: Method, call: Call) -> None:
     """Throttle and identity: the principal and the scope of a call that needs a key."""
     try:
-        if not identity.recall(call):
+        if identity.recall(call):
+            return
+        if method.open_to_agents and identity.admits_open(call):
+            return
+        if not method.public or "authorization" in call.metadata:
             await identity.look_up(call)
     except KronforceError:
         # A public method serves everybody; a bad key with it changes nothing.

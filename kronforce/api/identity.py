@@ -17,7 +17,14 @@ from functools import lru_cache
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from kronforce.api.access import ROLES
-from kronforce.api.call import LOCAL_PEER, UNIX_PEER, Call, Principal
+from kronforce.api.call import (
+    LOCAL_PEER,
+    OPEN_AGENT,
+    OPEN_SCOPE,
+    UNIX_PEER,
+    Call,
+    Principal,
+)
 from kronforce.api.throttle import Throttle
 from kronforce.clock import Clock
 from kronforce.core import ids
@@ -86,9 +93,12 @@ class Identity:
     """Answers for keys; one per process."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, throttle: Throttle, remembered: int = REMEMBERED
-    ) -> None:
+        self, *, store: Store, clock: Clock, throttle: Throttle, remembered: int = REMEMBERED,
+        open_agents: bool = False,
+    ) -> None:  # fmt: skip
         self._store = store
+        # Whether agents on this host need no key.
+        self._open_agents = open_agents
         self._remembered = remembered
         self._clock = clock
         self._throttle = throttle
@@ -103,6 +113,14 @@ class Identity:
         if known is None:
             return False
         self._admit(call, known)
+        return True
+
+    def admits_open(self, call: Call) -> bool:
+        """Set principal and scope of an agent on this host that has no key, if that is allowed."""
+        if not self._open_agents or "authorization" in call.metadata or not is_local(call.peer):
+            return False
+        call.principal = replace(OPEN_AGENT, peer=call.peer, surface=call.surface)
+        call.scope = OPEN_SCOPE
         return True
 
     async def look_up(self, call: Call) -> None:
@@ -268,6 +286,17 @@ def _hash_in(call: Call) -> bytes:
         return b""
     text = keys.bearer(header)
     return b"" if text is None else keys.hash_of(text)
+
+
+@lru_cache(maxsize=4_096)
+def is_local(peer: str) -> bool:
+    """Whether the caller is on this host."""
+    if peer in (LOCAL_PEER, UNIX_PEER):
+        return True
+    try:
+        return ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        return False
 
 
 @lru_cache(maxsize=4_096)

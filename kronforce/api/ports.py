@@ -14,10 +14,17 @@ from typing import Any, Protocol
 from kronforce.api.call import Principal
 from kronforce.core.access import Scope
 from kronforce.engine.explaining import Explained
+from kronforce.engine.live import LiveExecution
+from kronforce.engine.pull.calls import Appended
+from kronforce.engine.pull.polls import Claim
+from kronforce.store.agents import AgentRow
 from kronforce.store.jobs import JobRow
 from kronforce.v1.agent_service_pb2 import (
+    AppendOutputRequest,
     ConnectRequest,
     ConnectResponse,
+    FinishExecutionRequest,
+    HeartbeatRequest,
     StreamOutputRequest,
     StreamOutputResponse,
 )
@@ -92,6 +99,30 @@ class Explaining(Protocol):
     """Who says why: `engine.explaining.Explaining`."""
 
     async def explain(self, scope: Scope, run_id: str, /) -> Explained: ...
+
+
+class Polls(Protocol):
+    """Who answers custom agents: `engine.pull.polls.Polls`."""
+
+    async def pull(self, caller: Principal, ref: str, wait: int, /) -> Claim | None:
+        """Work, or None where there was none in time."""
+        ...
+
+
+class PullCalls(Protocol):
+    """Who takes what custom agents report: `engine.pull.calls.Calls`."""
+
+    def registered(self, agent: AgentRow, /) -> None: ...
+
+    def attempt_of(self, live: LiveExecution, /) -> str:
+        """What reports of it are to name."""
+        ...
+
+    async def heartbeat(self, caller: Principal, request: HeartbeatRequest, /) -> list[str]: ...
+
+    async def append(self, caller: Principal, request: AppendOutputRequest, /) -> Appended: ...
+
+    async def finish(self, caller: Principal, request: FinishExecutionRequest, /) -> None: ...
 
 
 class Sessions(Protocol):

@@ -86,6 +86,8 @@ class ServerFlags:
         How long entries of the audit log are kept; 90.
     trust_operators
         Let operators' shell jobs run as this user; otherwise only admins'.
+    open_agents
+        Let custom agents of this machine poll and report without a key; on loopback only.
     """
 
     config: Path | None = None
@@ -115,6 +117,7 @@ class ServerFlags:
     retention_days: int | None = None
     audit_retention_days: int | None = None
     trust_operators: Annotated[bool | None, _SWITCH] = None
+    open_agents: Annotated[bool | None, _SWITCH] = None
 
     def given(self) -> dict[str, object]:
         """What was said on the line, by setting name."""

@@ -217,6 +217,8 @@ class _Up:
             await self._print_agent(client)
             if self._config.trust_operators:
                 _say("  trust    operators' shell jobs run as this user (--trust-operators)")
+            if self._config.open_agents:
+                _say("  agents   custom agents of this machine need no key (--open-agents)")
             if self._seed:
                 await self._print_seeds(client)
             else:

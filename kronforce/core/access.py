@@ -41,17 +41,21 @@ _OPERATES = frozenset(
 )
 _ADMINISTERS = frozenset({"agents.write", "audit.read", "keys.admin", "system.admin"})
 _SERVES = frozenset({"agents.serve"})
+# What people look up and agents look up of themselves.
+_LOOKS_UP = frozenset({"task_types.read"})
 # What any valid key may do: ask who it is.
 _KNOWS_ITSELF = frozenset({"self.read"})
 
-PERMISSIONS = _READS | _OPERATES | _ADMINISTERS | _SERVES | _KNOWS_ITSELF
+PERMISSIONS = _READS | _OPERATES | _ADMINISTERS | _SERVES | _LOOKS_UP | _KNOWS_ITSELF
+# What agents on this host may do without a key, where the operator says so.
+OPEN_TO_AGENTS = _SERVES | _LOOKS_UP
 
 # An admin key does not serve as an agent: an agent's credential is bound to its id.
 GRANTS: dict[Role, frozenset[str]] = {
-    Role.ADMIN: _READS | _OPERATES | _ADMINISTERS | _KNOWS_ITSELF,
-    Role.OPERATOR: _READS | _OPERATES | _KNOWS_ITSELF,
-    Role.VIEWER: _READS | _KNOWS_ITSELF,
-    Role.AGENT: _SERVES | _KNOWS_ITSELF,
+    Role.ADMIN: _READS | _OPERATES | _ADMINISTERS | _LOOKS_UP | _KNOWS_ITSELF,
+    Role.OPERATOR: _READS | _OPERATES | _LOOKS_UP | _KNOWS_ITSELF,
+    Role.VIEWER: _READS | _LOOKS_UP | _KNOWS_ITSELF,
+    Role.AGENT: _SERVES | _LOOKS_UP | _KNOWS_ITSELF,
 }
 
 

@@ -14,6 +14,7 @@ class Verdict:
 
     NEXT = "next"
     BUSY = "busy"
+    NOT_ASKING = "not_asking"
     DRAINING = "draining"
     OFFLINE = "offline"
     TAG = "tag"
@@ -23,7 +24,9 @@ class Verdict:
 
 
 # Those of agents that can take it, now or later.
-FITTING = frozenset({Verdict.NEXT, Verdict.BUSY, Verdict.DRAINING, Verdict.OFFLINE})
+FITTING = frozenset(
+    {Verdict.NEXT, Verdict.BUSY, Verdict.NOT_ASKING, Verdict.DRAINING, Verdict.OFFLINE}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +39,8 @@ class Agent:
     slots: int = 0
     # Of one that drains: nobody asked for it, it stops or is short of room for output.
     by_itself: bool = False
+    # For how long nothing was heard of it; of agents that are here.
+    silent_us: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,12 +35,31 @@ def _crowd(f: Facts) -> str:
     return crowd if is_one(f.target) else f"{count(len(here), 'agent')}, {crowd}"
 
 
+def _unasked(f: Facts) -> str:
+    """Of what waits for custom agents alone, none of which asks for work; else empty."""
+    fitting = [a for a in f.agents if a.verdict in FITTING]
+    quiet = [a for a in fitting if a.verdict == Verdict.NOT_ASKING]
+    if not quiet or len(quiet) < len(fitting):
+        return ""
+    last = min(a.silent_us for a in quiet)
+    which = _whom(f) if is_one(f.target) else names(tuple(a.name for a in quiet))
+    verb = "has" if len(quiet) == 1 else "have"
+    return (
+        f"Queued {coarse(f.now - f.since)}: {which} {verb} not asked for work for {span(last)}"
+        f"{_gives_up(f)}."
+    )
+
+
 def _slot(f: Facts) -> str:
+    if unasked := _unasked(f):
+        return unasked
     ahead = f"; {f.ahead:,} ahead" if f.ahead else ""
     return f"{_waiting(f)} for a slot on {_whom(f)} ({_crowd(f)}{ahead})."
 
 
 def _queue(f: Facts) -> str:
+    if unasked := _unasked(f):
+        return unasked
     if not f.ahead:
         return f"{_waiting(f)} in the queue for {_whom(f)}: its turn comes now ({_crowd(f)})."
     return f"{_waiting(f)} in the queue for {_whom(f)} ({_crowd(f)}; {f.ahead:,} ahead)."

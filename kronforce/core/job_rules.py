@@ -213,6 +213,14 @@ def _zone_problem(name: str) -> str | None:
 
 
 def _target_problems(job: Job) -> Iterator[Problem]:
+    custom = job.task.WhichOneof("kind") == "custom"
+    if custom and job.target.WhichOneof("kind") in (None, "local"):
+        yield (
+            "target",
+            "a custom task cannot run on this host's agent; name the custom agent: "
+            '{"type": "agent", "agent_id": …}',
+        )
+        return
     if not job.HasField("target"):
         return
     match job.target.WhichOneof("kind"):

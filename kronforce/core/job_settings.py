@@ -16,8 +16,10 @@ from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kronforce.core.custom_tasks import kind_of
 from kronforce.core.delivery import Delivery
 from kronforce.core.names import DEFAULT_GROUP
+from kronforce.core.pull_rules import UNCLAIMED_SECS
 from kronforce.core.retry import RetryPolicy, parse_retry_on
 from kronforce.core.schedules.interval import Interval
 from kronforce.core.schedules.misfire import MisfirePolicy, MisfireRule
@@ -102,7 +104,7 @@ def effective(job: Job) -> JobSettings:
     least = 0 if policy is ConcurrencyPolicy.QUEUE else 1
     return JobSettings(
         group=job.group or DEFAULT_GROUP,
-        task_type=task_type(job),
+        task_type=kind_of(job),
         run_as=job.run_as,
         schedule=schedule_of(job),
         zone=zone_of(job.timezone),
@@ -117,7 +119,7 @@ def effective(job: Job) -> JobSettings:
         max_concurrent=max(job.max_concurrent, least),
         concurrency_policy=policy,
         queue_limit=_given(job, "queue_limit", QUEUE_LIMIT),
-        queue_timeout_secs=_given(job, "queue_timeout_secs", QUEUE_TIMEOUT_SECS),
+        queue_timeout_secs=_given(job, "queue_timeout_secs", queue_timeout(job)),
         timeout_secs=job.timeout_secs,
         kill_grace_secs=_given(job, "kill_grace_secs", KILL_GRACE_SECS),
         run_timeout_secs=job.run_timeout_secs,
@@ -132,6 +134,11 @@ def effective(job: Job) -> JobSettings:
 def task_type(job: Job) -> str:
     """The name of the task's arm, for example `shell`; empty if there is none."""
     return job.task.WhichOneof("kind") or ""
+
+
+def queue_timeout(job: Job) -> int:
+    """How long an execution waits where its job does not say."""
+    return UNCLAIMED_SECS if task_type(job) == "custom" else QUEUE_TIMEOUT_SECS
 
 
 def schedule_of(job: Job) -> Schedule:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from kronforce.core.custom_tasks import ANY_CUSTOM, is_custom
 from kronforce.core.selector import Selector
 
 ROUTE_BYTES = 8
@@ -74,6 +75,8 @@ class AgentView:
     tags: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     task_types: frozenset[str] = frozenset()
+    # It asks for work, and does custom tasks alone.
+    pulls: bool = False
     allowed_groups: frozenset[str] = frozenset()
     connected: bool = True
     draining: bool = False
@@ -110,7 +113,20 @@ def is_candidate(target: Target, group: str, agent: AgentView) -> bool:
 
 def can_serve(target: Target, task_type: str, group: str, agent: AgentView) -> bool:
     """Whether the agent may ever run such work, regardless of slots and connection."""
-    return task_type in agent.task_types and is_candidate(target, group, agent)
+    return runs_type(target, task_type, agent) and is_candidate(target, group, agent)
+
+
+def runs_type(target: Target, task_type: str, agent: AgentView) -> bool:
+    """Whether the agent runs tasks of this type.
+
+    A custom agent on which nothing is defined takes the custom tasks that are sent to it by name.
+    """
+    if task_type in agent.task_types:
+        return True
+    if not is_custom(task_type):
+        return False
+    undefined = agent.pulls and not agent.task_types and isinstance(target, OneAgent)
+    return undefined or ANY_CUSTOM in agent.task_types
 
 
 def choose(

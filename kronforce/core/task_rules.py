@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kronforce.core.custom_tasks import custom_problems
 from kronforce.core.http_rules import http_problems
 from kronforce.core.templates import find_placeholders, template_problems
 from kronforce.v1.job_pb2 import NoopTask, ShellTask, Task
@@ -106,4 +107,5 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "shell": _shell_problems,
     "noop": _noop_problems,
     "http": http_problems,
+    "custom": custom_problems,
 }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kronforce.clock import from_us
+from kronforce.core.custom_tasks import masked
 from kronforce.core.ids import to_text
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine.auditing import Resource
@@ -28,7 +29,7 @@ def job_resource(row: JobRow) -> Resource:
 
 def job_state(row: JobRow) -> Job:
     """The definition as its author wrote it, and whether it is held."""
-    job = Job.FromString(row.spec)
+    job = masked(Job.FromString(row.spec))
     job.group, job.version = row.group_name, row.version
     if row.status == JobStatus.PAUSED:
         job.status = JOB_STATUS_PAUSED

@@ -104,6 +104,22 @@ class Completion:
         live.start_cut = self._store.main.cuts
         self._store.stage(live.start)
 
+    def when_start_stored(
+        self, live: LiveExecution, call: Callable[[Exception | None], None]
+    ) -> None:
+        """Call it when the start that is being written is stored, or is not; at once if none is."""
+        start = live.start
+        if start is None:
+            call(None)
+            return
+        then = start.then
+
+        def both(command: Start, error: Exception | None) -> None:
+            then(command, error)
+            call(error)
+
+        start.then = both
+
     def _started(self, start: Start, error: Exception | None) -> None:
         live: LiveExecution = start.live
         if live.start is start:

@@ -18,7 +18,7 @@ from kronforce.clock import Clock
 from kronforce.core.ids import IdSource
 from kronforce.core.job_settings import ConcurrencyPolicy
 from kronforce.core.lifecycle import Reason, ends_as
-from kronforce.engine.agents.directory import Directory
+from kronforce.engine.agents.directory import Directory, pulls
 from kronforce.engine.agents.output_streams import OutputStreams
 from kronforce.engine.agents.reports import Reports
 from kronforce.engine.agents.sessions import Sessions
@@ -33,6 +33,9 @@ from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
 from kronforce.engine.metrics.counts import Counts
 from kronforce.engine.output import OutputIntake
+from kronforce.engine.pull.calls import Calls
+from kronforce.engine.pull.polls import Polls
+from kronforce.engine.pull.silence import Silence
 from kronforce.engine.reasons import Reasons
 from kronforce.engine.rerunning import Rerunning
 from kronforce.engine.rescuer import Rescuer
@@ -51,11 +54,13 @@ from kronforce.engine.values.watch import VariableWatch
 from kronforce.engine.views import Views
 from kronforce.engine.watching import Hub
 from kronforce.engine.zone_changes import follow_zone_data
+from kronforce.security.attempt_tokens import AttemptTokens
 from kronforce.security.envelope import Keyring
 from kronforce.store import agents as agent_store
 from kronforce.store import open_work
 from kronforce.store.hot.commands import CreateRun, Finish
 from kronforce.store.store import Store
+from kronforce.store.tables import Phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +118,7 @@ class Engine:
             directory=self.directory, dispatcher=self.dispatcher, timers=self.timers,
             tasks=self.tasks,
         )  # fmt: skip
-        reports = Reports(
+        self._reports = reports = Reports(
             store=store, clock=clock, table=self.table, dispatcher=self.dispatcher,
             completion=self.completion, hub=self.hub, timers=self.timers, tasks=self.tasks,
         )  # fmt: skip
@@ -125,6 +130,21 @@ class Engine:
             resolving=self.resolving, masking=Masking(), tasks=self.tasks,
             controller=controller, version=version,
         )  # fmt: skip
+        self.polls = Polls(
+            store=store, clock=clock, directory=self.directory, dispatcher=self.dispatcher,
+            completion=self.completion, loader=self.loader, sessions=self.sessions,
+            reports=reports, controller=controller,
+        )  # fmt: skip
+        self.pull_calls = Calls(
+            store=store, clock=clock, table=self.table, directory=self.directory,
+            completion=self.completion, output=self.output, polls=self.polls,
+            tokens=AttemptTokens(keyring.signing_key(b"attempts")),
+        )  # fmt: skip
+        self._silence = Silence(
+            clock=clock, directory=self.directory, dispatcher=self.dispatcher,
+            completion=self.completion, reports=reports, polls=self.polls, calls=self.pull_calls,
+        )  # fmt: skip
+        self.sessions.patience = self._silence.patience
         self.cancelling = Cancelling(
             store=store, clock=clock, table=self.table, loader=self.loader,
             completion=self.completion, sessions=self.sessions, hub=self.hub,
@@ -210,6 +230,7 @@ class Engine:
         return [
             ("timers", self.timers.run()),
             ("sessions", self.sessions.run()),
+            ("custom-agents", self._silence.run()),
             ("scheduler", self.scheduler.run()),
             ("rescuer", self._rescuer.run()),
             ("variables", self._variable_watch.run()),
@@ -224,7 +245,15 @@ class Engine:
         await self.loader.resume_output(lives)
         for live in lives:
             if live.agent_key is not None:
-                self.sessions.keep_away(live.agent_key, live)
+                self._wait_for(live.agent_key, live)
+
+    def _wait_for(self, agent_key: int, live: LiveExecution) -> None:
+        row = self.directory.rows.get(agent_key)
+        if row is not None and pulls(row) and live.phase == Phase.ASSIGNED:
+            # Custom agents are answered with what has started: nobody has it.
+            self._reports.requeue(live)
+        else:
+            self.sessions.keep_away(agent_key, live)
 
     async def stop(self) -> None:
         """End the loops and what they started; the store stays open."""

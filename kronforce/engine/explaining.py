@@ -164,7 +164,9 @@ class Explaining:
     async def _with_agents(
         self, scope: Scope, facts: Facts, need: Need, row: ExecutionRow
     ) -> Facts:
-        agents, hidden = verdicts(scope, need, self._directory, self._dispatcher)
+        agents, hidden = verdicts(
+            scope, need, self._directory, self._dispatcher, self._clock.monotonic()
+        )
         ahead = await self._store.read(
             stored.count_ahead, self._rivals(row.route), row.priority, row.key
         )
@@ -201,7 +203,10 @@ class Explaining:
             return row.due_at
         if reason == Reason.AGENT_UNREACHABLE:
             since = self._away_since(row)
-            return None if since is None else since + settings.lost_after_secs * SECOND
+            live = self._table.by_key.get(row.key)
+            if since is None or live is None or row.agent_key is None:
+                return None
+            return since + int(self._sessions.patience(row.agent_key, live) * SECOND)
         if row.phase == Phase.RUNNING:
             limit = settings.timeout_secs * SECOND
             ends = None if not limit else (row.started_at or self._clock.now_us()) + limit

@@ -22,6 +22,7 @@ from kronforce.core.job_settings import effective
 from kronforce.core.job_timing import NEVER_RAN, LastEnd, Timing, plan_timing, settle
 from kronforce.core.lifecycle import TERMINAL
 from kronforce.core.schedules.window import JobStatus
+from kronforce.engine import custom_jobs
 from kronforce.engine.audit_states import job_resource, job_state
 from kronforce.engine.auditing import record
 from kronforce.engine.values import named_by_jobs as job_variables
@@ -103,6 +104,7 @@ def create_job(
             return _require(tx, change.scope, ids.to_text(made)), True
     spec = normalise_job(job)
     check_references(tx, change.scope, spec, trusted=change.trusted)
+    custom_jobs.settle(tx, change.scope, spec)
     paused = job.status == JOB_STATUS_PAUSED
     timing = _plan(spec, change.now, last=LastEnd(open=triggered), paused=paused)
     row = jobs.insert_job(
@@ -132,12 +134,15 @@ def update_job(
     check_etag(row, job.etag)
     before = _current(row)
     spec = normalise_job(merged(before, job, mask))
+    custom_jobs.restore(spec, before)
     paused = _wants_pause(row, job, mask)
     if spec == before and paused == (row.status == JobStatus.PAUSED):
         return row, False
     if problems := validate_job(spec, from_us(change.now)):
         raise InvalidArgument.of(*problems)
     check_references(tx, change.scope, spec, trusted=change.trusted)
+    if (spec.task, spec.target) != (before.task, before.target):
+        custom_jobs.settle(tx, change.scope, spec)
     timing = _retimed(tx, row, before, spec, change.now, paused=paused)
     changed = jobs.update_job(
         tx,

@@ -84,7 +84,7 @@ def _fits(need: Need, row: AgentRow) -> bool:
     if need.needs_trust and row.built_in:
         return False
     view = view_of(row)
-    if not row.task_types:
+    if not row.task_types and not view.pulls:
         # It never connected: what it can run is not known yet.
         return is_candidate(need.target, need.group, view)
     return can_serve(need.target, need.task_type, need.group, view)

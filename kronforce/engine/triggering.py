@@ -261,7 +261,7 @@ class Triggering:
             row = self._directory.find(job.agent_ref)
             return [self._bound(job, 0, None if row is None else row.key)]
         if isinstance(target, AllAgents):
-            keys = self._directory.keys_for(job.group)
+            keys = self._directory.keys_for(job.group, job.task_type)
             return [self._bound(job, index, key) for index, key in enumerate(keys)] or [
                 self._bound(job, 0, None)
             ]

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import secrets
 from collections.abc import Iterable
 from typing import Protocol
@@ -37,12 +39,17 @@ class CannotOpen(Exception):
 class MasterKey:
     """What wraps data keys; it stays in this process and never shows itself."""
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("_cipher", "_raw")
 
     def __init__(self, raw: bytes) -> None:
         if len(raw) != KEY_BYTES:
             raise ValueError(f"a master key has {KEY_BYTES} bytes, this has {len(raw)}")
+        self._raw = raw
         self._cipher = AESGCM(raw)
+
+    def signing_key(self, purpose: bytes) -> bytes:
+        """A key for one purpose, the same as long as the master key is."""
+        return hmac.new(self._raw, b"signing:" + purpose, hashlib.sha256).digest()
 
     def wrap(self, key_id: bytes, raw: bytes) -> bytes:
         """The data key as the store keeps it."""
@@ -103,6 +110,10 @@ class Keyring:
     def __init__(self, master: MasterKey) -> None:
         self._master = master
         self._keys: dict[bytes, DataKey] = {}
+
+    def signing_key(self, purpose: bytes) -> bytes:
+        """A key for one purpose, the same as long as the master key is."""
+        return self._master.signing_key(purpose)
 
     def new_key(self, key_id: bytes) -> tuple[bytes, bytes]:
         """A new data key's wrapped form and its canary."""

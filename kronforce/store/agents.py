@@ -68,6 +68,8 @@ class AgentRow:
     disconnected_at: int | None
     deleted_at: int | None
     allowed_groups: tuple[str, ...]
+    # A serialised `kronforce.v1.SetAgentTaskTypesResponse`; None: nothing was defined.
+    definitions: bytes | None
 
     @property
     def state(self) -> AgentState:
@@ -290,6 +292,17 @@ def set_placement(
     )
     row = tx.conn.execute(update).one_or_none()
     return None if row is None else _agent(row)
+
+
+def set_definitions(
+    tx: Tx, key: int, *, definitions: bytes, task_types: Sequence[str] | None
+) -> AgentRow:
+    """Say what it can be asked for; `task_types` None leaves what its hello said.
+
+    Raises AgentNotFound if it is deleted.
+    """
+    words = {} if task_types is None else {"task_types": _words(task_types)}
+    return _change(tx, key, definitions=definitions, **words)
 
 
 def mark_deleted(tx: Tx, key: int, now: int) -> AgentRow:

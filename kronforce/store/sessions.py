@@ -65,6 +65,37 @@ def _tell(tx: Tx, row: AgentRow, kind: str, severity: int, now: int) -> None:
     insert_events(tx, [event])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reported:
+    """What is stored of an execution that somebody reports; `state` is the contract's number."""
+
+    agent_key: int | None
+    fence: int
+    state: int
+    started: bool
+
+
+def reported(tx: Tx, execution_id: bytes) -> Reported | None:
+    """What is stored of it; None: there is no such execution."""
+    e = executions.c
+    query = sa.select(e.agent_key, e.fence, e.state, e.started_at).where(e.id == execution_id)
+    row = tx.conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Reported(
+        agent_key=row.agent_key, fence=row.fence, state=row.state,
+        started=row.started_at is not None,
+    )  # fmt: skip
+
+
+def keep_late(tx: Tx, execution_id: str, fence: int, report: bytes, now: int) -> None:
+    """Keep a report of what has ended otherwise, also under the fence that it ended with."""
+    raw = from_text(execution_id)
+    if raw is None:
+        raise ExecutionNotFound("no such execution")
+    _keep(tx, raw, fence, report, now)
+
+
 def keep_evidence(tx: Tx, execution_id: str, fence: int, report: bytes, now: int) -> None:
     """Keep a report that came under a fence that is not the current one, or came again."""
     raw = from_text(execution_id)
@@ -74,6 +105,10 @@ def keep_evidence(tx: Tx, execution_id: str, fence: int, report: bytes, now: int
     if current is None or current == fence:
         # Unknown, or an identical repeat of what is stored already.
         return
+    _keep(tx, raw, fence, report, now)
+
+
+def _keep(tx: Tx, raw: bytes, fence: int, report: bytes, now: int) -> None:
     mine = evidence.c.execution_id == raw
     known = tx.conn.execute(sa.select(evidence.c.report).where(mine)).scalars().all()
     if len(known) < MAX_EVIDENCE and report not in [bytes(row) for row in known]:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18kronforce/v1/agent.proto\x12\x0ckronforce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n\nAgentFacts\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\n\n\x02os\x18\x02 \x01(\t\x12\x0c\n\x04\x61rch\x18\x03 \x01(\t\x12\x0c\n\x04\x63pus\x18\x04 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0b\n\x03pid\x18\x07 \x01(\x05\"\xbf\x04\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04tags\x18\x03 \x03(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.kronforce.v1.Agent.LabelsEntry\x12\'\n\x05\x66\x61\x63ts\x18\x05 \x01(\x0b\x32\x18.kronforce.v1.AgentFacts\x12+\n\nagent_type\x18\x06 \x01(\x0e\x32\x17.kronforce.v1.AgentType\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.kronforce.v1.AgentState\x12\r\n\x05slots\x18\x08 \x01(\x05\x12\x0f\n\x07running\x18\t \x01(\x05\x12\x12\n\ntask_types\x18\n \x03(\t\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x64isconnected_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x62uilt_in\x18\x0e \x01(\x08\x12\x15\n\rclock_skew_ms\x18\x0f \x01(\x03\x12\x15\n\rsession_epoch\x18\x10 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x11 \x01(\t\x12\x16\n\x0e\x61llowed_groups\x18\x12 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*t\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GENT_STATE_ONLINE\x10\x01\x12\x17\n\x13\x41GENT_STATE_OFFLINE\x10\x02\x12\x18\n\x14\x41GENT_STATE_DRAINING\x10\x03*W\n\tAgentType\x12\x1a\n\x16\x41GENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41GENT_TYPE_STANDARD\x10\x01\x12\x15\n\x11\x41GENT_TYPE_CUSTOM\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18kronforce/v1/agent.proto\x12\x0ckronforce.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"/\n\x0fTaskFieldOption\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\"\x9b\x01\n\tTaskField\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12/\n\nfield_type\x18\x03 \x01(\x0e\x32\x1b.kronforce.v1.TaskFieldType\x12\x10\n\x08required\x18\x04 \x01(\x08\x12.\n\x07options\x18\x05 \x03(\x0b\x32\x1d.kronforce.v1.TaskFieldOption\"`\n\x12TaskTypeDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\'\n\x06\x66ields\x18\x03 \x03(\x0b\x32\x17.kronforce.v1.TaskField\"z\n\nAgentFacts\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\n\n\x02os\x18\x02 \x01(\t\x12\x0c\n\x04\x61rch\x18\x03 \x01(\t\x12\x0c\n\x04\x63pus\x18\x04 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0b\n\x03pid\x18\x07 \x01(\x05\"\xbf\x04\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04tags\x18\x03 \x03(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.kronforce.v1.Agent.LabelsEntry\x12\'\n\x05\x66\x61\x63ts\x18\x05 \x01(\x0b\x32\x18.kronforce.v1.AgentFacts\x12+\n\nagent_type\x18\x06 \x01(\x0e\x32\x17.kronforce.v1.AgentType\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.kronforce.v1.AgentState\x12\r\n\x05slots\x18\x08 \x01(\x05\x12\x0f\n\x07running\x18\t \x01(\x05\x12\x12\n\ntask_types\x18\n \x03(\t\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x64isconnected_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x62uilt_in\x18\x0e \x01(\x08\x12\x15\n\rclock_skew_ms\x18\x0f \x01(\x03\x12\x15\n\rsession_epoch\x18\x10 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x11 \x01(\t\x12\x16\n\x0e\x61llowed_groups\x18\x12 \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*t\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GENT_STATE_ONLINE\x10\x01\x12\x17\n\x13\x41GENT_STATE_OFFLINE\x10\x02\x12\x18\n\x14\x41GENT_STATE_DRAINING\x10\x03*W\n\tAgentType\x12\x1a\n\x16\x41GENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41GENT_TYPE_STANDARD\x10\x01\x12\x15\n\x11\x41GENT_TYPE_CUSTOM\x10\x02*\xbe\x01\n\rTaskFieldType\x12\x1f\n\x1bTASK_FIELD_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_FIELD_TYPE_TEXT\x10\x01\x12\x1c\n\x18TASK_FIELD_TYPE_TEXTAREA\x10\x02\x12\x1a\n\x16TASK_FIELD_TYPE_NUMBER\x10\x03\x12\x1a\n\x16TASK_FIELD_TYPE_SELECT\x10\x04\x12\x1c\n\x18TASK_FIELD_TYPE_PASSWORD\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +34,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_AGENTSTATE']._serialized_start=777
-  _globals['_AGENTSTATE']._serialized_end=893
-  _globals['_AGENTTYPE']._serialized_start=895
-  _globals['_AGENTTYPE']._serialized_end=982
-  _globals['_AGENTFACTS']._serialized_start=75
-  _globals['_AGENTFACTS']._serialized_end=197
-  _globals['_AGENT']._serialized_start=200
-  _globals['_AGENT']._serialized_end=775
-  _globals['_AGENT_LABELSENTRY']._serialized_start=730
-  _globals['_AGENT_LABELSENTRY']._serialized_end=775
+  _globals['_AGENTSTATE']._serialized_start=1082
+  _globals['_AGENTSTATE']._serialized_end=1198
+  _globals['_AGENTTYPE']._serialized_start=1200
+  _globals['_AGENTTYPE']._serialized_end=1287
+  _globals['_TASKFIELDTYPE']._serialized_start=1290
+  _globals['_TASKFIELDTYPE']._serialized_end=1480
+  _globals['_TASKFIELDOPTION']._serialized_start=75
+  _globals['_TASKFIELDOPTION']._serialized_end=122
+  _globals['_TASKFIELD']._serialized_start=125
+  _globals['_TASKFIELD']._serialized_end=280
+  _globals['_TASKTYPEDEFINITION']._serialized_start=282
+  _globals['_TASKTYPEDEFINITION']._serialized_end=378
+  _globals['_AGENTFACTS']._serialized_start=380
+  _globals['_AGENTFACTS']._serialized_end=502
+  _globals['_AGENT']._serialized_start=505
+  _globals['_AGENT']._serialized_end=1080
+  _globals['_AGENT_LABELSENTRY']._serialized_start=1035
+  _globals['_AGENT_LABELSENTRY']._serialized_end=1080
 # @@protoc_insertion_point(module_scope)

@@ -29,9 +29,11 @@ class _AgentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentState
     AGENT_STATE_UNSPECIFIED: _AgentState.ValueType  # 0
     """Not set; in filters: any."""
     AGENT_STATE_ONLINE: _AgentState.ValueType  # 1
-    """Its session is up."""
+    """Its session is up; of a custom agent: it asked for work, or was heard
+    otherwise, not longer ago than it may be silent.
+    """
     AGENT_STATE_OFFLINE: _AgentState.ValueType  # 2
-    """It has no session."""
+    """It has no session; of a custom agent: it was silent for too long."""
     AGENT_STATE_DRAINING: _AgentState.ValueType  # 3
     """An admin drained it: it finishes what it has and gets nothing new,
     connected or not.
@@ -43,9 +45,11 @@ class AgentState(_AgentState, metaclass=_AgentStateEnumTypeWrapper):
 AGENT_STATE_UNSPECIFIED: AgentState.ValueType  # 0
 """Not set; in filters: any."""
 AGENT_STATE_ONLINE: AgentState.ValueType  # 1
-"""Its session is up."""
+"""Its session is up; of a custom agent: it asked for work, or was heard
+otherwise, not longer ago than it may be silent.
+"""
 AGENT_STATE_OFFLINE: AgentState.ValueType  # 2
-"""It has no session."""
+"""It has no session; of a custom agent: it was silent for too long."""
 AGENT_STATE_DRAINING: AgentState.ValueType  # 3
 """An admin drained it: it finishes what it has and gets nothing new,
 connected or not.
@@ -63,9 +67,7 @@ class _AgentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentType.V
     AGENT_TYPE_STANDARD: _AgentType.ValueType  # 1
     """Holds the streams of `AgentService`."""
     AGENT_TYPE_CUSTOM: _AgentType.ValueType  # 2
-    """Polls and calls back with the unary methods, which this version does not
-    serve yet.
-    """
+    """Polls and calls back with the unary methods."""
 
 class AgentType(_AgentType, metaclass=_AgentTypeEnumTypeWrapper):
     """Which protocol an agent speaks."""
@@ -75,10 +77,146 @@ AGENT_TYPE_UNSPECIFIED: AgentType.ValueType  # 0
 AGENT_TYPE_STANDARD: AgentType.ValueType  # 1
 """Holds the streams of `AgentService`."""
 AGENT_TYPE_CUSTOM: AgentType.ValueType  # 2
-"""Polls and calls back with the unary methods, which this version does not
-serve yet.
-"""
+"""Polls and calls back with the unary methods."""
 Global___AgentType: _TypeAlias = AgentType  # noqa: Y015
+
+class _TaskFieldType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskFieldTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskFieldType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_FIELD_TYPE_UNSPECIFIED: _TaskFieldType.ValueType  # 0
+    """Not set: text."""
+    TASK_FIELD_TYPE_TEXT: _TaskFieldType.ValueType  # 1
+    """A line of text. Default."""
+    TASK_FIELD_TYPE_TEXTAREA: _TaskFieldType.ValueType  # 2
+    """Text of several lines."""
+    TASK_FIELD_TYPE_NUMBER: _TaskFieldType.ValueType  # 3
+    """A number, or text that reads as one."""
+    TASK_FIELD_TYPE_SELECT: _TaskFieldType.ValueType  # 4
+    """One of `options`."""
+    TASK_FIELD_TYPE_PASSWORD: _TaskFieldType.ValueType  # 5
+    """Text that no reply shows again."""
+
+class TaskFieldType(_TaskFieldType, metaclass=_TaskFieldTypeEnumTypeWrapper):
+    """How a field of a custom task is filled in."""
+
+TASK_FIELD_TYPE_UNSPECIFIED: TaskFieldType.ValueType  # 0
+"""Not set: text."""
+TASK_FIELD_TYPE_TEXT: TaskFieldType.ValueType  # 1
+"""A line of text. Default."""
+TASK_FIELD_TYPE_TEXTAREA: TaskFieldType.ValueType  # 2
+"""Text of several lines."""
+TASK_FIELD_TYPE_NUMBER: TaskFieldType.ValueType  # 3
+"""A number, or text that reads as one."""
+TASK_FIELD_TYPE_SELECT: TaskFieldType.ValueType  # 4
+"""One of `options`."""
+TASK_FIELD_TYPE_PASSWORD: TaskFieldType.ValueType  # 5
+"""Text that no reply shows again."""
+Global___TaskFieldType: _TypeAlias = TaskFieldType  # noqa: Y015
+
+@_typing.final
+class TaskFieldOption(_message.Message):
+    """A choice of a field of type select."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """What the agent gets, 1–1,000 characters. Required."""
+    label: _builtins.str
+    """What people see, at most 1,000 characters. Default: the value."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskFieldOption: _TypeAlias = TaskFieldOption  # noqa: Y015
+
+@_typing.final
+class TaskField(_message.Message):
+    """A field of a custom task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    FIELD_TYPE_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in `CustomTask.data`, 1–100 letters, digits, `.`, `_`, `-`;
+    unique in its task type. Required.
+    """
+    label: _builtins.str
+    """What people see, at most 200 characters. Default: the name."""
+    field_type: Global___TaskFieldType.ValueType
+    """How it is filled in. Default text."""
+    required: _builtins.bool
+    """Whether a job must have a value for it. Default false."""
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskFieldOption]:
+        """The choices of a select, 1–1,000, only there."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        label: _builtins.str = ...,
+        field_type: Global___TaskFieldType.ValueType = ...,
+        required: _builtins.bool = ...,
+        options: _abc.Iterable[Global___TaskFieldOption] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field_type", b"field_type", "label", b"label", "name", b"name", "options", b"options", "required", b"required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskField: _TypeAlias = TaskField  # noqa: Y015
+
+@_typing.final
+class TaskTypeDefinition(_message.Message):
+    """A kind of work that a custom agent does, as an admin defines it: what a job
+    says to have it done.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1–100 letters, digits, `.`, `_`, `-`; unique on its agent. Required."""
+    description: _builtins.str
+    """For people, at most 1,000 characters."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskField]:
+        """What a job fills in, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        fields: _abc.Iterable[Global___TaskField] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "fields", b"fields", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskTypeDefinition: _TypeAlias = TaskTypeDefinition  # noqa: Y015
 
 @_typing.final
 class AgentFacts(_message.Message):
@@ -182,7 +320,7 @@ class Agent(_message.Message):
     """Whether it can be given work."""
     slots: _builtins.int
     """Executions it runs at a time, as its last hello said; before that as it
-    was enrolled with.
+    was enrolled with. 0, of custom agents: as many as it asks for.
     """
     running: _builtins.int
     """Executions it holds now, or held when it went offline."""
@@ -208,7 +346,10 @@ class Agent(_message.Message):
 
     @_builtins.property
     def task_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Task types it can run, for example `shell`."""
+        """Task types it can run, for example `shell`; `custom:NAME` for each that is
+        defined on a custom agent. None, of a custom agent: every custom task of
+        jobs that name the agent.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:

@@ -66,9 +66,31 @@ Unknown fields and arms are ignored, but an assignment that cannot be
 understood is answered `rejected` with reason `UNSUPPORTED`: execution id
 and fence stand outside the union for that.
 
-The unary twins for agents that cannot hold a stream (PullAssignment,
-Heartbeat, AppendOutput, FinishExecution) answer UNIMPLEMENTED in this
-version; what they will mean is written down so that it does not change.
+Agents of type `custom` need no stream: they call the unary twins, over gRPC
+or HTTP, with a key of the role `agent` (the one that they were enrolled
+with) or with their own credential.
+
+  1. RegisterAgent with `agent_type` custom. The same key and name again is
+     a restart; another key is refused with NAME_TAKEN.
+  2. PullAssignment waits for work; it is the heartbeat too. What it gives
+     is the agent's from then on and is never given to anybody else. If the
+     caller has gone before it was answered, the agent's next call gets it,
+     under the same fence.
+  3. FinishExecution, at the `callback_url` or with the `attempt` that came
+     with the work, says how it ended. It is answered once that is stored:
+     until then, keep it and send it again. A repetition is acknowledged and
+     changes nothing; a report of an attempt that is not the current one is
+     kept as evidence and refused with STALE_FENCE.
+
+What was given and not reported within 600 s, or within `timeout_secs` + 60 s
+where that is longer, ends `lost`; output that comes for it counts as a sign
+of life. Once an agent has called Heartbeat the normal lease holds instead:
+after 30 s of silence it is offline, and after the job's `lost_after_secs`
+what it holds is lost; what has a `timeout_secs` is lost 60 s after that in
+any case. RegisterAgent begins anew without heartbeats.
+
+What waits for a custom agent is not given to it before it asks; unclaimed
+after 5 minutes (`queue_timeout_secs`) it ends `expired`.
 """
 
 from collections import abc as _abc
@@ -1332,8 +1354,8 @@ class RegisterAgentRequest(_message.Message):
     join_token: _builtins.str
     """`kfj_<id>.<secret>`. Empty: the call's own key or credential counts."""
     slots: _builtins.int
-    """Executions it can run at a time, up to 10,000. Default 1 for custom agents;
-    of others each hello tells.
+    """Executions it can run at a time, up to 10,000. Default for custom agents:
+    as many as it asks for; of others each hello tells.
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1439,29 +1461,89 @@ class PullAssignmentResponse(_message.Message):
 
     QUEUE_ID_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    CALLBACK_URL_FIELD_NUMBER: _builtins.int
+    RUN_AS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
-    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    JOB_NAME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_NUMBER_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    NOMINAL_AT_FIELD_NUMBER: _builtins.int
+    CANCEL_EXECUTION_IDS_FIELD_NUMBER: _builtins.int
     queue_id: _builtins.str
     """The execution, by the documented name."""
     execution_id: _builtins.str
     """The execution."""
+    job_id: _builtins.str
+    """The job."""
+    agent_id: _builtins.str
+    """The agent's id."""
+    callback_url: _builtins.str
+    """Where to report how it ended; it names the attempt. Over gRPC only its path."""
+    run_as: _builtins.str
+    """The operating-system user that the job names. Empty: none."""
+    timeout_secs: _builtins.int
+    """How long it may take, seconds. 0: no limit. The agent ends it then and
+    reports `timed_out`.
+    """
+    attempt: _builtins.str
+    """The attempt, signed, to be sent with reports that do not go to
+    `callback_url`.
+    """
     fence: _builtins.int
-    """The fence to report under."""
+    """The fence: a number that only grows across attempts, so that what the work
+    writes to can refuse a stale writer.
+    """
+    run_id: _builtins.str
+    """The run."""
+    job_name: _builtins.str
+    """The job's name."""
+    attempt_number: _builtins.int
+    """1 for the first attempt."""
     @_builtins.property
-    def assignment(self) -> Global___Assignment:
-        """The work."""
+    def task(self) -> _job_pb2.Task:
+        """What to do."""
+
+    @_builtins.property
+    def params(self) -> _struct_pb2.Struct:
+        """The run's input."""
+
+    @_builtins.property
+    def nominal_at(self) -> _timestamp_pb2.Timestamp:
+        """The instant that the schedule named. Unset: none."""
+
+    @_builtins.property
+    def cancel_execution_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other executions of this agent that are to end; see `HeartbeatResponse`."""
 
     def __init__(
         self,
         *,
         queue_id: _builtins.str = ...,
         execution_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        task: _job_pb2.Task | None = ...,
+        callback_url: _builtins.str = ...,
+        run_as: _builtins.str = ...,
+        timeout_secs: _builtins.int = ...,
+        attempt: _builtins.str = ...,
         fence: _builtins.int = ...,
-        assignment: Global___Assignment | None = ...,
+        run_id: _builtins.str = ...,
+        job_name: _builtins.str = ...,
+        attempt_number: _builtins.int = ...,
+        params: _struct_pb2.Struct | None = ...,
+        nominal_at: _timestamp_pb2.Timestamp | None = ...,
+        cancel_execution_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nominal_at", b"nominal_at", "params", b"params", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "execution_id", b"execution_id", "fence", b"fence", "queue_id", b"queue_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attempt", b"attempt", "attempt_number", b"attempt_number", "callback_url", b"callback_url", "cancel_execution_ids", b"cancel_execution_ids", "execution_id", b"execution_id", "fence", b"fence", "job_id", b"job_id", "job_name", b"job_name", "nominal_at", b"nominal_at", "params", b"params", "queue_id", b"queue_id", "run_as", b"run_as", "run_id", b"run_id", "task", b"task", "timeout_secs", b"timeout_secs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1474,20 +1556,52 @@ class HeartbeatRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AGENT_ID_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Id or exact name."""
+    @_builtins.property
+    def held(self) -> Global___HeldExecutions:
+        """What the agent has. Unset: it does not say."""
+
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
+        held: Global___HeldExecutions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "held", b"held"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class HeldExecutions(_message.Message):
+    """What a custom agent has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def execution_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every execution that it works on or has a result of. What it was given more
+        than 30 s ago and does not name is gone, and ends `lost`/`agent_restarted`.
+        """
+
+    def __init__(
+        self,
+        *,
+        execution_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_ids", b"execution_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldExecutions: _TypeAlias = HeldExecutions  # noqa: Y015
 
 @_typing.final
 class HeartbeatResponse(_message.Message):
@@ -1496,18 +1610,22 @@ class HeartbeatResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CANCEL_EXECUTION_IDS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_SECS_FIELD_NUMBER: _builtins.int
+    heartbeat_interval_secs: _builtins.int
+    """Send the next one within this, seconds."""
     @_builtins.property
     def cancel_execution_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Executions of this agent that are to end."""
+        """Executions of this agent that are to end: end them and report as usual."""
 
     def __init__(
         self,
         *,
         cancel_execution_ids: _abc.Iterable[_builtins.str] | None = ...,
+        heartbeat_interval_secs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_execution_ids", b"cancel_execution_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_execution_ids", b"cancel_execution_ids", "heartbeat_interval_secs", b"heartbeat_interval_secs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1520,26 +1638,28 @@ class AppendOutputRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
-    FENCE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
     """The execution."""
-    fence: _builtins.int
-    """The fence under which it was assigned."""
+    attempt: _builtins.str
+    """The attempt, as it came with the work. Required."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.OutputChunk]:
-        """Its output, in order."""
+        """Its output, in order. Chunks whose `sequence` is 0 are told apart by their
+        offsets. At most 4 MiB in all.
+        """
 
     def __init__(
         self,
         *,
         execution_id: _builtins.str = ...,
-        fence: _builtins.int = ...,
+        attempt: _builtins.str = ...,
         chunks: _abc.Iterable[_execution_pb2.OutputChunk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "execution_id", b"execution_id", "fence", b"fence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunks", b"chunks", "execution_id", b"execution_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1552,16 +1672,20 @@ class AppendOutputResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STORED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
     stored_sequence: _builtins.int
     """Chunks up to this sequence are stored."""
+    cancel: _builtins.bool
+    """Whether the execution is to end: end it and report as usual."""
     def __init__(
         self,
         *,
         stored_sequence: _builtins.int = ...,
+        cancel: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stored_sequence", b"stored_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "stored_sequence", b"stored_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1574,28 +1698,90 @@ class FinishExecutionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
-    FENCE_FIELD_NUMBER: _builtins.int
-    RESULT_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    STDOUT_FIELD_NUMBER: _builtins.int
+    STDERR_FIELD_NUMBER: _builtins.int
+    STDOUT_TRUNCATED_FIELD_NUMBER: _builtins.int
+    STDERR_TRUNCATED_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    FINISHED_AT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
+    STDERR_OFFSET_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
-    """The execution."""
-    fence: _builtins.int
-    """The fence under which it was assigned."""
+    """The execution. Required."""
+    job_id: _builtins.str
+    """The job; not looked at."""
+    agent_id: _builtins.str
+    """The agent; not looked at."""
+    attempt: _builtins.str
+    """The attempt, as it came with the work; `callback_url` has it. Required."""
+    status: _execution_pb2.ExecutionState.ValueType
+    """`succeeded`, `failed`, `timed_out` or `cancelled`. Required."""
+    exit_code: _builtins.int
+    """Its exit code. Unset: it has none."""
+    stdout: _builtins.str
+    """Standard output: of what AppendOutput brought, nothing needs to be
+    repeated.
+    """
+    stderr: _builtins.str
+    """Standard error."""
+    stdout_truncated: _builtins.bool
+    """Whether the agent cut `stdout`; the execution's message says so."""
+    stderr_truncated: _builtins.bool
+    """Whether the agent cut `stderr`."""
+    message: _builtins.str
+    """A line about its end for people, at most 1,000 characters."""
+    stdout_offset: _builtins.int
+    """Offset of the first byte of `stdout`: how many bytes AppendOutput brought
+    before. Default 0; what overlaps is taken once.
+    """
+    stderr_offset: _builtins.int
+    """The same of `stderr`."""
     @_builtins.property
-    def result(self) -> Global___Result:
-        """How it ended."""
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it started, by the agent's clock."""
+
+    @_builtins.property
+    def finished_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended, by the agent's clock. Only the time between the two counts."""
+
+    @_builtins.property
+    def outputs(self) -> _struct_pb2.Struct:
+        """Structured results, nested at most 25 deep."""
 
     def __init__(
         self,
         *,
         execution_id: _builtins.str = ...,
-        fence: _builtins.int = ...,
-        result: Global___Result | None = ...,
+        job_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        attempt: _builtins.str = ...,
+        status: _execution_pb2.ExecutionState.ValueType = ...,
+        exit_code: _builtins.int | None = ...,
+        stdout: _builtins.str = ...,
+        stderr: _builtins.str = ...,
+        stdout_truncated: _builtins.bool = ...,
+        stderr_truncated: _builtins.bool = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        finished_at: _timestamp_pb2.Timestamp | None = ...,
+        message: _builtins.str = ...,
+        outputs: _struct_pb2.Struct | None = ...,
+        stdout_offset: _builtins.int = ...,
+        stderr_offset: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "finished_at", b"finished_at", "outputs", b"outputs", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "fence", b"fence", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "agent_id", b"agent_id", "attempt", b"attempt", "execution_id", b"execution_id", "exit_code", b"exit_code", "finished_at", b"finished_at", "job_id", b"job_id", "message", b"message", "outputs", b"outputs", "started_at", b"started_at", "status", b"status", "stderr", b"stderr", "stderr_offset", b"stderr_offset", "stderr_truncated", b"stderr_truncated", "stdout", b"stdout", "stdout_offset", b"stdout_offset", "stdout_truncated", b"stdout_truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___FinishExecutionRequest: _TypeAlias = FinishExecutionRequest  # noqa: Y015
 
@@ -1871,6 +2057,110 @@ class DeleteAgentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteAgentResponse: _TypeAlias = DeleteAgentResponse  # noqa: Y015
+
+@_typing.final
+class GetAgentTaskTypesRequest(_message.Message):
+    """What GetAgentTaskTypes takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """Id or exact name."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAgentTaskTypesRequest: _TypeAlias = GetAgentTaskTypesRequest  # noqa: Y015
+
+@_typing.final
+class GetAgentTaskTypesResponse(_message.Message):
+    """What GetAgentTaskTypes gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TYPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task_types(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.TaskTypeDefinition]:
+        """In the order in which they were set."""
+
+    def __init__(
+        self,
+        *,
+        task_types: _abc.Iterable[_agent_pb2.TaskTypeDefinition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_types", b"task_types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAgentTaskTypesResponse: _TypeAlias = GetAgentTaskTypesResponse  # noqa: Y015
+
+@_typing.final
+class SetAgentTaskTypesRequest(_message.Message):
+    """What SetAgentTaskTypes takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    TASK_TYPES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """Id or exact name."""
+    etag: _builtins.str
+    """The agent's etag, where it must not have changed meanwhile."""
+    @_builtins.property
+    def task_types(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.TaskTypeDefinition]:
+        """All of them, at most 100. None: the agent takes every custom task of jobs
+        that name it.
+        """
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        task_types: _abc.Iterable[_agent_pb2.TaskTypeDefinition] | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "etag", b"etag", "task_types", b"task_types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAgentTaskTypesRequest: _TypeAlias = SetAgentTaskTypesRequest  # noqa: Y015
+
+@_typing.final
+class SetAgentTaskTypesResponse(_message.Message):
+    """What SetAgentTaskTypes gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_TYPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task_types(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.TaskTypeDefinition]:
+        """As they are now."""
+
+    def __init__(
+        self,
+        *,
+        task_types: _abc.Iterable[_agent_pb2.TaskTypeDefinition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_types", b"task_types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAgentTaskTypesResponse: _TypeAlias = SetAgentTaskTypesResponse  # noqa: Y015
 
 @_typing.final
 class UpdateAgentRequest(_message.Message):

@@ -96,6 +96,16 @@ class AgentServiceStub(object):
                 request_serializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.SerializeToString,
                 response_deserializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.FromString,
                 _registered_method=True)
+        self.GetAgentTaskTypes = channel.unary_unary(
+                '/kronforce.v1.AgentService/GetAgentTaskTypes',
+                request_serializer=kronforce_dot_v1_dot_agent__service__pb2.GetAgentTaskTypesRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_agent__service__pb2.GetAgentTaskTypesResponse.FromString,
+                _registered_method=True)
+        self.SetAgentTaskTypes = channel.unary_unary(
+                '/kronforce.v1.AgentService/SetAgentTaskTypes',
+                request_serializer=kronforce_dot_v1_dot_agent__service__pb2.SetAgentTaskTypesRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_agent__service__pb2.SetAgentTaskTypesResponse.FromString,
+                _registered_method=True)
         self.UpdateAgent = channel.unary_unary(
                 '/kronforce.v1.AgentService/UpdateAgent',
                 request_serializer=kronforce_dot_v1_dot_agent__service__pb2.UpdateAgentRequest.SerializeToString,
@@ -142,34 +152,36 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PullAssignment(self, request, context):
-        """For agents that cannot hold a stream: waits for work. The call counts as
-        a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
-        version.
+        """For custom agents: waits for work. Over HTTP 204 says that there is none.
+        Two calls never get the same work. An agent that holds streams is refused
+        with SESSION_TAKEN; one that the caller did not enrol is AGENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """For agents that cannot hold a stream: says that the agent lives, and
-        hears which of its executions are to end. UNIMPLEMENTED in this version.
+        """For custom agents: says that the agent lives, and hears which of its
+        executions are to end. An agent that has called it once calls it every
+        `heartbeat_interval_secs` from then on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AppendOutput(self, request, context):
-        """For agents that cannot hold a stream: stores output of an execution that
-        runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
-        this version.
+        """For custom agents: stores output of an execution that runs, for people who
+        watch it. Answered once it is stored. Repeating what is stored already
+        changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishExecution(self, request, context):
-        """For agents that cannot hold a stream: reports how an execution ended.
-        Repeating it changes nothing. UNIMPLEMENTED in this version.
+        """For custom agents: reports how an execution ended. Answered once it is
+        stored; repeating it changes nothing. One that was asked to end and did all
+        the same is `succeeded`; one that failed then ends as `cancelled`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,6 +219,23 @@ class AgentServiceServicer(object):
         """Removes an agent: its credential and session end at once, and what it
         held ends `lost` after `lost_after_secs`. Its name is free again; it is
         another agent then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAgentTaskTypes(self, request, context):
+        """Reads what a custom agent can be asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAgentTaskTypes(self, request, context):
+        """Says anew what a custom agent can be asked for; holds at once, without a
+        restart of the agent. Jobs are held against it when they are saved; those
+        that exist stay as they are, and wait where their type is gone. Other
+        agents than custom ones are refused with INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -283,6 +312,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.DeleteAgent,
                     request_deserializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.FromString,
                     response_serializer=kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.SerializeToString,
+            ),
+            'GetAgentTaskTypes': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAgentTaskTypes,
+                    request_deserializer=kronforce_dot_v1_dot_agent__service__pb2.GetAgentTaskTypesRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_agent__service__pb2.GetAgentTaskTypesResponse.SerializeToString,
+            ),
+            'SetAgentTaskTypes': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAgentTaskTypes,
+                    request_deserializer=kronforce_dot_v1_dot_agent__service__pb2.SetAgentTaskTypesRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_agent__service__pb2.SetAgentTaskTypesResponse.SerializeToString,
             ),
             'UpdateAgent': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateAgent,
@@ -615,6 +654,60 @@ class AgentService(object):
             '/kronforce.v1.AgentService/DeleteAgent',
             kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentRequest.SerializeToString,
             kronforce_dot_v1_dot_agent__service__pb2.DeleteAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAgentTaskTypes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.AgentService/GetAgentTaskTypes',
+            kronforce_dot_v1_dot_agent__service__pb2.GetAgentTaskTypesRequest.SerializeToString,
+            kronforce_dot_v1_dot_agent__service__pb2.GetAgentTaskTypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAgentTaskTypes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.AgentService/SetAgentTaskTypes',
+            kronforce_dot_v1_dot_agent__service__pb2.SetAgentTaskTypesRequest.SerializeToString,
+            kronforce_dot_v1_dot_agent__service__pb2.SetAgentTaskTypesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,9 +66,31 @@ Unknown fields and arms are ignored, but an assignment that cannot be
 understood is answered `rejected` with reason `UNSUPPORTED`: execution id
 and fence stand outside the union for that.
 
-The unary twins for agents that cannot hold a stream (PullAssignment,
-Heartbeat, AppendOutput, FinishExecution) answer UNIMPLEMENTED in this
-version; what they will mean is written down so that it does not change.
+Agents of type `custom` need no stream: they call the unary twins, over gRPC
+or HTTP, with a key of the role `agent` (the one that they were enrolled
+with) or with their own credential.
+
+  1. RegisterAgent with `agent_type` custom. The same key and name again is
+     a restart; another key is refused with NAME_TAKEN.
+  2. PullAssignment waits for work; it is the heartbeat too. What it gives
+     is the agent's from then on and is never given to anybody else. If the
+     caller has gone before it was answered, the agent's next call gets it,
+     under the same fence.
+  3. FinishExecution, at the `callback_url` or with the `attempt` that came
+     with the work, says how it ended. It is answered once that is stored:
+     until then, keep it and send it again. A repetition is acknowledged and
+     changes nothing; a report of an attempt that is not the current one is
+     kept as evidence and refused with STALE_FENCE.
+
+What was given and not reported within 600 s, or within `timeout_secs` + 60 s
+where that is longer, ends `lost`; output that comes for it counts as a sign
+of life. Once an agent has called Heartbeat the normal lease holds instead:
+after 30 s of silence it is offline, and after the job's `lost_after_secs`
+what it holds is lost; what has a `timeout_secs` is lost 60 s after that in
+any case. RegisterAgent begins anew without heartbeats.
+
+What waits for a custom agent is not given to it before it asks; unclaimed
+after 5 minutes (`queue_timeout_secs`) it ends `expired`.
 """
 
 from collections import abc as _abc
@@ -125,22 +147,24 @@ class AgentServiceStub:
     use of the token is spent).
     """
     PullAssignment: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.PullAssignmentRequest, _agent_service_pb2.PullAssignmentResponse]
-    """For agents that cannot hold a stream: waits for work. The call counts as
-    a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
-    version.
+    """For custom agents: waits for work. Over HTTP 204 says that there is none.
+    Two calls never get the same work. An agent that holds streams is refused
+    with SESSION_TAKEN; one that the caller did not enrol is AGENT_NOT_FOUND.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.HeartbeatRequest, _agent_service_pb2.HeartbeatResponse]
-    """For agents that cannot hold a stream: says that the agent lives, and
-    hears which of its executions are to end. UNIMPLEMENTED in this version.
+    """For custom agents: says that the agent lives, and hears which of its
+    executions are to end. An agent that has called it once calls it every
+    `heartbeat_interval_secs` from then on.
     """
     AppendOutput: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.AppendOutputRequest, _agent_service_pb2.AppendOutputResponse]
-    """For agents that cannot hold a stream: stores output of an execution that
-    runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
-    this version.
+    """For custom agents: stores output of an execution that runs, for people who
+    watch it. Answered once it is stored. Repeating what is stored already
+    changes nothing.
     """
     FinishExecution: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.FinishExecutionRequest, _agent_service_pb2.FinishExecutionResponse]
-    """For agents that cannot hold a stream: reports how an execution ended.
-    Repeating it changes nothing. UNIMPLEMENTED in this version.
+    """For custom agents: reports how an execution ended. Answered once it is
+    stored; repeating it changes nothing. One that was asked to end and did all
+    the same is `succeeded`; one that failed then ends as `cancelled`.
     """
     CreateJoinToken: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CreateJoinTokenRequest, _agent_service_pb2.CreateJoinTokenResponse]
     """Makes a token that lets agents enrol."""
@@ -154,6 +178,14 @@ class AgentServiceStub:
     """Removes an agent: its credential and session end at once, and what it
     held ends `lost` after `lost_after_secs`. Its name is free again; it is
     another agent then.
+    """
+    GetAgentTaskTypes: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentTaskTypesRequest, _agent_service_pb2.GetAgentTaskTypesResponse]
+    """Reads what a custom agent can be asked for."""
+    SetAgentTaskTypes: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SetAgentTaskTypesRequest, _agent_service_pb2.SetAgentTaskTypesResponse]
+    """Says anew what a custom agent can be asked for; holds at once, without a
+    restart of the agent. Jobs are held against it when they are saved; those
+    that exist stay as they are, and wait where their type is gone. Other
+    agents than custom ones are refused with INVALID_FIELD.
     """
     UpdateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_pb2.Agent]
     """Changes what an admin may say of an agent: `tags`, `labels`,
@@ -189,22 +221,24 @@ class AgentServiceAsyncStub(AgentServiceStub):
     use of the token is spent).
     """
     PullAssignment: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.PullAssignmentRequest, _agent_service_pb2.PullAssignmentResponse]  # type: ignore[assignment]
-    """For agents that cannot hold a stream: waits for work. The call counts as
-    a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
-    version.
+    """For custom agents: waits for work. Over HTTP 204 says that there is none.
+    Two calls never get the same work. An agent that holds streams is refused
+    with SESSION_TAKEN; one that the caller did not enrol is AGENT_NOT_FOUND.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.HeartbeatRequest, _agent_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
-    """For agents that cannot hold a stream: says that the agent lives, and
-    hears which of its executions are to end. UNIMPLEMENTED in this version.
+    """For custom agents: says that the agent lives, and hears which of its
+    executions are to end. An agent that has called it once calls it every
+    `heartbeat_interval_secs` from then on.
     """
     AppendOutput: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.AppendOutputRequest, _agent_service_pb2.AppendOutputResponse]  # type: ignore[assignment]
-    """For agents that cannot hold a stream: stores output of an execution that
-    runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
-    this version.
+    """For custom agents: stores output of an execution that runs, for people who
+    watch it. Answered once it is stored. Repeating what is stored already
+    changes nothing.
     """
     FinishExecution: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.FinishExecutionRequest, _agent_service_pb2.FinishExecutionResponse]  # type: ignore[assignment]
-    """For agents that cannot hold a stream: reports how an execution ended.
-    Repeating it changes nothing. UNIMPLEMENTED in this version.
+    """For custom agents: reports how an execution ended. Answered once it is
+    stored; repeating it changes nothing. One that was asked to end and did all
+    the same is `succeeded`; one that failed then ends as `cancelled`.
     """
     CreateJoinToken: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CreateJoinTokenRequest, _agent_service_pb2.CreateJoinTokenResponse]  # type: ignore[assignment]
     """Makes a token that lets agents enrol."""
@@ -218,6 +252,14 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Removes an agent: its credential and session end at once, and what it
     held ends `lost` after `lost_after_secs`. Its name is free again; it is
     another agent then.
+    """
+    GetAgentTaskTypes: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentTaskTypesRequest, _agent_service_pb2.GetAgentTaskTypesResponse]  # type: ignore[assignment]
+    """Reads what a custom agent can be asked for."""
+    SetAgentTaskTypes: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SetAgentTaskTypesRequest, _agent_service_pb2.SetAgentTaskTypesResponse]  # type: ignore[assignment]
+    """Says anew what a custom agent can be asked for; holds at once, without a
+    restart of the agent. Jobs are held against it when they are saved; those
+    that exist stay as they are, and wait where their type is gone. Other
+    agents than custom ones are refused with INVALID_FIELD.
     """
     UpdateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_pb2.Agent]  # type: ignore[assignment]
     """Changes what an admin may say of an agent: `tags`, `labels`,
@@ -274,9 +316,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.PullAssignmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.PullAssignmentResponse, _abc.Awaitable[_agent_service_pb2.PullAssignmentResponse]]:
-        """For agents that cannot hold a stream: waits for work. The call counts as
-        a heartbeat. Two calls never get the same work. UNIMPLEMENTED in this
-        version.
+        """For custom agents: waits for work. Over HTTP 204 says that there is none.
+        Two calls never get the same work. An agent that holds streams is refused
+        with SESSION_TAKEN; one that the caller did not enrol is AGENT_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -285,8 +327,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.HeartbeatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.HeartbeatResponse, _abc.Awaitable[_agent_service_pb2.HeartbeatResponse]]:
-        """For agents that cannot hold a stream: says that the agent lives, and
-        hears which of its executions are to end. UNIMPLEMENTED in this version.
+        """For custom agents: says that the agent lives, and hears which of its
+        executions are to end. An agent that has called it once calls it every
+        `heartbeat_interval_secs` from then on.
         """
 
     @_abc_1.abstractmethod
@@ -295,9 +338,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.AppendOutputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.AppendOutputResponse, _abc.Awaitable[_agent_service_pb2.AppendOutputResponse]]:
-        """For agents that cannot hold a stream: stores output of an execution that
-        runs. Repeating what is stored already changes nothing. UNIMPLEMENTED in
-        this version.
+        """For custom agents: stores output of an execution that runs, for people who
+        watch it. Answered once it is stored. Repeating what is stored already
+        changes nothing.
         """
 
     @_abc_1.abstractmethod
@@ -306,8 +349,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.FinishExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.FinishExecutionResponse, _abc.Awaitable[_agent_service_pb2.FinishExecutionResponse]]:
-        """For agents that cannot hold a stream: reports how an execution ended.
-        Repeating it changes nothing. UNIMPLEMENTED in this version.
+        """For custom agents: reports how an execution ended. Answered once it is
+        stored; repeating it changes nothing. One that was asked to end and did all
+        the same is `succeeded`; one that failed then ends as `cancelled`.
         """
 
     @_abc_1.abstractmethod
@@ -351,6 +395,26 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes an agent: its credential and session end at once, and what it
         held ends `lost` after `lost_after_secs`. Its name is free again; it is
         another agent then.
+        """
+
+    @_abc_1.abstractmethod
+    def GetAgentTaskTypes(
+        self,
+        request: _agent_service_pb2.GetAgentTaskTypesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.GetAgentTaskTypesResponse, _abc.Awaitable[_agent_service_pb2.GetAgentTaskTypesResponse]]:
+        """Reads what a custom agent can be asked for."""
+
+    @_abc_1.abstractmethod
+    def SetAgentTaskTypes(
+        self,
+        request: _agent_service_pb2.SetAgentTaskTypesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.SetAgentTaskTypesResponse, _abc.Awaitable[_agent_service_pb2.SetAgentTaskTypesResponse]]:
+        """Says anew what a custom agent can be asked for; holds at once, without a
+        restart of the agent. Jobs are held against it when they are saved; those
+        that exist stay as they are, and wait where their type is gone. Other
+        agents than custom ones are refused with INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod

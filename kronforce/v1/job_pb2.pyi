@@ -562,6 +562,49 @@ class HttpTask(_message.Message):
 Global___HttpTask: _TypeAlias = HttpTask  # noqa: Y015
 
 @_typing.final
+class CustomTask(_message.Message):
+    """Work for a custom agent, of a type that was defined on the agent
+    (SetAgentTaskTypes). The controller looks at its data only as far as the
+    definition goes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_TASK_TYPE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    SECRET_FIELDS_FIELD_NUMBER: _builtins.int
+    agent_task_type: _builtins.str
+    """The type's name, 1–100 letters, digits, `.`, `_`, `-`. Required."""
+    @_builtins.property
+    def data(self) -> _struct_pb2.Struct:
+        """What the agent gets, by field name: free JSON, nested at most 20 deep,
+        256 KiB as JSON. Values of fields of type `password` are shown as
+        `********` in every reply; sending that back keeps the value. Better:
+        `{{NAME}}` of a secret variable.
+        """
+
+    @_builtins.property
+    def secret_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names in `data` whose values are not shown: the password fields of the
+        type's definitions when the job was saved. Output only.
+        """
+
+    def __init__(
+        self,
+        *,
+        agent_task_type: _builtins.str = ...,
+        data: _struct_pb2.Struct | None = ...,
+        secret_fields: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_task_type", b"agent_task_type", "data", b"data", "secret_fields", b"secret_fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomTask: _TypeAlias = CustomTask  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     """What an execution does. The agent runs it; the controller only carries it.
     In every text of a task `{{NAME}}` stands for a variable and
@@ -575,6 +618,7 @@ class Task(_message.Message):
     SHELL_FIELD_NUMBER: _builtins.int
     NOOP_FIELD_NUMBER: _builtins.int
     HTTP_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shell(self) -> Global___ShellTask:
         """A command on the agent's host."""
@@ -587,18 +631,23 @@ class Task(_message.Message):
     def http(self) -> Global___HttpTask:
         """An HTTP request."""
 
+    @_builtins.property
+    def custom(self) -> Global___CustomTask:
+        """Work for a custom agent. Its job names a target other than `local`."""
+
     def __init__(
         self,
         *,
         shell: Global___ShellTask | None = ...,
         noop: Global___NoopTask | None = ...,
         http: Global___HttpTask | None = ...,
+        custom: Global___CustomTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["http", b"http", "kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "http", b"http", "kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["http", b"http", "kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "http", b"http", "kind", b"kind", "noop", b"noop", "shell", b"shell"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["shell", "noop", "http"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["shell", "noop", "http", "custom"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1011,7 +1060,7 @@ class Job(_message.Message):
     queue_timeout_secs: _builtins.int
     """How long an execution may wait before it is assigned, seconds, a retry
     counted from when it is due; then it ends `expired`/`queue_timeout`.
-    Default 86,400; 0: for ever.
+    Default 86,400, of custom tasks 300; 0: for ever.
     """
     timeout_secs: _builtins.int
     """How long one attempt may run, seconds; then TERM, grace, KILL, and it

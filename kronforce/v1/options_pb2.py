@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akronforce/v1/options.proto\x12\x0ckronforce.v1\x1a google/protobuf/descriptor.proto\"\x87\x01\n\nAccessRule\x12\x12\n\npermission\x18\x01 \x01(\t\x12+\n\nrate_class\x18\x02 \x01(\x0e\x32\x17.kronforce.v1.RateClass\x12\x0f\n\x07\x61udited\x18\x03 \x01(\x08\x12\'\n\x08\x65xposure\x18\x04 \x03(\x0e\x32\x15.kronforce.v1.Surface\"2\n\x07McpTool\x12\x13\n\x0b\x64\x65structive\x18\x01 \x01(\x08\x12\x12\n\nidempotent\x18\x02 \x01(\x08\")\n\tJsonUnion\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"7\n\tJsonCache\x12\x0f\n\x07settled\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x03(\t\x12\x0c\n\x04live\x18\x03 \x03(\t*r\n\tRateClass\x12\x1a\n\x16RATE_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11RATE_CLASS_PUBLIC\x10\x01\x12\x1c\n\x18RATE_CLASS_AUTHENTICATED\x10\x02\x12\x14\n\x10RATE_CLASS_AGENT\x10\x03*W\n\x07Surface\x12\x17\n\x13SURFACE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSURFACE_GRPC\x10\x01\x12\x10\n\x0cSURFACE_HTTP\x10\x02\x12\x0f\n\x0bSURFACE_MCP\x10\x03:N\n\njson_cache\x12\x1f.google.protobuf.MessageOptions\x18\xd5\x86\x03 \x01(\x0b\x32\x17.kronforce.v1.JsonCache:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x18.kronforce.v1.AccessRule:I\n\x08mcp_tool\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\x0b\x32\x15.kronforce.v1.McpTool:8\n\x0fwritten_by_task\x12\x1d.google.protobuf.FieldOptions\x18\xd4\x86\x03 \x01(\x08:/\n\x06header\x12\x1d.google.protobuf.FieldOptions\x18\xd6\x86\x03 \x03(\t:L\n\njson_union\x12\x1d.google.protobuf.OneofOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x17.kronforce.v1.JsonUnionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akronforce/v1/options.proto\x12\x0ckronforce.v1\x1a google/protobuf/descriptor.proto\"\x87\x01\n\nAccessRule\x12\x12\n\npermission\x18\x01 \x01(\t\x12+\n\nrate_class\x18\x02 \x01(\x0e\x32\x17.kronforce.v1.RateClass\x12\x0f\n\x07\x61udited\x18\x03 \x01(\x08\x12\'\n\x08\x65xposure\x18\x04 \x03(\x0e\x32\x15.kronforce.v1.Surface\"2\n\x07McpTool\x12\x13\n\x0b\x64\x65structive\x18\x01 \x01(\x08\x12\x12\n\nidempotent\x18\x02 \x01(\x08\")\n\tJsonUnion\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"7\n\tJsonCache\x12\x0f\n\x07settled\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x03(\t\x12\x0c\n\x04live\x18\x03 \x03(\t\"\'\n\x08HttpForm\x12\x1b\n\x13\x65mpty_is_no_content\x18\x01 \x01(\x08*r\n\tRateClass\x12\x1a\n\x16RATE_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11RATE_CLASS_PUBLIC\x10\x01\x12\x1c\n\x18RATE_CLASS_AUTHENTICATED\x10\x02\x12\x14\n\x10RATE_CLASS_AGENT\x10\x03*W\n\x07Surface\x12\x17\n\x13SURFACE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSURFACE_GRPC\x10\x01\x12\x10\n\x0cSURFACE_HTTP\x10\x02\x12\x0f\n\x0bSURFACE_MCP\x10\x03:N\n\njson_cache\x12\x1f.google.protobuf.MessageOptions\x18\xd5\x86\x03 \x01(\x0b\x32\x17.kronforce.v1.JsonCache:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x18.kronforce.v1.AccessRule:I\n\x08mcp_tool\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\x0b\x32\x15.kronforce.v1.McpTool:K\n\thttp_form\x12\x1e.google.protobuf.MethodOptions\x18\xda\x86\x03 \x01(\x0b\x32\x16.kronforce.v1.HttpForm:8\n\x0fwritten_by_task\x12\x1d.google.protobuf.FieldOptions\x18\xd4\x86\x03 \x01(\x08:/\n\x06header\x12\x1d.google.protobuf.FieldOptions\x18\xd6\x86\x03 \x03(\t:L\n\njson_union\x12\x1d.google.protobuf.OneofOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x17.kronforce.v1.JsonUnionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kronforce.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RATECLASS']._serialized_start=368
-  _globals['_RATECLASS']._serialized_end=482
-  _globals['_SURFACE']._serialized_start=484
-  _globals['_SURFACE']._serialized_end=571
+  _globals['_RATECLASS']._serialized_start=409
+  _globals['_RATECLASS']._serialized_end=523
+  _globals['_SURFACE']._serialized_start=525
+  _globals['_SURFACE']._serialized_end=612
   _globals['_ACCESSRULE']._serialized_start=79
   _globals['_ACCESSRULE']._serialized_end=214
   _globals['_MCPTOOL']._serialized_start=216
@@ -44,4 +44,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JSONUNION']._serialized_end=309
   _globals['_JSONCACHE']._serialized_start=311
   _globals['_JSONCACHE']._serialized_end=366
+  _globals['_HTTPFORM']._serialized_start=368
+  _globals['_HTTPFORM']._serialized_end=407
 # @@protoc_insertion_point(module_scope)

@@ -231,9 +231,32 @@ class JsonCache(_message.Message):
 
 Global___JsonCache: _TypeAlias = JsonCache  # noqa: Y015
 
+@_typing.final
+class HttpForm(_message.Message):
+    """How a method's answer looks over HTTP, beyond its `google.api.http` rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMPTY_IS_NO_CONTENT_FIELD_NUMBER: _builtins.int
+    empty_is_no_content: _builtins.bool
+    """Whether a reply with nothing set is 204 without a body. Default false."""
+    def __init__(
+        self,
+        *,
+        empty_is_no_content: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty_is_no_content", b"empty_is_no_content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HttpForm: _TypeAlias = HttpForm  # noqa: Y015
+
 JSON_CACHE_FIELD_NUMBER: _builtins.int
 ACCESS_FIELD_NUMBER: _builtins.int
 MCP_TOOL_FIELD_NUMBER: _builtins.int
+HTTP_FORM_FIELD_NUMBER: _builtins.int
 WRITTEN_BY_TASK_FIELD_NUMBER: _builtins.int
 HEADER_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
@@ -243,6 +266,8 @@ access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions,
 """The access rule of a method. Required on every method of every service."""
 mcp_tool: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___McpTool]
 """What AI clients are told of the method. Default: all fields at theirs."""
+http_form: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___HttpForm]
+"""How its answer looks over HTTP."""
 written_by_task: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Marks what a task wrote: output, results, progress. AI clients are shown
 it as data that is not to be followed. Default false.

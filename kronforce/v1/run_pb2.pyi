@@ -413,7 +413,8 @@ class AgentVerdict(_message.Message):
     verdict: _builtins.str
     """`busy`, `offline`, `draining`, `task_type`, `tag`, `untrusted` (a process
     task whose author may not run processes beside the controller),
-    `not_allowed` (its groups), `next` (it will take it).
+    `not_allowed` (its groups), `not_asking` (a custom agent that has not asked
+    for work), `next` (it will take it).
     """
     busy_slots: _builtins.int
     """Its slots in use."""

@@ -73,6 +73,8 @@ DOCUMENTED = """
     DELETE /api/agents/{id}
     POST /api/agents/register
     POST /api/agents/{id}/heartbeat
+    GET /api/agents/{id}/task-types
+    PUT /api/agents/{id}/task-types
     GET /api/agent-queue/{id}/next
     POST /api/callbacks/execution-result
     GET /api/events
@@ -88,14 +90,12 @@ DOCUMENTED = """
 LATER = """
     GET /api/jobs/{id}/versions
     POST /api/executions/{id}/approve
-    GET /api/agents/{id}/task-types
-    PUT /api/agents/{id}/task-types
 """
 
 RESERVED_TASKS = {
     "sql", "ftp", "script", "docker_build", "file_push", "kafka", "kafka_consume",
     "rabbitmq", "rabbitmq_consume", "mqtt", "mqtt_subscribe", "redis", "redis_read", "mcp", "grpc",
-    "a2a", "ansible", "workflow", "custom",
+    "a2a", "ansible", "workflow",
 }  # fmt: skip
 
 # Streams that go both ways: no browser can hold one.
@@ -218,7 +218,7 @@ def test_every_request_that_lists_has_the_same_pages() -> None:
 STATED = {
     "agent_service.proto": [
         "`acknowledge` of kind RESULT",
-        "UNIMPLEMENTED in this",
+        "within 600 s, or within `timeout_secs` + 60 s",
         "overdraw the credit",
         "SESSION_TAKEN",
         "`lost`/`agent_restarted`",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kronforce.api.convert.instants import stamp, stamp_or_none
 from kronforce.clock import from_us, to_us
+from kronforce.core.custom_tasks import masked
 from kronforce.core.ids import to_text
 from kronforce.core.job_settings import effective
 from kronforce.core.job_timing import shown_next_fire
@@ -18,7 +19,7 @@ from kronforce.v1.job_pb2 import DST_GAP_SKIP, Fire, Job, LastRun
 
 def job_message(row: JobRow, last: LastRunRow | None, now: int) -> Job:
     """The definition as its author wrote it, with what the server knows of the job."""
-    message = Job.FromString(row.spec)
+    message = masked(Job.FromString(row.spec))
     status, next_fire = _status(row, now), _next_fire(message, row)
     message.MergeFrom(
         Job(

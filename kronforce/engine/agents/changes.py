@@ -45,6 +45,9 @@ USES_MAX = 10_000
 TTL_MIN_SECS, TTL_MAX_SECS, TTL_SECS = 60, 2_592_000, 3_600
 _SECOND_US = 1_000_000
 
+# Who calls without a key, where agents on this host need none.
+OPEN = "open"
+
 # What an admin may say of an agent after it was enrolled.
 _PLACEMENT = frozenset({"tags", "labels", "allowed_groups"})
 
@@ -133,7 +136,7 @@ class Agents:
             self._directory.put(row)
             return Registered(agent=row, credential=None)
         else:
-            _require_agent_role(scope, caller)
+            _require_agent_role(scope, caller, request)
             row = await self._store.write(agent_enrolment.enrol_with_key, enrolment, caller.id)
         self._directory.put(row)
         return Registered(agent=row, credential=credential)
@@ -219,7 +222,7 @@ class Agents:
             labels=dict(request.labels),
             allowed_groups=(),
             facts=facts.SerializeToString(deterministic=True),
-            slots=request.slots or int(agent_type == AGENT_TYPE_CUSTOM),
+            slots=request.slots,
             actor=actor,
             now=self._clock.now_us(),
         )
@@ -263,7 +266,7 @@ def _place(
 ) -> tuple[AgentRow, bool]:
     row = require_agent(tx, ref)
     if agent.etag and agent.etag != str(row.revision):
-        raise _changed_meanwhile(row)
+        raise changed_meanwhile(row)
     tags = tuple(sorted(set(agent.tags))) if "tags" in fields else row.tags
     labels = dict(agent.labels) if "labels" in fields else row.labels
     groups = row.allowed_groups
@@ -280,7 +283,7 @@ def _place(
         allowed_groups=groups,
     )
     if placed is None:
-        raise _changed_meanwhile(row)
+        raise changed_meanwhile(row)
     line = "was placed anew"
     agent_enrolment.tell(tx, placed, "agent.updated", SEVERITY_INFO, author.name, now, line)
     before, after = agent_state(row), agent_state(placed)
@@ -288,7 +291,7 @@ def _place(
     return placed, True
 
 
-def _changed_meanwhile(row: AgentRow) -> Aborted:
+def changed_meanwhile(row: AgentRow) -> Aborted:
     return Aborted(
         f"agent {row.name!r} was changed meanwhile; read it again, then retry with its new etag",
         etag=str(row.revision),
@@ -330,7 +333,12 @@ def _delete(tx: Tx, ref: str, author: Actor, now: int) -> AgentRow:
     return row
 
 
-def _require_agent_role(scope: Scope, caller: Caller) -> None:
+def _require_agent_role(scope: Scope, caller: Caller, request: RegisterAgentRequest) -> None:
+    if caller.id == OPEN and request.agent_type != AGENT_TYPE_CUSTOM:
+        raise Unauthenticated(
+            'without a key only agents of type custom enrol: say "agent_type": "custom", or bring '
+            "a join token, `kronforce agent token`"
+        )
     if caller.kind == "public":
         raise Unauthenticated(
             "an agent enrols with a join token, with a key of the role agent, or with its own "

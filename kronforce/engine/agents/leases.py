@@ -48,6 +48,9 @@ class Leases:
             now = self._clock.monotonic()
             stalled, last = now - last > STALL_SECS, now
             for session in list(self._sessions.values()):
+                if session.pulls:
+                    # Its silence means something else: `engine/pull`.
+                    continue
                 try:
                     self._check_session(session, now, stalled=stalled)
                 except Exception:

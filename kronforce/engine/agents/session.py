@@ -39,6 +39,9 @@ MAX_TIMEOUT_SECS = 2**32
 class Session:
     """What the controller knows of a connected agent."""
 
+    # Whether it asks for its work and calls back (`engine/pull`), in place of holding a stream.
+    pulls = False
+
     __slots__ = (
         "_bytes", "_count", "_frames", "_queued", "agent_draining", "agent_id", "agent_key",
         "agent_name", "asked", "boot_id", "busy", "closed", "draining", "epoch", "free", "held",
@@ -86,6 +89,11 @@ class Session:
     @property
     def takes_work(self) -> bool:
         return not (self.draining or self.agent_draining or self.busy or self.closed)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it takes what it is given: with a stream always, else while it polls."""
+        return True
 
     @property
     def drains(self) -> bool:
@@ -140,14 +148,14 @@ class Session:
         """Queue the assignment of an execution that it holds, with what its job names put in."""
         if resolved is not None:
             message = pb.ControllerMessage()
-            _fill(message, live)
-            _put_in(message.assignment, resolved)
+            fill(message, live)
+            put_in(message.assignment, resolved)
             self.send(message)
             return
         size = live.run.job.assignment_bytes + len(live.run.params or b"")
         place = self._place(size + OWN_BYTES)
         if place is not None:
-            _fill(place, live)
+            fill(place, live)
 
     def acknowledge(
         self, execution_id: str, fence: int, kind: pb.AcknowledgeKind.ValueType
@@ -175,7 +183,7 @@ class Session:
         self.wake.set()
 
 
-def _fill(message: pb.ControllerMessage, live: LiveExecution) -> None:
+def fill(message: pb.ControllerMessage, live: LiveExecution) -> None:
     """The assignment of an execution, as its job defines it."""
     run = live.run
     message.CopyFrom(run.job.assignment)
@@ -194,7 +202,7 @@ def _fill(message: pb.ControllerMessage, live: LiveExecution) -> None:
         a.timeout.seconds = min(a.timeout.seconds or MAX_TIMEOUT_SECS, _secs_left(live))
 
 
-def _put_in(assignment: pb.Assignment, resolved: Resolved) -> None:
+def put_in(assignment: pb.Assignment, resolved: Resolved) -> None:
     """The task with everything put in, and what goes with it."""
     assignment.task.CopyFrom(resolved.task)
     for name, value in resolved.values:

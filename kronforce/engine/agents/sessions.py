@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -87,6 +87,8 @@ class Sessions:
         self._controller = controller
         self._version = version
         self.away: dict[int, Away] = {}
+        # For how long an agent may be away before what it held is lost, seconds.
+        self.patience: Callable[[int, LiveExecution], float] = _lost_after
         self._opening: set[int] = set()
         self._reports = reports
         reports.settle = self._take_step
@@ -95,7 +97,7 @@ class Sessions:
         dispatcher.assigned = self.assigned
         leases = Leases(
             sessions=dispatcher.sessions, store=store, clock=clock, tasks=tasks,
-            lost=self._lost_stream,
+            lost=self.lost,
         )  # fmt: skip
         # Leases and answers, every second; ends when it is cancelled.
         self.run = leases.run
@@ -121,7 +123,7 @@ class Sessions:
             reader.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await reader
-            self._lost_stream(session)
+            self.lost(session)
 
     async def _read(
         self, session: Session, first: pb.ConnectRequest, frames: AsyncIterator[pb.ConnectRequest]
@@ -181,7 +183,7 @@ class Sessions:
             )
         if older is not None:
             older.close()
-            self._lost_stream(older)
+            self.lost(older)
 
     async def _begin(self, opened: SessionOpened, hello: pb.Hello) -> Session:
         """Adopt what the agent holds, then give it work."""
@@ -231,10 +233,10 @@ class Sessions:
                     session.free -= 1
                 if live.output is not None:
                     live.output.restart_credit()
-                self._mask_again(session, live)
+                self.mask_again(session, live)
             self._take_step(session, step, live, item)
 
-    def _mask_again(self, session: Session, live: LiveExecution) -> None:
+    def mask_again(self, session: Session, live: LiveExecution) -> None:
         """After a restart of the controller: by the values as they are now."""
         if live.run.job.template is not None and not session.redacts and live.masks is None:
             self._masking.watch(live, session, self._resolving.secrets_of(live.run))
@@ -269,6 +271,11 @@ class Sessions:
 
     def assigned(self, live: LiveExecution, session: Session) -> None:
         """An assignment is durable: send it. Its session may have gone meanwhile."""
+        if session.closed and session.pulls:
+            # Nobody was answered with it: it certainly did not start.
+            session.release()
+            self._reports.requeue(live)
+            return
         if session.closed:
             session.release()
             self._hold_away(session, live)
@@ -337,6 +344,13 @@ class Sessions:
             session.view = replace(view_of(row), task_types=session.view.task_types)
             self._dispatcher.rematch(session)
 
+    def on_task_types(self, row: AgentRow) -> None:
+        """An admin said anew what a custom agent can be asked for."""
+        session = self._dispatcher.sessions.get(row.key)
+        if session is not None:
+            session.view = view_of(row)
+            self._dispatcher.rematch(session)
+
     def close_agent(self, agent_key: int) -> None:
         """The agent was removed, or its credential revoked."""
         session = self._dispatcher.sessions.get(agent_key)
@@ -358,8 +372,8 @@ class Sessions:
 
     # Loss.
 
-    def _lost_stream(self, session: Session) -> None:
-        """The stream has ended: what it held waits for the agent's return."""
+    def lost(self, session: Session) -> None:
+        """Nothing is heard of it any more: what it held waits for the agent's return."""
         session.close()
         if self._dispatcher.sessions.get(session.agent_key) is not session:
             return
@@ -389,8 +403,12 @@ class Sessions:
             for key, live in list(away.held.items()):
                 if live.ended or live.finishing:
                     del away.held[key]
-                elif gone > live.run.job.settings.lost_after_secs:
+                elif gone > self.patience(agent_key, live):
                     del away.held[key]
                     self._completion.lost(live, Reason.AGENT_LOST)
             if not away.held:
                 del self.away[agent_key]
+
+
+def _lost_after(_agent_key: int, live: LiveExecution) -> float:
+    return live.run.job.settings.lost_after_secs

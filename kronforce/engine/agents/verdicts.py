@@ -8,20 +8,24 @@ from operator import attrgetter
 
 from kronforce.core.access import Scope, may_see
 from kronforce.core.explain_facts import FITTING, Agent, Verdict
-from kronforce.core.targets import Tagged, is_member
+from kronforce.core.targets import Tagged, is_member, runs_type
 from kronforce.engine.agents.directory import Directory, view_of
 from kronforce.engine.agents.session import Session
 from kronforce.engine.dispatcher import Dispatcher, Need
 from kronforce.store.agents import AgentRow
 
+SECOND = 1_000_000
 # Those that one explanation names: what fits first.
 SHOWN = 20
 
 
 def verdicts(
-    scope: Scope, need: Need, directory: Directory, dispatcher: Dispatcher
+    scope: Scope, need: Need, directory: Directory, dispatcher: Dispatcher, monotonic: float
 ) -> tuple[list[Agent], int]:
-    """Agents that the target names or nearly names, what fits first, and how many are hidden."""
+    """Agents that the target names or nearly names, what fits first, and how many are hidden.
+
+    `monotonic` is now.
+    """
     found: list[Agent] = []
     hidden = 0
     for row in _candidates(need, directory.named_by(need.target)):
@@ -36,6 +40,7 @@ def verdicts(
                 busy=0 if session is None else session.slots - session.free,
                 slots=row.slots if session is None else session.slots,
                 by_itself=not row.draining and session is not None and not session.draining,
+                silent_us=0 if session is None else int((monotonic - session.last_heard) * SECOND),
             )
         )
     found.sort(key=attrgetter("name"))
@@ -57,10 +62,13 @@ def _verdict(need: Need, row: AgentRow, session: Session | None) -> str:
         return Verdict.NOT_ALLOWED
     if need.needs_trust and row.built_in:
         return Verdict.UNTRUSTED
-    if view.task_types and need.task_type not in view.task_types:
+    known = view.task_types or view.pulls
+    if known and not runs_type(need.target, need.task_type, view):
         return Verdict.TASK_TYPE
     if session is None:
         return Verdict.OFFLINE
     if session.draining or session.agent_draining:
         return Verdict.DRAINING
+    if not session.asks:
+        return Verdict.NOT_ASKING
     return Verdict.NEXT if session.free > 0 and session.takes_work else Verdict.BUSY

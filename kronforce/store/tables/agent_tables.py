@@ -47,6 +47,8 @@ agents = Table(
     Column("deleted_at", Instant),
     # JSON: a list of names; empty: all.
     Column("allowed_groups", Text, nullable=False, server_default="[]"),
+    # What a custom agent can be asked for: kronforce.v1.SetAgentTaskTypesResponse.
+    Column("definitions", LargeBinary),
     Index(
         "agents_name",
         "name",

@@ -205,10 +205,31 @@ CASES: dict[str, list[Case]] = {
         )
     ],
     "AgentService.RegisterAgent": [Case(make=new_agent)],
-    "AgentService.PullAssignment": [Case(make=plain(agent.PullAssignmentRequest()))],
-    "AgentService.Heartbeat": [Case(make=plain(agent.HeartbeatRequest()))],
-    "AgentService.AppendOutput": [Case(make=plain(agent.AppendOutputRequest()))],
-    "AgentService.FinishExecution": [Case(make=plain(agent.FinishExecutionRequest()))],
+    # Of agents that the caller did not enrol, and of attempts that nobody was given.
+    "AgentService.PullAssignment": [
+        Case(make=about(agent.PullAssignmentRequest, agent_id=World.agent), anyway=AGENT)
+    ],
+    "AgentService.Heartbeat": [
+        Case(make=about(agent.HeartbeatRequest, agent_id=World.agent), anyway=AGENT)
+    ],
+    "AgentService.AppendOutput": [
+        Case(
+            make=about(agent.AppendOutputRequest, execution_id=execution_id),
+            anyway="INVALID_FIELD",
+        )
+    ],
+    "AgentService.FinishExecution": [
+        Case(
+            make=about(agent.FinishExecutionRequest, execution_id=execution_id),
+            anyway="INVALID_FIELD",
+        )
+    ],
+    "AgentService.GetAgentTaskTypes": [
+        Case(make=about(agent.GetAgentTaskTypesRequest, agent_id=World.agent), outside=AGENT)
+    ],
+    "AgentService.SetAgentTaskTypes": [
+        Case(make=about(agent.SetAgentTaskTypesRequest, agent_id=World.custom_agent))
+    ],
     "AgentService.CreateJoinToken": [Case(make=plain(agent.CreateJoinTokenRequest()))],
     "AgentService.GetAgent": [
         Case(make=about(agent.GetAgentRequest, agent_id=World.agent), outside=AGENT)

@@ -37,6 +37,7 @@ from kronforce.v1 import (
     variable_service_pb2,
     webhook_service_pb2,
 )
+from kronforce.v1.agent_pb2 import AGENT_TYPE_CUSTOM
 from kronforce.v1.agent_service_pb2 import RegisterAgentRequest
 from kronforce.v1.api_key_pb2 import ApiKey
 from kronforce.v1.api_key_pb2 import Role as KeyRole
@@ -139,13 +140,18 @@ class World:
         await self.admin(_EXECUTIONS["CancelRun"], request)
         return str(run_id)
 
-    async def agent(self, side: str) -> str:
+    async def custom_agent(self, side: str) -> str:
+        """The same, one that polls."""
+        return await self.agent(side, agent_type=AGENT_TYPE_CUSTOM)
+
+    async def agent(self, side: str, **enrolment: Any) -> str:
         """An agent that is kept for the group; its name."""
         name = self.name(side, "agent")
         request = agent_service_pb2.CreateJoinTokenRequest(allowed_groups=[side])
         token = (await self.admin(_AGENTS["CreateJoinToken"], request)).token
         made = await self.admin(
-            _AGENTS["RegisterAgent"], RegisterAgentRequest(name=name, join_token=token)
+            _AGENTS["RegisterAgent"],
+            RegisterAgentRequest(name=name, join_token=token, **enrolment),
         )
         self._remember(side, made.agent_id)
         return name

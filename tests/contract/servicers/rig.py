@@ -36,6 +36,7 @@ from kronforce.api.webhook_servicer import WebhookServicer
 from kronforce.clock import ManualClock
 from kronforce.core.ids import IdSource
 from kronforce.engine.agents.changes import Agents
+from kronforce.engine.agents.task_types import TaskTypes
 from kronforce.engine.audit_log import AuditLog
 from kronforce.engine.engine import Engine, Limits
 from kronforce.engine.jobs import Jobs
@@ -153,7 +154,19 @@ class Rig:
                 explaining=engine.explaining,
             ),
             "EventService": EventServicer(store=store, clock=clock),
-            "AgentService": AgentServicer(store=store, agents=agents, sessions=engine.sessions),
+            "AgentService": AgentServicer(
+                store=store,
+                agents=agents,
+                sessions=engine.sessions,
+                polls=engine.polls,
+                pull_calls=engine.pull_calls,
+                task_types=TaskTypes(
+                    store=store,
+                    clock=clock,
+                    directory=engine.directory,
+                    sessions=engine.sessions,
+                ),
+            ),
             "VariableService": VariableServicer(store=store, clock=clock, variables=variables),
             "AuditService": AuditServicer(store=store, audit_log=audit_log),
             "KeyService": KeyServicer(

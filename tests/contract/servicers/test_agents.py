@@ -195,8 +195,8 @@ async def test_enrolling_and_removing_are_events(rig):
     ]
 
 
-async def test_what_polling_agents_use_says_that_it_comes_later(rig):
+async def test_a_key_speaks_for_no_agent_that_it_did_not_enrol(rig):
     request = pb.HeartbeatRequest(agent_id="web-1")
     refused = await rig.refused("AgentService.Heartbeat", request, key="enroller")
-    assert (refused.code, refused.reason) == (Code.UNIMPLEMENTED, "UNIMPLEMENTED")
-    assert "Connect" in refused.message
+    assert (refused.code, refused.reason) == (Code.NOT_FOUND, "AGENT_NOT_FOUND")
+    assert "/api/agents/register" in refused.message

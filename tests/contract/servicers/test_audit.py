@@ -17,6 +17,7 @@ from kronforce.v1 import job_service_pb2 as job_pb
 from kronforce.v1 import key_service_pb2 as key_pb
 from kronforce.v1 import options_pb2, system_service_pb2
 from kronforce.v1 import variable_service_pb2 as variable_pb
+from kronforce.v1.agent_pb2 import AGENT_TYPE_CUSTOM
 from kronforce.v1.api_key_pb2 import ROLE_VIEWER, ApiKey
 from kronforce.v1.job_pb2 import Job
 from tests.contract.servicers.rig import SERVICES, Rig
@@ -210,6 +211,17 @@ async def delete_agent(rig):
     return "agent.deregistered"
 
 
+async def set_task_types(rig):
+    request = agent_pb.RegisterAgentRequest(name="poller", agent_type=AGENT_TYPE_CUSTOM)
+    token = await rig.call("AgentService.CreateJoinToken", agent_pb.CreateJoinTokenRequest())
+    request.join_token = token.token
+    agent = (await rig.call("AgentService.RegisterAgent", request, key="")).agent_id
+    types = agent_pb.SetAgentTaskTypesRequest(agent_id=agent)
+    types.task_types.add(name="python")
+    await rig.call("AgentService.SetAgentTaskTypes", types)
+    return "agent.task_types_set"
+
+
 async def create_key(rig):
     key = ApiKey(name="reader", role=ROLE_VIEWER)
     await rig.call("KeyService.CreateKey", key_pb.CreateKeyRequest(key=key))
@@ -270,6 +282,7 @@ SCENARIOS = {
     "AgentService.CreateJoinToken": create_join_token,
     "AgentService.DrainAgent": drain_agent,
     "AgentService.UpdateAgent": update_agent,
+    "AgentService.SetAgentTaskTypes": set_task_types,
     "AgentService.DeleteAgent": delete_agent,
     "KeyService.CreateKey": create_key,
     "KeyService.RevokeKey": revoke_key,

@@ -1,0 +1,1 @@
+"""Custom agents: they ask for work and call back, in place of holding a stream."""
