@@ -68,6 +68,7 @@ generate: build/generated
 	@$(BIN)/python clients/python/generate_sync.py
 	@$(BIN)/python clients/python/generate_job_schema.py
 	@$(BIN)/python clients/python/generate_openapi.py
+	@$(BIN)/python gateway/generate_mcp_tools.py
 	@$(BIN)/ruff check --quiet --fix-only clients/python && $(BIN)/ruff format --quiet clients/python
 
 # The descriptor set with the contract's comments: what docstrings, docs/job.schema.json and

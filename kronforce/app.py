@@ -74,7 +74,6 @@ from kronforce.v1 import (
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
-    options_pb2,
     system_service_pb2,
     variable_service_pb2,
     webhook_service_pb2,
@@ -224,8 +223,7 @@ async def controller(
         )
         await server.start()
         stack.push_async_callback(server.stop)
-        http_chain = chain(surface=options_pb2.SURFACE_HTTP)
-        http = await _serve_http(stack, config, server, http_chain, clock)
+        http = await _serve_http(stack, config, server, chain, clock)
         metrics = await _serve_metrics(stack, config, engine, store, clock, calls)
         stack.enter_context(_told_to_this_host(config, server, metrics=metrics, http=http))
         log.info("serving", action="controller.started", address=server.address)
@@ -438,7 +436,11 @@ async def _serve_metrics(
 
 
 async def _serve_http(
-    stack: AsyncExitStack, config: Config, server: Server, chain: Chain, clock: Clock
+    stack: AsyncExitStack,
+    config: Config,
+    server: Server,
+    chain: Callable[..., Chain],
+    clock: Clock,
 ) -> str:
     """The gateway's URL; empty if it is off."""
     if not config.bind:

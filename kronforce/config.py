@@ -79,6 +79,8 @@ class Config:
     trust_operators: bool = False
     # Whether custom agents on this host need no key.
     open_agents: bool = False
+    # Whether AI clients are served at /mcp of the gateway.
+    mcp_enabled: bool = True
 
     @property
     def sqlite(self) -> bool:
@@ -314,6 +316,7 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "audit_retention_days": _count(1),
     "trust_operators": _boolean,
     "open_agents": _boolean,
+    "mcp_enabled": _boolean,
 }
 
 

@@ -19,7 +19,7 @@ from kronforce import __version__
 from kronforce.api.grpc_edge import GrpcTransport, open_channel
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
-from kronforce.http_gateway import front_settings, listen
+from kronforce.http_gateway import front_settings, listen, mcp_of
 from kronforce.security import tls
 from kronforce.stopping import stop_on_signals
 from kronforce.telemetry import logs
@@ -72,7 +72,8 @@ async def gateway(stack: AsyncExitStack, config: Config, remote: Remote, clock: 
     channel = open_channel(remote.address, tls=remote.tls, ca_pem=_ca_of(remote))
     stack.push_async_callback(channel.close)
     transport = GrpcTransport(channel, surface="http")
-    made = Gateway(transport, front_settings(config), monotonic=clock.monotonic)
+    mcp = mcp_of(config, GrpcTransport(channel, surface="mcp"))
+    made = Gateway(transport, front_settings(config), mcp=mcp, monotonic=clock.monotonic)
     listener = await listen(config, made, clock)
     stack.push_async_callback(listener.stop)
     return listener

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from kronforce import __version__
 from kronforce.api.chain import Chain
 from kronforce.api.local import LocalTransport
 from kronforce.api.services import Endpoint
+from kronforce.api.transport import Transport
 from kronforce.clock import Clock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.first_start import ADMIN_KEY
 from kronforce.v1 import options_pb2
-from kronforce_gateway.app import Gateway
+from kronforce_gateway.app import SERVICES, Gateway
 from kronforce_gateway.front.hosts import LOCAL_NAMES
 from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.listener import CannotListen, Listener
+from kronforce_gateway.mcp.endpoint import Mcp
 
 
 async def serve_http(
-    config: Config, endpoints: Mapping[str, Endpoint], chain: Chain, clock: Clock
+    config: Config,
+    endpoints: Mapping[str, Endpoint],
+    chain: Callable[..., Chain],
+    clock: Clock,
 ) -> Listener:
-    """The listening gateway; its owner stops it. Raises CannotStart. `chain` is HTTP's own."""
+    """The listening gateway; its owner stops it. Raises CannotStart.
+
+    `chain` makes one for a surface: HTTP calls and those of AI clients come two ways.
+    """
+    transport = LocalTransport(endpoints, chain(surface=options_pb2.SURFACE_HTTP))
+    for_mcp = LocalTransport(endpoints, chain(surface=options_pb2.SURFACE_MCP))
     gateway = Gateway(
-        LocalTransport(endpoints, chain),
+        transport,
         front_settings(config),
         key_file=config.data_dir / ADMIN_KEY,
+        mcp=mcp_of(config, for_mcp),
         monotonic=clock.monotonic,
     )
     return await listen(config, gateway, clock)
 
 
+def mcp_of(config: Config, transport: Transport) -> Mcp | None:
+    """The MCP adapter over a transport of its own, unless it is switched off."""
+    if not config.mcp_enabled:
+        return None
+    return Mcp(transport, SERVICES, version=__version__, allowed_hosts=_own_names(config))
+
+
 async def listen(config: Config, gateway: Gateway, clock: Clock) -> Listener:
-    """The same for a gateway that is there. Raises CannotStart."""
+    """The port of a gateway that is there. Raises CannotStart."""
     listener = Listener(
         gateway,
         bind=config.bind,
@@ -72,5 +91,10 @@ def _allowed_hosts(config: Config) -> frozenset[str] | None:
     if not named and not is_loopback(config.bind):
         return None
     own = config.bind.rpartition(":")[0].strip("[]").lower()
+    return frozenset({*LOCAL_NAMES, own, *_own_names(config)})
+
+
+def _own_names(config: Config) -> frozenset[str]:
+    """Names that an operator has given the gateway."""
     public = urlsplit(config.public_url).hostname
-    return frozenset({*LOCAL_NAMES, own, *named, *([public] if public else [])})
+    return frozenset({*config.allowed_hosts, *([public] if public else [])})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from kronforce.api.transport import Transport
@@ -24,11 +24,13 @@ from kronforce_gateway.browser.sessions import Sessions
 from kronforce_gateway.browser.signing_in import SigningIn
 from kronforce_gateway.calls import Api, Receive, Scope, Send
 from kronforce_gateway.front.counts import HttpCounts
-from kronforce_gateway.front.front import Front
+from kronforce_gateway.front.front import App, Front
 from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.live.streams import Streams
 from kronforce_gateway.live.ticket_office import TicketOffice
 from kronforce_gateway.live.tickets import Tickets
+from kronforce_gateway.mcp import endpoint
+from kronforce_gateway.mcp.endpoint import Mcp
 from kronforce_gateway.reference import FILES
 from kronforce_gateway.static_files import StaticFiles
 
@@ -48,8 +50,6 @@ SERVICES = tuple(
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 
 class Gateway:
     """The ASGI application. It calls everything through the transport.
@@ -62,9 +62,11 @@ class Gateway:
         transport: Transport,
         front: FrontSettings | None = None,
         *,
+        mcp: Mcp | None = None,
         key_file: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._mcp = mcp
         self.sessions = Sessions(monotonic)
         callers = Callers(self.sessions, transport)
         tickets = Tickets(monotonic)
@@ -76,6 +78,7 @@ class Gateway:
         # By path: what is no method of the contract.
         self._at: dict[str, App] = {
             **dict.fromkeys(files.paths, files),
+            endpoint.PATH: mcp or endpoint.switched_off,
             "/api/auth/session": signing_in.session,
             "/api/auth/logout": signing_in.logout,
             "/api/stream-tickets": TicketOffice(callers, tickets, self._api.is_stream),
@@ -94,6 +97,8 @@ class Gateway:
         """The same for one that has come through the door."""
         await self._at.get(scope["path"], self._api)(scope, receive, send)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End what would not end by itself; new calls are still answered."""
         self._streams.stop()
+        if self._mcp is not None:
+            await self._mcp.stop()

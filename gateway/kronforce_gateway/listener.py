@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Listener:
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        on_stop: Callable[[], None] = lambda: None,
+        on_stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         # Ends what would not end by itself.
         self._on_stop = on_stop
@@ -105,7 +105,8 @@ class Listener:
 
     async def stop(self) -> None:
         """Take no more, let short calls finish and end streams."""
-        self._on_stop()
+        if self._on_stop is not None:
+            await self._on_stop()
         self._server.should_exit = True
         if self._task is not None:
             with suppress(asyncio.CancelledError):

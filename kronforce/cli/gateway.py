@@ -51,6 +51,8 @@ class GatewayFlags:
         Calls a minute with one key; 0: any number.
     rate_limit_agent
         Calls a minute with one agent's credential; 0: any number.
+    mcp_enabled
+        Serve AI clients at /mcp; true.
     metrics_public
         Let everybody GET /metrics without a key.
     log_level
@@ -69,6 +71,7 @@ class GatewayFlags:
     rate_limit_public: int | None = None
     rate_limit_authenticated: int | None = None
     rate_limit_agent: int | None = None
+    mcp_enabled: bool | None = None
     metrics_public: Annotated[bool | None, _SWITCH] = None
     log_level: str | None = None
 

@@ -54,6 +54,8 @@ class ServerFlags:
         How browsers reach the gateway, where that is another address: https://kronforce.example.
     allowed_hosts
         Names, with commas, under which it may be called besides.
+    mcp_enabled
+        Serve AI clients at /mcp of the gateway; true.
     metrics_public
         Let everybody GET /metrics on the gateway's port without a key.
     metrics_bind
@@ -102,6 +104,7 @@ class ServerFlags:
     trusted_proxies: str | None = None
     public_url: str | None = None
     allowed_hosts: str | None = None
+    mcp_enabled: bool | None = None
     metrics_public: Annotated[bool | None, _SWITCH] = None
     metrics_bind: str | None = None
     bootstrap_admin_key: str | None = None

@@ -42,9 +42,10 @@ from kronforce.v1.agent_service_pb2 import RegisterAgentRequest
 from kronforce.v1.api_key_pb2 import ApiKey
 from kronforce.v1.api_key_pb2 import Role as KeyRole
 from kronforce.v1.job_pb2 import Job, NoopTask, TaggedTarget, Target, Task
-from kronforce.v1.options_pb2 import SURFACE_HTTP
+from kronforce.v1.options_pb2 import SURFACE_HTTP, SURFACE_MCP
 from kronforce.v1.variable_pb2 import Variable
-from kronforce_gateway.app import Gateway
+from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.mcp.endpoint import Mcp
 
 # The group inside of every limited key's, and the one outside.
 IN, OUT = "web", "hidden"
@@ -79,8 +80,11 @@ class World:
             "local": LocalTransport(server.endpoints, server.chain),
         }
         self.gateways = {
-            "in process": Gateway(LocalTransport(server.endpoints, _http_chain(server.chain))),
-            "over a channel": Gateway(GrpcTransport(channel)),
+            "in process": _gateway(
+                LocalTransport(server.endpoints, _chain_of(server.chain, SURFACE_HTTP)),
+                LocalTransport(server.endpoints, _chain_of(server.chain, SURFACE_MCP)),
+            ),
+            "over a channel": _gateway(GrpcTransport(channel), GrpcTransport(channel)),
         }
         self.served = frozenset(server.endpoints)
         self.callers: list[Caller] = []
@@ -250,14 +254,18 @@ class World:
         return str(made.credential)
 
 
-def _http_chain(chain: Any) -> Chain:
-    """The chain of calls that came over HTTP, as `kronforce.app` makes it."""
+def _gateway(http: Transport, mcp: Transport) -> Gateway:
+    return Gateway(http, mcp=Mcp(mcp, SERVICES, version="test"))
+
+
+def _chain_of(chain: Any, surface: int) -> Chain:
+    """The chain of calls that came over HTTP or MCP, as `kronforce.app` makes it."""
     return Chain(
         identity=chain._identity,
         in_flight=chain._in_flight,
         counts=chain._counts,
         clock=SystemClock(),
-        surface=SURFACE_HTTP,
+        surface=surface,
         refused=chain._refused,
     )
 
@@ -299,3 +307,5 @@ async def world(folder: Path, *, empty: bool = False) -> AsyncIterator[World]:
             await made.agent(side)
             await made.variable(side)
         yield made
+        for gateway in made.gateways.values():
+            await gateway.stop()

@@ -1,15 +1,15 @@
 """The differential test: every method by every kind of caller gives the same result or the same
-refusal over gRPC, over HTTP in the controller's process, and over HTTP before a gRPC channel.
+refusal over gRPC, over HTTP in the controller's process and before a gRPC channel, and, where
+it is a tool, over MCP both ways.
 
-A way is an entry of `ways`: given a method, a request and a caller it says what came of it. Another
-way in (the MCP adapter) is one more entry, with the methods that it offers.
+A way is an entry of `ways`: given a method, a request and a caller it says what came of it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pytest
@@ -25,6 +25,10 @@ from tests.contract.access.same import done_again, plain, read_again
 from tests.contract.access.test_every_method import METHODS, expected, first_reply
 from tests.contract.access.world import IN, OUT, Caller, World, world
 from tests.contract.http import over_http
+from tests.contract.mcp import over_mcp
+
+# A tool's refusal is a result, which has no status.
+NOT_SAID = 0
 
 # Status codes as the documentation has them, by the name of gRPC's.
 STATUS = {
@@ -135,11 +139,52 @@ class OverHttp:
         return Outcome(reply={alone: whole[alone]} if alone else whole)
 
 
+class OverMcp:
+    """As a tool of one of the world's gateways."""
+
+    def __init__(self, gateway: Any) -> None:
+        self._gateway = gateway
+
+    def offers(self, method: MethodDescriptor) -> bool:
+        return over_mcp.offered(method)
+
+    async def call(
+        self, method: MethodDescriptor, request: Message, caller: Caller
+    ) -> list[Outcome]:
+        try:
+            reply = await over_mcp.call(self._gateway, method, request, caller.metadata)
+        except over_mcp.Refused as refused:
+            fields = tuple((field, plain(text)) for field, text in refused.fields)
+            return [
+                Outcome(
+                    status=NOT_SAID,
+                    reason=refused.reason,
+                    text=plain(refused.message),
+                    fields=fields,
+                )
+            ]
+        except over_mcp.Unauthorised as refused:
+            said = refused.answer.json()
+            return [
+                Outcome(
+                    status=refused.answer.status,
+                    reason=said["reason"],
+                    text=plain(said["error"]),
+                )
+            ]
+        shown = _shown(method, reply)
+        # A run says by what it was fired; that alone differs.
+        if shown.get("run", {}).get("trigger") == "mcp":
+            shown["run"]["trigger"] = "api"
+        return [Outcome(reply=shown)]
+
+
 def ways(made: World) -> Mapping[str, Way]:
     """Every way in; the first is what the others are compared with."""
     return {
         "grpc": OverGrpc(made),
         **{f"http {name}": OverHttp(gateway) for name, gateway in made.gateways.items()},
+        **{f"mcp {name}": OverMcp(gateway) for name, gateway in made.gateways.items()},
     }
 
 
@@ -210,6 +255,8 @@ def _shown(method: MethodDescriptor, reply: Message) -> Any:
 
 
 def _same(found: Outcome, wanted: Outcome) -> bool:
+    if found.status == NOT_SAID:
+        wanted = replace(wanted, status=NOT_SAID)
     if found.reply is None or wanted.reply is None:
         return found == wanted
     return all(wanted.reply.get(key) == value for key, value in found.reply.items())
@@ -225,7 +272,8 @@ async def test_every_way_in_gives_the_same_result_or_the_same_refusal(tmp_path, 
         print(f"\nthe same everywhere: {dict(sorted(comparison.counts.items()))}")
     assert "\n".join(comparison.wrong) == ""
     for way in compared:
-        assert way == "grpc" or comparison.counts[way] > 400, way
+        least = 100 if way.startswith("mcp") else 400
+        assert way == "grpc" or comparison.counts[way] > least, way
 
 
 async def test_each_role_is_among_the_callers(tmp_path):

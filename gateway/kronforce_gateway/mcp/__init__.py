@@ -1,0 +1,1 @@
+"""The MCP adapter: methods of the contract as tools for AI clients."""
