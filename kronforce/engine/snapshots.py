@@ -124,6 +124,11 @@ class JobSnapshot:
             raise InvalidArgument.of(
                 ("params", f"make the job's concurrency_key longer than {KEY_MAX} characters")
             )
+        if "\x00" in key:
+            # Free JSON may hold it, a column of text may not.
+            raise InvalidArgument.of(
+                ("params", "put a NUL character into the job's concurrency_key")
+            )
         return self.limit_of(key)
 
     def limit_of(self, slot_key: str) -> Limit:

@@ -16,6 +16,7 @@ import re
 WINDOW_SECS = 300
 
 _OURS = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})", re.ASCII)
+_SIGNED_AS_OURS = re.compile(rb"[0-9]{1,12}\n[^\n]*\n")
 _GITHUB = re.compile(r"sha256=([0-9a-f]{64})", re.ASCII)
 
 
@@ -29,6 +30,9 @@ def check_signature(
     """Raises WrongSignature. Gives a name under which this very delivery can be known again,
     empty where its form has none."""
     if github := _GITHUB.fullmatch(signature):
+        if _SIGNED_AS_OURS.match(body):
+            # Whoever recorded a delivery of our form has this body's signature, for ever.
+            raise WrongSignature(_FORMS)
         _check(secret, body, github[1])
         return ""
     ours = _OURS.fullmatch(signature)

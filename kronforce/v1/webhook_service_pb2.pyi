@@ -184,7 +184,9 @@ class FireWebhookRequest(_message.Message):
     token: _builtins.str
     """The token of the webhook's path."""
     body: _builtins.bytes
-    """The body, byte for byte, at most 1 MiB; over HTTP the request's."""
+    """The body, byte for byte, at most 1 MiB; over HTTP the request's. Where all
+    of it would be params, at most 256 KiB.
+    """
     signature: _builtins.str
     """Proof that the sender knows the webhook's secret; required with `hmac`,
     ignored without. One of:
@@ -195,9 +197,9 @@ class FireWebhookRequest(_message.Message):
     - `sha256=HEX`, as GitHub signs: the HMAC-SHA256 of the body.
     """
     delivery_id: _builtins.str
-    """The sender's name for this delivery, at most 100 printable characters: sent
-    again, it is the same run. Kept with the run and seven days longer. Empty:
-    each delivery is one of its own.
+    """The sender's name for this delivery, at most 100 printable ASCII
+    characters: sent again, it is the same run. Kept with the run and seven
+    days longer. Empty: each delivery is one of its own.
     """
     event: _builtins.str
     """What GitHub calls it. `ping`, which only asks whether somebody answers,

@@ -7,10 +7,12 @@ name, so that a sender who tries `force` learns that it does nothing.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
+from kronforce.core.params_rules import JSON_BYTES_MAX
 from kronforce.errors import InvalidArgument
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 from kronforce.v1.webhook_pb2 import WEBHOOK_BODY_IGNORED, WEBHOOK_BODY_PARAMS
@@ -26,6 +28,11 @@ def params_in(body: bytes, body_as: int, declared: Collection[str] | None) -> St
     """
     if body_as == WEBHOOK_BODY_IGNORED or not body.strip():
         return None
+    if (body_as != WEBHOOK_BODY_PARAMS or declared is None) and len(body) > JSON_BYTES_MAX:
+        # Before it is read: all of it would be params.
+        raise InvalidArgument.of(
+            ("body", f"has {len(body):,} bytes; params are at most {JSON_BYTES_MAX:,}")
+        )
     try:
         content = _object(_json(body))
         if body_as == WEBHOOK_BODY_PARAMS:
@@ -60,20 +67,26 @@ def _known(content: dict[str, Any], declared: Collection[str] | None) -> dict[st
 
 
 def _enveloped(content: dict[str, Any]) -> Any:
-    wrong = [
-        Problem(
-            path=(name,),
-            message='is not taken: a webhook gives {"params": {…}} and nothing else; to have the'
-            " whole body as params, enable it with body_as params",
-        )
-        for name in content
-        if name != _PARAMS
-    ]
-    if wrong:
-        raise DialectError(wrong[:_NAMED])
+    others = (name for name in content if name != _PARAMS)
+    if wrong := [_not_taken(name) for name in islice(others, _NAMED)]:
+        raise DialectError(wrong)
     return content.get(_PARAMS)
 
 
+def _not_taken(name: str) -> Problem:
+    return Problem(
+        path=(_shown(name),),
+        message='is not taken: a webhook gives {"params": {…}} and nothing else; to have the whole'
+        " body as params, enable it with body_as params",
+    )
+
+
+def _shown(name: str) -> str:
+    """A field as a message can hold it: not half of a surrogate pair, nor a megabyte."""
+    return name[:_NAME_SHOWN].encode(errors="replace").decode()
+
+
+_NAME_SHOWN = 100
 # Wrong fields that a refusal names; somebody else's event may have a hundred.
 _NAMED = 5
 

@@ -147,8 +147,10 @@ def _check_size(delivery: Delivery) -> None:
             ("body", f"has {len(delivery.body):,} bytes; at most {BODY_MAX:,}")
         )
     text = delivery.delivery_id
-    if len(text) > MAX_REQUEST_ID or not text.isprintable():
-        raise InvalidArgument.of(("delivery_id", f"at most {MAX_REQUEST_ID} printable characters"))
+    # ASCII, because others' bytes are read in more than one way on their way through a header.
+    if len(text) > MAX_REQUEST_ID or not (text.isascii() and text.isprintable()):
+        problem = f"at most {MAX_REQUEST_ID} printable ASCII characters"
+        raise InvalidArgument.of(("delivery_id", problem))
 
 
 def _principal(found: WebhookRow, delivery: Delivery) -> _Webhook:

@@ -263,6 +263,13 @@ async def test_a_body_that_is_ignored_may_be_anything(rig):
     await fire(rig, issued, b"\x00\xff not json")
 
 
+async def test_params_that_no_text_column_holds_are_no_fault_of_ours(rig):
+    await job(rig, max_concurrent=1, concurrency_key="{{params.x}}")
+    issued = await enable(rig)
+    assert (await refused(rig, issued, {"params": {"x": "a\x00b"}})).reason == "INVALID_FIELD"
+    await fire(rig, issued, {"params": {"x": "é", "y": "a\x00b"}})
+
+
 @pytest.mark.parametrize("field", ["force", "skip_deps", "targets", "priority", "job_id"])
 async def test_a_delivery_cannot_ask_for_more_than_params(rig, field):
     issued = await webhook(rig)
@@ -355,7 +362,7 @@ async def test_without_a_delivery_id_each_delivery_is_a_run(rig):
     assert len({(await fire(rig, issued)).run_id for _ in range(3)}) == 3
 
 
-@pytest.mark.parametrize("text", ["x" * 101, "a\tb", "\x07"])
+@pytest.mark.parametrize("text", ["x" * 101, "a\tb", "\x07", "é"])
 async def test_a_delivery_id_that_cannot_be_kept_is_refused(rig, text):
     issued = await webhook(rig)
     wrong = await refused(rig, issued, delivery_id=text)

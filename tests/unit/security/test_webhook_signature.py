@@ -101,6 +101,13 @@ def test_what_is_no_signature_is_told_the_forms(signature):
         check(signature)
 
 
+@pytest.mark.parametrize("delivery_id", ["", "d1"])
+def test_a_recording_of_our_form_is_no_signature_of_the_other(delivery_id):
+    content = signed_content(str(NOW), delivery_id, BODY)
+    with pytest.raises(WrongSignature):
+        check(f"sha256={digest(content)}", content)
+
+
 def test_another_secret_does_not_fit():
     for signature in (ours(secret=b"other"), github(secret=b"other")):
         with pytest.raises(WrongSignature, match="does not fit"):

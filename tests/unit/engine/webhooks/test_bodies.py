@@ -1,10 +1,14 @@
 """What of a delivery's body becomes a run's params."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from google.protobuf.json_format import MessageToDict
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kronforce.core.params_rules import JSON_BYTES_MAX
 from kronforce.engine.webhooks.bodies import params_in
 from kronforce.errors import InvalidArgument
 from kronforce.v1.webhook_pb2 import (
@@ -13,6 +17,7 @@ from kronforce.v1.webhook_pb2 import (
     WEBHOOK_BODY_PARAMS,
 )
 
+WAYS = (WEBHOOK_BODY_ENVELOPE, WEBHOOK_BODY_PARAMS, WEBHOOK_BODY_IGNORED)
 EVENT = {"ref": "refs/heads/main", "forced": False, "commits": [{"id": "1"}]}
 
 
@@ -42,6 +47,27 @@ def test_nothing_gives_the_defaults(body):
 )
 def test_an_envelope_takes_nothing_else(name):
     assert refusal({"params": {}, name: True}) == [name]
+
+
+def test_a_field_that_no_message_can_hold_is_named_as_far_as_it_can():
+    assert refusal(b'{"\\ud800": 1}') == ["?"]
+    assert refusal({"x" * 10_000: 1}) == ["x" * 100]
+
+
+def test_what_would_all_be_params_is_measured_before_it_is_read():
+    large = b"[" * (JSON_BYTES_MAX + 1)
+    with pytest.raises(InvalidArgument, match="262,145 bytes"):
+        params(large)
+    with pytest.raises(InvalidArgument, match="262,145 bytes"):
+        params(large, WEBHOOK_BODY_PARAMS)
+    picked = json.dumps({"ref": "main", "x": "y" * JSON_BYTES_MAX}).encode()
+    assert params(picked, WEBHOOK_BODY_PARAMS, {"ref"}) == {"ref": "main"}
+
+
+@given(st.binary(max_size=100), st.sampled_from(WAYS), st.none() | st.just({"x"}))
+def test_whatever_comes_is_params_or_refused(body, body_as, declared):
+    with suppress(InvalidArgument):
+        params_in(body, body_as, declared)
 
 
 def test_a_refusal_names_few_of_many_wrong_fields():
