@@ -18,15 +18,17 @@ from kronforce.errors import Aborted, AlreadyExists, JobNotFound
 from kronforce.store import dialect
 from kronforce.store.database import Tx
 from kronforce.store.groups import ensure_group
-from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
 from kronforce.store.prepared import (
     Prepared,
+    is_like,
     keys_parameter,
     keys_value,
+    like,
     scope_parameter,
     scope_value,
 )
+from kronforce.store.prepared_pages import PreparedPages
 from kronforce.store.tables import job_versions, jobs, runs
 from kronforce.store.visibility import in_scope
 
@@ -128,27 +130,38 @@ def list_jobs(
     page: PageRequest,
 ) -> Page[JobRow]:
     """Jobs by name; `search` is any part of a name, in any case, `label` a key or `key=value`."""
-    query = _live(scope)
-    if group:
-        query = query.where(jobs.c.group_name == group)
-    if status:
-        query = query.where(jobs.c.status == status)
-    if search:
-        query = query.where(jobs.c.name_lower.contains(search.lower(), autoescape=True))
-    if tag:
-        query = query.where(_holds(jobs.c.tags, f"{_TAG_MARK}{tag}{_TAG_MARK}"))
-    if label:
-        ending = _TAG_MARK if "=" in label else "="
-        query = query.where(_holds(jobs.c.labels, f"{_TAG_MARK}{label}{ending}"))
-    return fetch_page(
-        tx,
-        query,
-        order=(jobs.c.name,),
-        newest_first=False,
-        page=page,
-        make=_job,
-        key=lambda row: (row.name,),
-    )
+    given = {
+        "group_name": group or None,
+        "status": status or None,
+        "like": like(search) if search else None,
+        "tag": f"{_TAG_MARK}{tag}{_TAG_MARK}" if tag else None,
+        "label": _label_mark(label) if label else None,
+        "groups": scope_value(scope),
+    }
+    filters = {name: value for name, value in given.items() if value is not None}
+    return _LIST.fetch(tx, filters, page, make=_job, key=lambda row: (row.name,))
+
+
+def _listed(sqlite: bool, names: frozenset[str], _: object) -> sa.Select[Any]:
+    query = sa.select(*_COLUMNS).where(jobs.c.deleted_at.is_(None))
+    for column in (jobs.c.group_name, jobs.c.status):
+        if column.name in names:
+            query = query.where(column == sa.bindparam(column.name, type_=column.type))
+    if "like" in names:
+        query = query.where(is_like(jobs.c.name_lower, "like"))
+    for name, column in (("tag", jobs.c.tags), ("label", jobs.c.labels)):
+        if name in names:
+            query = query.where(_holds(column, sa.bindparam(name, type_=sa.Text)))
+    if "groups" in names:
+        query = query.where(scope_parameter(jobs.c.group_name, sqlite=sqlite))
+    return query
+
+
+_LIST = PreparedPages(_listed, order=(jobs.c.name,), newest_first=False)
+
+
+def _label_mark(label: str) -> str:
+    return f"{_TAG_MARK}{label}{_TAG_MARK if '=' in label else '='}"
 
 
 def last_runs(tx: Tx, job_keys: Iterable[int], scope: Scope | None = None) -> dict[int, LastRunRow]:
@@ -393,7 +406,7 @@ def wrap_labels(labels: Mapping[str, str]) -> str:
     return _wrap([f"{key}={value}" for key, value in sorted(labels.items())])
 
 
-def _holds(column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[bool]:
+def _holds(column: sa.ColumnElement[str], text: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     # LIKE takes no notice of case on SQLite; replace does, on both.
     return sa.func.replace(column, text, "") != column
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from kronforce.api.convert.instants import stamp, stamp_or_none
 from kronforce.clock import from_us, to_us
 from kronforce.core.custom_tasks import masked
@@ -16,24 +18,50 @@ from kronforce.store.jobs import JobRow, LastRunRow
 from kronforce.v1.group_pb2 import Group
 from kronforce.v1.job_pb2 import DST_GAP_SKIP, Fire, Job, LastRun
 
+# Definitions as they are shown, without what changes by itself: some 100 pages of them, 20 MB.
+MAX_SETTLED = 20_000
+_SETTLED: dict[Hashable, bytes] = {}
+
 
 def job_message(row: JobRow, last: LastRunRow | None, now: int) -> Job:
     """The definition as its author wrote it, with what the server knows of the job."""
+    message = Job.FromString(_settled(row))
+    status = _status(row, now)
+    message.status = status  # type: ignore[assignment]  # the enum's number, as stored
+    # What a pause that is over said concerns nobody any more.
+    if status == JobStatus.PAUSED and row.paused_until is not None:
+        message.paused_until.CopyFrom(stamp(row.paused_until))
+    next_fire = _next_fire(message, row)
+    if next_fire is not None:
+        message.next_fire_at.CopyFrom(stamp(next_fire))
+    if last is not None:
+        message.last_run.CopyFrom(_last_run(last))
+    return message
+
+
+def _settled(row: JobRow) -> bytes:
+    """What stays while the definition does, encoded."""
+    # All that goes into it: the same job in another state of its store is another one.
+    key = row.id, row.spec, row.version, row.revision, row.group_name, row.created_at, row.updated_at
+    found = _SETTLED.get(key)
+    if found is None:
+        if len(_SETTLED) >= MAX_SETTLED:
+            # Another thread may have done the same.
+            _SETTLED.pop(next(iter(_SETTLED)), None)
+        found = _SETTLED[key] = _definition(row).SerializeToString()
+    return found
+
+
+def _definition(row: JobRow) -> Job:
     message = masked(Job.FromString(row.spec))
-    status, next_fire = _status(row, now), _next_fire(message, row)
     message.MergeFrom(
         Job(
             id=to_text(row.id),
             group=row.group_name,
-            status=status,  # type: ignore[arg-type]  # the enum's number, as stored
             version=row.version,
             etag=etag_of(row),
             created_at=stamp(row.created_at),
             updated_at=stamp(row.updated_at),
-            # What a pause that is over said concerns nobody any more.
-            paused_until=stamp_or_none(row.paused_until if status == JobStatus.PAUSED else None),
-            next_fire_at=stamp_or_none(next_fire),
-            last_run=None if last is None else _last_run(last),
         )
     )
     return message
