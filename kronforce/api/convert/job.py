@@ -42,7 +42,15 @@ def job_message(row: JobRow, last: LastRunRow | None, now: int) -> Job:
 def _settled(row: JobRow) -> bytes:
     """What stays while the definition does, encoded."""
     # All that goes into it: the same job in another state of its store is another one.
-    key = row.id, row.spec, row.version, row.revision, row.group_name, row.created_at, row.updated_at
+    key = (
+        row.id,
+        row.spec,
+        row.version,
+        row.revision,
+        row.group_name,
+        row.created_at,
+        row.updated_at,
+    )
     found = _SETTLED.get(key)
     if found is None:
         if len(_SETTLED) >= MAX_SETTLED:
