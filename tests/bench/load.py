@@ -19,6 +19,7 @@ import uvloop
 
 from tests.bench import (
     chain_cost,
+    codec,
     first_output,
     http_calls,
     one_at_a_time,
@@ -32,6 +33,7 @@ from tests.bench.books import Client, Void
 
 KINDS = {
     "chain_cost": chain_cost.measure,
+    "codec": codec.measure,
     "first_output": first_output.measure,
     "http": http_calls.measure,
     "one_at_a_time": one_at_a_time.measure,

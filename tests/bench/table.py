@@ -187,6 +187,17 @@ SCENARIOS: tuple[Scenario, ...] = (
                 "body": {"task": {"type": "shell", "command": "true"},
                          "schedule": {"type": "cron", "value": "0 0 3 1 * *"}}}),
     Scenario(
+        name="codec",
+        rows=tuple(
+            Row(id=f"codec_{way}", what=f"our JSON of a job against json_format, {way}, times as "
+                "fast", key=way, unit="×", floor=floor, reach=5, higher_is_better=True)
+            for way, floor in (("encode", 2), ("decode", 2.5))
+        ),
+        task=NOOP,
+        load={"kind": "codec"},
+        seconds=5,
+    ),
+    Scenario(
         name="chain_cost",
         rows=(
             Row(id="chain_cost", what="CPU of the chain (identity, access, limits) a call, alone",
