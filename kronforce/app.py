@@ -53,6 +53,7 @@ from kronforce.engine.values.variables import Variables
 from kronforce.engine.webhooks.firing import Deliveries
 from kronforce.engine.webhooks.managing import Webhooks
 from kronforce.errors import AlreadyExists, InvalidArgument
+from kronforce.metrics_source import MetricsSource
 from kronforce.security import tls
 from kronforce.security.envelope import Keyring
 from kronforce.stopping import stop_on_signals
@@ -223,8 +224,10 @@ async def controller(
         )
         await server.start()
         stack.push_async_callback(server.stop)
-        http = await _serve_http(stack, config, server, chain, clock)
-        metrics = await _serve_metrics(stack, config, engine, store, clock, calls)
+        source = MetricsSource(engine=engine, store=store, clock=clock, calls=calls)
+        stack.push_async_callback(source.stop)
+        http = await _serve_http(stack, config, server, chain, clock, source)
+        metrics = await _serve_metrics(stack, config, source)
         stack.enter_context(_told_to_this_host(config, server, metrics=metrics, http=http))
         log.info("serving", action="controller.started", address=server.address)
         yield server
@@ -408,30 +411,20 @@ def _about(config: Config, store: Store, clock: Clock) -> About:
     )
 
 
-async def _serve_metrics(
-    stack: AsyncExitStack,
-    config: Config,
-    engine: Engine,
-    store: Store,
-    clock: Clock,
-    calls: CallCounts,
-) -> str:
+async def _serve_metrics(stack: AsyncExitStack, config: Config, source: MetricsSource) -> str:
     """The address where Prometheus may ask; empty if nobody wanted one."""
     if not config.metrics_bind:
         return ""
     # What nobody asked for costs no time at start.
-    from kronforce.engine.metrics.metrics import Metrics  # noqa: PLC0415
     from kronforce.telemetry.metrics import CONTENT_TYPE  # noqa: PLC0415
     from kronforce.telemetry.metrics_listener import MetricsListener  # noqa: PLC0415
 
-    metrics = Metrics(engine=engine, store=store, clock=clock, calls=calls, version=__version__)
     listener = MetricsListener(
-        bind=config.metrics_bind, content_type=CONTENT_TYPE, text=metrics.text
+        bind=config.metrics_bind, content_type=CONTENT_TYPE, text=source.text
     )
     await listener.start()
-    stack.push_async_callback(metrics.stop)
     stack.push_async_callback(listener.stop)
-    metrics.start()
+    source.begin()
     return listener.address
 
 
@@ -441,6 +434,7 @@ async def _serve_http(
     server: Server,
     chain: Callable[..., Chain],
     clock: Clock,
+    metrics: MetricsSource,
 ) -> str:
     """The gateway's URL; empty if it is off."""
     if not config.bind:
@@ -448,7 +442,7 @@ async def _serve_http(
     # What nobody asked for costs no time at start.
     from kronforce.http_gateway import serve_http  # noqa: PLC0415
 
-    listener = await serve_http(config, server.endpoints, chain, clock)
+    listener = await serve_http(config, server.endpoints, chain, clock, metrics)
     stack.push_async_callback(listener.stop)
     return listener.url
 

@@ -73,10 +73,26 @@ async def gateway(stack: AsyncExitStack, config: Config, remote: Remote, clock: 
     stack.push_async_callback(channel.close)
     transport = GrpcTransport(channel, surface="http")
     mcp = mcp_of(config, GrpcTransport(channel, surface="mcp"))
-    made = Gateway(transport, front_settings(config), mcp=mcp, monotonic=clock.monotonic)
+    made = Gateway(
+        transport,
+        front_settings(config),
+        mcp=mcp,
+        monotonic=clock.monotonic,
+        metrics=lambda: _metrics(made),
+    )
     listener = await listen(config, made, clock)
     stack.push_async_callback(listener.stop)
     return listener
+
+
+async def _metrics(made: Gateway) -> bytes:
+    """What it counts itself, and its process; the rest is the controller's to say."""
+    # What nobody asked for costs no time at start.
+    from prometheus_client.process_collector import ProcessCollector  # noqa: PLC0415
+
+    from kronforce.telemetry.metrics import http_families, render  # noqa: PLC0415
+
+    return render(http_families(made.counts), ProcessCollector(registry=None).collect())
 
 
 def _ca_of(remote: Remote) -> bytes | None:

@@ -13,6 +13,7 @@ from kronforce.api.transport import Transport
 from kronforce.clock import Clock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.first_start import ADMIN_KEY
+from kronforce.metrics_source import MetricsSource
 from kronforce.v1 import options_pb2
 from kronforce_gateway.app import SERVICES, Gateway
 from kronforce_gateway.front.hosts import LOCAL_NAMES
@@ -26,6 +27,7 @@ async def serve_http(
     endpoints: Mapping[str, Endpoint],
     chain: Callable[..., Chain],
     clock: Clock,
+    metrics: MetricsSource,
 ) -> Listener:
     """The listening gateway; its owner stops it. Raises CannotStart.
 
@@ -39,7 +41,9 @@ async def serve_http(
         key_file=config.data_dir / ADMIN_KEY,
         mcp=mcp_of(config, for_mcp),
         monotonic=clock.monotonic,
+        metrics=metrics.text,
     )
+    metrics.http = gateway.counts
     return await listen(config, gateway, clock)
 
 
@@ -81,7 +85,10 @@ def front_settings(config: Config) -> FrontSettings:
         rate_limits=limits if config.rate_limit_enabled else {},
         trusted_proxies=config.trusted_proxies,
         allowed_hosts=_allowed_hosts(config),
-        tls=config.tls_cert is not None,
+        local=is_loopback(config.bind),
+        metrics_public=config.metrics_public,
+        version=__version__,
+        public_url=config.public_url,
     )
 
 

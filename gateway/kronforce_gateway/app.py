@@ -23,8 +23,10 @@ from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.browser.sessions import Sessions
 from kronforce_gateway.browser.signing_in import SigningIn
 from kronforce_gateway.calls import Api, Receive, Scope, Send
+from kronforce_gateway.front import about, health, scrape
 from kronforce_gateway.front.counts import HttpCounts
 from kronforce_gateway.front.front import App, Front
+from kronforce_gateway.front.scrape import Text
 from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.live.streams import Streams
 from kronforce_gateway.live.ticket_office import TicketOffice
@@ -65,7 +67,9 @@ class Gateway:
         mcp: Mcp | None = None,
         key_file: Path | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        metrics: Text | None = None,
     ) -> None:
+        front = front or FrontSettings()
         self._mcp = mcp
         self.sessions = Sessions(monotonic)
         callers = Callers(self.sessions, transport)
@@ -73,7 +77,9 @@ class Gateway:
         self._streams = Streams(transport, callers, tickets)
         self._api = Api(transport, SERVICES, callers=callers, streams=self._streams.answer)
         files = StaticFiles({**FILES, **page.FILES})
-        self._front = Front(self._serve, front or FrontSettings(), monotonic=monotonic)
+        self._front = Front(
+            self._serve, front, monotonic=monotonic, session_key=callers.authorization
+        )
         signing_in = SigningIn(callers, key_file=key_file)
         # By path: what is no method of the contract.
         self._at: dict[str, App] = {
@@ -81,8 +87,14 @@ class Gateway:
             endpoint.PATH: mcp or endpoint.switched_off,
             "/api/auth/session": signing_in.session,
             "/api/auth/logout": signing_in.logout,
+            health.PATH: health.Health(transport, version=front.version),
+            about.PATH: about.About(front, self._features),
             "/api/stream-tickets": TicketOffice(callers, tickets, self._api.is_stream),
         }
+        if metrics is not None:
+            self._at[scrape.PATH] = scrape.Scrape(
+                transport, metrics, local=front.local, public=front.metrics_public
+            )
 
     @property
     def counts(self) -> HttpCounts:
@@ -102,3 +114,10 @@ class Gateway:
         self._streams.stop()
         if self._mcp is not None:
             await self._mcp.stop()
+
+    def _features(self) -> dict[str, bool]:
+        """What is served here that not every gateway serves."""
+        return {
+            "mcp_enabled": self._mcp is not None,
+            "oidc_enabled": self._api.serves("GET", "/api/auth/oidc/login"),
+        }

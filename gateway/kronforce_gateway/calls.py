@@ -130,6 +130,10 @@ class Api:
             check_type(headers)
         return body
 
+    def serves(self, verb: str, path: str) -> bool:
+        """Whether a method stands there."""
+        return self._routes.find(verb, path) is not None
+
     def _find(self, scope: Scope) -> Found[Binding] | None:
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         return self._routes.find(_verb(scope), path)

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class HttpReading(Protocol):
+    """The same of HTTP requests, which a gateway counts."""
+
+    open: int
+    seconds: dict[str, float]
+
+    def read(self) -> Mapping[tuple[str, str, str], float]:
+        """Requests that ended, by (verb, route, status)."""
+        ...
 
 
 @dataclass(slots=True)

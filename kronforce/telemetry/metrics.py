@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from kronforce.telemetry.calls import HttpReading
 from kronforce.telemetry.histogram import HistogramReading
 
 # The version that every Prometheus reads.
@@ -112,13 +113,34 @@ CALLS = _counter(
 CALL_SECONDS = _counter(
     "call_seconds_total", "Time that those calls took; a stream counts from its start.", "method"
 )
+HTTP_REQUESTS = _counter(
+    "http_requests_total",
+    "HTTP requests that ended, by verb, route (a template) and status.",
+    *("method", "route", "status"),
+)
+HTTP_SECONDS = _counter(
+    "http_request_seconds_total",
+    "Time that those requests took; a stream counts from its start.",
+    "route",
+)
+HTTP_RUNNING = _gauge("http_requests_running", "HTTP requests under way, streams among them.")
 
 FAMILIES = (
     EXECUTIONS, JOBS, JOBS_BY_TASK_TYPE, AGENTS, GROUPS, DB_OK, DB_SIZE, DB_WAL_SIZE,
     BUILD, PENDING, PENDING_LIMIT, RUNNING, OLDEST_WAITING, START_DELAY, TRIGGERED, RUNS, SLOTS,
     SLOTS_BUSY, DB_OUTPUT_SIZE, DB_XMIN_AGE, COMMIT, WRITES, FAILED_WRITES, DISK_FREE,
-    DISK_RESERVE, LOOP_LAG, CALLS, CALL_SECONDS,
+    DISK_RESERVE, LOOP_LAG, CALLS, CALL_SECONDS, HTTP_REQUESTS,
+    HTTP_SECONDS, HTTP_RUNNING,
 )  # fmt: skip
+
+
+def http_families(http: HttpReading) -> dict[Family, Samples]:
+    """What a gateway in this process has counted."""
+    return {
+        HTTP_REQUESTS: dict(http.read().items()),
+        HTTP_SECONDS: {(route,): seconds for route, seconds in http.seconds.items()},
+        HTTP_RUNNING: {(): http.open},
+    }
 
 
 def render(snapshot: Snapshot, process: Iterable[Metric] = ()) -> bytes:

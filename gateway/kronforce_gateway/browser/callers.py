@@ -60,6 +60,11 @@ class Callers:
         secret = cookies.find(scope, headers)
         return self.sessions.find(secret) if secret else None
 
+    def authorization(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+        """That of the key of the request's session; empty where there is none."""
+        session = self.find(scope, headers)
+        return session.authorization if session is not None else ""
+
     async def who(self, metadata: Mapping[str, str], peer: str) -> Message:
         """Whose key it is (WhoAmIResponse). Raises Failure where it is nobody's."""
         try:

@@ -9,7 +9,7 @@ is known of the request, because a wrapper each would cost more than what they d
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +27,8 @@ from kronforce_gateway.front.security_headers import security_headers
 from kronforce_gateway.front.settings import FrontSettings
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+# The Authorization that a browser's session stands for; empty where there is none.
+SessionKey = Callable[[Scope, Mapping[bytes, bytes]], str]
 
 log = logging.getLogger("kronforce.http")
 
@@ -35,9 +37,15 @@ class Front:
     """Wraps the gateway's handlers; one per gateway."""
 
     def __init__(
-        self, app: App, settings: FrontSettings, *, monotonic: Callable[[], float]
+        self,
+        app: App,
+        settings: FrontSettings,
+        *,
+        monotonic: Callable[[], float],
+        session_key: SessionKey = lambda _scope, _headers: "",
     ) -> None:
         self._app = app
+        self._session_key = session_key
         self._monotonic = monotonic
         self._limits = RateLimits(settings.rate_limits, monotonic)
         self._proxies = Proxies(settings.trusted_proxies)
@@ -96,6 +104,8 @@ class Front:
         host = passage.headers.get(b"host")
         if host is not None:
             self._hosts.check(host)
+        if not passage.authorization and b"cookie" in passage.headers:
+            passage.authorization = self._session_key(scope, passage.headers).encode()
 
     def _replying(self, scope: Scope, passage: Passage, send: Send) -> Send:
         request_id = (request_ids.HEADER, passage.headers[request_ids.HEADER])

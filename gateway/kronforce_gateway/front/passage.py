@@ -22,7 +22,17 @@ Admit = Callable[[int, "Passage"], None]
 class Passage:
     """What the door knows of one request."""
 
-    __slots__ = ("headers", "_limits", "peer", "reason", "replied", "request_id", "route", "status")
+    __slots__ = (
+        "_limits",
+        "authorization",
+        "headers",
+        "peer",
+        "reason",
+        "replied",
+        "request_id",
+        "route",
+        "status",
+    )
 
     def __init__(
         self, headers: Mapping[bytes, bytes], *, peer: str, request_id: str, limits: Admit
@@ -32,6 +42,8 @@ class Passage:
         # The address of whom it is for: behind a trusted proxy not the socket's.
         self.peer = peer
         self.request_id = request_id
+        # With which key: the header's, or that of a browser's session.
+        self.authorization = headers.get(b"authorization", b"")
         # The template (`/api/jobs/{job_id}`), never the path: that may hold names and tokens.
         self.route = UNMATCHED
         # Of the answer, once it began; 0 before.

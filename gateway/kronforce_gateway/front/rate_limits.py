@@ -96,10 +96,9 @@ class RateLimits:
 
 def _caller(passage: Passage) -> Hashable:
     """What stands for the key. Its text is not kept: Python's hash of it is seeded at random."""
-    header = passage.headers.get(b"authorization")
-    if header is None:
+    if not passage.authorization:
         return _network(passage.peer)
-    return hash(header.rpartition(b" ")[2])
+    return hash(passage.authorization.rpartition(b" ")[2])
 
 
 @lru_cache(maxsize=4_096)

@@ -23,5 +23,10 @@ class FrontSettings:
     trusted_proxies: tuple[Network, ...] = ()
     # Host names, in lower case, by which callers may name it; None: any.
     allowed_hosts: frozenset[str] | None = None
-    # Whether the port itself speaks TLS.
-    tls: bool = False
+    # Whether only this machine can reach the port.
+    local: bool = False
+    # Whether /metrics needs no key, whoever asks.
+    metrics_public: bool = False
+    # What it says of itself.
+    version: str = ""
+    public_url: str = ""

@@ -87,12 +87,47 @@ _TICKET = _object(
     expires_in_secs={"type": "integer", "description": "Until when it must be taken up."},
 )
 
+_NUMBER: Said = {"type": "integer", "minimum": 0}
+_CONFIG = _object(
+    ("version", "public_url", "mcp_enabled", "oidc_enabled", "rate_limits", "limits"),
+    version=_text("The gateway's version."),
+    public_url=_text("How browsers reach it, where the operator has said so; else empty."),
+    mcp_enabled={"type": "boolean", "description": "Whether AI clients are served at `/mcp`."},
+    oidc_enabled={"type": "boolean", "description": "Whether people may sign in by OIDC."},
+    rate_limits=_object(
+        ("enabled", "public", "authenticated", "agent"),
+        enabled={"type": "boolean", "description": "Whether any call is limited."},
+        public=_NUMBER | {"description": "Public calls a minute from one address; 0: any."},
+        authenticated=_NUMBER | {"description": "Calls a minute with one key; 0: any number."},
+        agent=_NUMBER | {"description": "Calls a minute with one credential; 0: any number."},
+    ),
+    limits=_object(("body_bytes",), body_bytes=_NUMBER | {"description": "Of a request."}),
+)
+
 PATHS: Mapping[str, Mapping[str, Said]] = {
     "/api/openapi.json": {
         "get": _file("ReadOpenApi", "This document", _JSON, {"type": "object"}),
     },
     "/api/docs": {
         "get": _file("ReadReference", "This reference, as a page", "text/html", {"type": "string"}),
+    },
+    "/api/config": {
+        "get": _operation(
+            "GetConfig",
+            "Says what this gateway has and how much may be asked of it",
+            "Needs no key.",
+            _answer(200, "What is on, and limits.", _CONFIG),
+        ),
+    },
+    "/metrics": {
+        "get": _operation(
+            "ReadMetrics",
+            "Numbers for Prometheus",
+            "Needs no key on the gateway's own machine, elsewhere any.",
+            _answer(200, "The text that Prometheus reads.", {"type": "string"}, "text/plain"),
+            refused=(401,),
+            public=False,
+        ),
     },
     "/api/auth/session": {
         "get": _operation(

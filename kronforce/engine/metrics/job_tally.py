@@ -8,6 +8,7 @@ job. One controller per database: nobody else changes jobs.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
 
@@ -31,14 +32,14 @@ class JobTally:
         self._store = store
         self._clock = clock
         self._type_of: dict[int, str] = {}
-        self._loaded = False
+        self.loaded = asyncio.Event()
         # Changed since the reading began: what a page says of them may be older.
         self._touched: set[int] = set()
         self.by_type: Counter[str] = Counter()
 
     @property
     def total(self) -> int | None:
-        return len(self._type_of) if self._loaded else None
+        return len(self._type_of) if self.loaded.is_set() else None
 
     async def load(self, scheduler: Scheduler) -> None:
         """Follow changes, then read what is there."""
@@ -50,12 +51,12 @@ class JobTally:
                     self._put(key, _type_in(spec))
             after = page[-1][0]
             await self._clock.sleep_until(self._clock.monotonic() + PAUSE_SECS)
-        self._loaded = True
+        self.loaded.set()
         self._touched.clear()
 
     def changed(self, row: JobRow) -> None:
         """A job was made, changed or deleted."""
-        if not self._loaded:
+        if not self.loaded.is_set():
             self._touched.add(row.key)
         self._put(row.key, None if row.deleted_at is not None else _type_in(row.spec))
 

@@ -7,6 +7,8 @@ for a second, so that a scraper gone wild costs one look a second.
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client.process_collector import ProcessCollector
 
 from kronforce.clock import Clock
@@ -18,7 +20,7 @@ from kronforce.store.agents import AgentRow
 from kronforce.store.hot.committer import Committer
 from kronforce.store.store import Store
 from kronforce.telemetry import metrics as m
-from kronforce.telemetry.calls import CallCounts
+from kronforce.telemetry.calls import CallCounts, HttpReading
 from kronforce.telemetry.loop_lag import LoopLag
 from kronforce.telemetry.metrics import Family, Samples
 from kronforce.v1.run_pb2 import Trigger
@@ -33,13 +35,21 @@ class Metrics:
     """One per process; `start` when they are going to be asked for."""
 
     def __init__(
-        self, *, engine: Engine, store: Store, clock: Clock, calls: CallCounts, version: str
+        self,
+        *,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        calls: CallCounts,
+        version: str,
+        http: HttpReading | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
         self._calls = calls
         self._version = version
+        self._http = http
         self._tally = JobTally(store, clock)
         self._readings = Readings(store, clock)
         self._lag = LoopLag(clock)
@@ -52,6 +62,11 @@ class Metrics:
         tasks = self._engine.tasks
         tasks.spawn_until_done(lambda: self._tally.load(self._engine.scheduler), name="job-tally")
         tasks.spawn(self._lag.run(), name="loop-lag")
+
+    @property
+    def counted(self) -> asyncio.Event:
+        """Set once jobs have been counted."""
+        return self._tally.loaded
 
     async def stop(self) -> None:
         """End what is under way; what `start` began ends with the engine."""
@@ -77,6 +92,7 @@ class Metrics:
             **self._commits(),
             **self._stored(reading),
             **self._controller(),
+            **(m.http_families(self._http) if self._http else {}),
         }
 
     def _work(self) -> dict[Family, Samples]:

@@ -49,7 +49,7 @@ async def scrape(address: str) -> tuple[str, str]:
     host, _, port = address.rpartition(":")
     async with asyncio.timeout(LIMIT_SECS):
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         text = (await reader.read()).decode()
         writer.close()
     head, _, body = text.partition("\r\n\r\n")
@@ -74,6 +74,17 @@ async def make_job(address: str, key: str) -> None:
         await stub.CreateJob(request, metadata=(("authorization", f"Bearer {key}"),))
 
 
+def promtool() -> str:
+    """Prometheus' own tool; skips where it cannot be had."""
+    found = subprocess.run(
+        [sys.executable, str(PROMTOOL)], capture_output=True, text=True, check=False
+    )
+    if found.returncode and not os.environ.get("CI"):
+        pytest.skip("promtool cannot be fetched: it needs Debian's apt")
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
 def labels_by_name(text: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {"up": set()}
     for family in text_string_to_metric_families(text):
@@ -86,9 +97,11 @@ def labels_by_name(text: str) -> dict[str, set[str]]:
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     async def once() -> tuple[str, str]:
         folder = tmp_path_factory.mktemp("metrics") / "data"
-        async with serving(folder, metrics_bind="0") as endpoint:
+        async with serving(folder, metrics_bind="0", bind="127.0.0.1:0") as endpoint:
             await make_job(endpoint["address"], (folder / "admin.key").read_text().strip())
-            return await until_scraped(endpoint["metrics"], "kronforce_jobs_total")
+            await scrape(endpoint["http"].removeprefix("http://"))
+            await until_scraped(endpoint["metrics"], "kronforce_jobs_total ")
+            return await until_scraped(endpoint["metrics"], "kronforce_http_requests_total{")
 
     return asyncio.run(once())
 
@@ -105,6 +118,36 @@ def test_every_family_is_served_in_the_form_that_prometheus_reads(scraped: tuple
     assert 'kronforce_jobs_by_task_type{task_type="shell"} 1' in body
     assert "kronforce_db_ok 1" in body
     assert "process_resident_memory_bytes" in body
+
+
+async def test_the_gateways_port_serves_the_same_page_without_being_asked_to(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    async with serving(folder, bind="127.0.0.1:0") as endpoint:
+        await make_job(endpoint["address"], (folder / "admin.key").read_text().strip())
+        head, body = await scrape(endpoint["http"].removeprefix("http://"))
+
+    assert "200 OK" in head
+    assert "content-type: text/plain; version=0.0.4; charset=utf-8" in head
+    served = set(re.findall(r"^# TYPE (kronforce_\w+)", body, re.MULTILINE))
+    assert served == {family.name for family in FAMILIES} - {DB_XMIN_AGE.name}
+    assert "kronforce_jobs_total 1" in body
+
+
+def test_promtool_can_read_all_of_it(scraped: tuple[str, str]) -> None:
+    checked = subprocess.run(
+        [promtool(), "check", "metrics"],
+        input=scraped[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # 3: read, with remarks on names, of which three are documented promises; 1: not read.
+    assert checked.returncode == 3, checked.stderr
+    remarks = {line.split(" ")[0] for line in checked.stderr.splitlines()}
+    assert remarks == {"kronforce_jobs_total", "kronforce_agents_total", "kronforce_groups_total"}
 
 
 async def test_on_postgresql_it_tells_of_open_transactions_and_of_no_log(
@@ -205,16 +248,10 @@ def test_panels_have_places_and_numbers_of_their_own() -> None:
 
 
 def test_the_rules_pass_their_own_tests() -> None:
-    found = subprocess.run(
-        [sys.executable, str(PROMTOOL)], capture_output=True, text=True, check=False
-    )
-    if found.returncode and not os.environ.get("CI"):
-        pytest.skip("promtool cannot be fetched: it needs Debian's apt")
-    assert found.returncode == 0, found.stderr
-
+    tool = promtool()
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         done = subprocess.run(
-            [found.stdout.strip(), *command],
+            [tool, *command],
             cwd=RULES.parent,
             capture_output=True,
             text=True,

@@ -211,3 +211,19 @@ async def test_a_flood_of_failures_is_not_one_of_lines(caplog: pytest.LogCapture
     now[0] += LINES_SECS
     await one.call()
     assert vars(caplog.records[MAX_LINES])["calls"] == 9 * MAX_LINES
+
+
+async def test_a_browsers_session_counts_as_its_key() -> None:
+    def handler(scope: Any) -> Any:
+        admit(scope, "/api/jobs", 2)
+        return 200, b"{}", {}, None
+
+    one = door(handler, rate_limits={2: 2})
+    one.front._session_key = lambda _scope, headers: f"Bearer {headers[b'cookie'].decode()}"
+    statuses = [
+        (await one.call(cookie="kf_a")).status,
+        (await one.call(authorization="Bearer kf_a")).status,
+        (await one.call(cookie="kf_a")).status,
+        (await one.call(cookie="kf_b")).status,
+    ]
+    assert statuses == [200, 200, 429, 200]
