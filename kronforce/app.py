@@ -36,6 +36,7 @@ from kronforce.api.key_servicer import KeyServicer
 from kronforce.api.refusals import recorder
 from kronforce.api.server import Server
 from kronforce.api.services import Endpoint, Service, endpoints_of
+from kronforce.api.stats_servicer import StatsServicer
 from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
 from kronforce.api.variable_servicer import VariableServicer
@@ -75,6 +76,7 @@ from kronforce.v1 import (
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
+    stats_service_pb2,
     system_service_pb2,
     variable_service_pb2,
     webhook_service_pb2,
@@ -240,6 +242,7 @@ _FILES = {
     "Execution": execution_service_pb2,
     "Job": job_service_pb2,
     "Key": key_service_pb2,
+    "Stats": stats_service_pb2,
     "System": system_service_pb2,
     "Variable": variable_service_pb2,
     "Webhook": webhook_service_pb2,
@@ -323,6 +326,13 @@ def _engine_servicers(
             cancelling=engine.cancelling,
             reasons=engine.reasons,
             explaining=engine.explaining,
+        ),
+        "Stats": StatsServicer(
+            store=store,
+            clock=clock,
+            folding=engine.folding,
+            tally=engine.job_tally,
+            begin_tally=lambda: engine.job_tally.begin(engine.scheduler, engine.tasks),
         ),
         "Job": JobServicer(
             store=store,

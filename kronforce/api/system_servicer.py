@@ -10,6 +10,7 @@ from pathlib import Path
 from kronforce import __version__
 from kronforce.api.call import Call
 from kronforce.api.convert.instants import stamp
+from kronforce.api.convert.system import oldest_message
 from kronforce.core import ids
 from kronforce.engine.values.variables import Variables
 from kronforce.store import status as stored
@@ -71,7 +72,7 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
             slots_busy=found.slots_busy,
             pending=found.pending,
             running=found.running,
-            oldest_waiting=_oldest(found.oldest_waiting),
+            oldest_waiting=oldest_message(oldest) if (oldest := found.oldest_waiting) else None,
             data_location=about.location,
             store_bytes=await self._store.read(stored.store_bytes),
             output_bytes=await self._store.read_output(stored.output_bytes),
@@ -100,15 +101,3 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
 
     def _disk_free(self) -> int:
         return shutil.disk_usage(self._about.data_dir).free
-
-
-def _oldest(oldest: stored.Oldest | None) -> pb.OldestWaiting | None:
-    if oldest is None:
-        return None
-    return pb.OldestWaiting(
-        execution_id=ids.to_text(oldest.execution_id),
-        run_id=ids.to_text(oldest.run_id),
-        job_name=oldest.job_name,
-        since=stamp(oldest.since),
-        state_reason=oldest.state_reason,
-    )

@@ -27,11 +27,13 @@ from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.explaining import Explaining
+from kronforce.engine.folding import Folding
 from kronforce.engine.groups import Groups
 from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveTable
 from kronforce.engine.loading import Loader
 from kronforce.engine.metrics.counts import Counts
+from kronforce.engine.metrics.job_tally import JobTally
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.pull.calls import Calls
 from kronforce.engine.pull.polls import Polls
@@ -157,6 +159,7 @@ class Engine:
             store=store, clock=clock, snapshots=self.snapshots, triggering=self.triggering,
             capacity=self.capacity,
         )  # fmt: skip
+        self.job_tally = JobTally(store, clock)
         self.groups = Groups(
             store=store, clock=clock, snapshots=self.snapshots, table=self.table,
             directory=self.directory, dispatcher=self.dispatcher, sessions=self.sessions,
@@ -183,6 +186,7 @@ class Engine:
         self.retention = Retention(
             store=store, clock=clock, keep=limits.retention, keep_audit=limits.audit_retention
         )
+        self.folding = Folding(store=store, clock=clock)
         self.rerunning = Rerunning(
             store=store, snapshots=self.snapshots, triggering=self.triggering
         )
@@ -235,6 +239,7 @@ class Engine:
             ("rescuer", self._rescuer.run()),
             ("variables", self._variable_watch.run()),
             ("retention", self.retention.run()),
+            ("statistics", self.folding.run()),
         ]
 
     async def _load_held(self) -> None:

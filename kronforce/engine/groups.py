@@ -27,7 +27,7 @@ from kronforce.engine.tasks import Tasks
 from kronforce.engine.values import named_by_jobs
 from kronforce.engine.values.cache import VariableCache
 from kronforce.errors import GroupNotFound, InUse, InvalidArgument, JobNotFound, NotAllowed
-from kronforce.store import agents, events, groups, jobs
+from kronforce.store import agents, events, groups, jobs, stats_folding
 from kronforce.store.audit import Actor
 from kronforce.store.database import Tx
 from kronforce.store.groups import GroupRow
@@ -140,8 +140,18 @@ class Groups:
             await self._store.write(groups.move_events, old_name, new_name, start)
             start += groups.EVENTS_AT_ONCE
             await self._pause()
+        await self._statistics(old_name, new_name)
         await self._store.write(groups.end_rename, old_name)
         self._table.renamed.pop(old_name, None)
+
+    async def _statistics(self, old_name: str, new_name: str) -> None:
+        """First what is not in its bucket yet, so that none comes under the old name later."""
+        now = self._clock.now_us()
+        while await self._store.write(stats_folding.fold, now):
+            await self._pause()
+        for bucket in await self._store.read(stats_folding.buckets_of, old_name, now):
+            await self._store.write(stats_folding.rename_in_bucket, bucket, old_name, new_name)
+            await self._pause()
 
     async def _pause(self) -> None:
         await self._clock.sleep_until(self._clock.monotonic() + PAUSE_SECS)

@@ -154,7 +154,7 @@ class Retention:
 
     async def _until_none(self, delete: Delete, cutoff: int, pace: Pace) -> None:
         for _ in range(MAX_BATCHES):
-            gone, took = await self._store.write(_timed, self._clock, delete, cutoff, pace.size)
+            gone, took = await self._store.write(timed, self._clock, delete, cutoff, pace.size)
             if not gone:
                 return
             await self._pause(pace.note(gone, took))
@@ -165,7 +165,7 @@ class Retention:
         streamed = list(await self._store.read_output(output_store.progress_of, executions))
         if streamed:
             await self._delete_output(streamed)
-        gone, took = await self._store.write(_timed, self._clock, stored.delete_runs, run_keys)
+        gone, took = await self._store.write(timed, self._clock, stored.delete_runs, run_keys)
         await self._pause(self._pace.note(len(run_keys), took))
         return gone
 
@@ -178,7 +178,7 @@ class Retention:
         await self._clock.sleep_until(self._clock.monotonic() + secs)
 
 
-def _timed(tx: Tx, clock: Clock, delete: Delete, *args: Any) -> tuple[int, float]:
+def timed(tx: Tx, clock: Clock, delete: Delete, *args: Any) -> tuple[int, float]:
     """What it deleted, and the seconds that it held the writer."""
     begun = clock.monotonic()
     gone = delete(tx, *args)

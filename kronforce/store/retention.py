@@ -26,6 +26,7 @@ from kronforce.store.tables import (
     inline_output,
     job_versions,
     jobs,
+    past_jobs,
     requests,
     run_targets,
     runs,
@@ -155,10 +156,17 @@ def delete_skips(tx: Tx, cutoff: int, limit: int = FIRES_BATCH) -> int:
 
 
 def delete_jobs(tx: Tx, cutoff: int, limit: int = JOBS_BATCH) -> int:
-    """Remove jobs that were deleted before the cutoff and of which no run is left."""
+    """Remove jobs that were deleted before the cutoff and of which no run is left.
+
+    Their names stay for as long as they may have statistics.
+    """
     any_run = sa.select(runs.c.key).where(runs.c.job_key == jobs.c.key).exists()
     query = sa.select(jobs.c.key).where(jobs.c.deleted_at < cutoff, ~any_run).limit(limit)
     keys = list(tx.conn.scalars(query))
+    names = sa.select(jobs.c.key, jobs.c.id, jobs.c.name, sa.literal(cutoff)).where(
+        jobs.c.key.in_(keys)
+    )
+    tx.conn.execute(sa.insert(past_jobs).from_select(["key", "id", "name", "gone_at"], names))
     for table in (job_versions, slots, fires):
         _delete(tx, table, table.c.job_key.in_(keys))
     return _delete(tx, jobs, jobs.c.key.in_(keys))

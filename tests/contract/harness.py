@@ -47,6 +47,7 @@ from kronforce.v1 import (
     job_service_pb2,
     key_service_pb2,
     options_pb2,
+    stats_service_pb2,
     system_service_pb2,
     variable_service_pb2,
 )
@@ -60,6 +61,7 @@ SERVICES: tuple[ServiceDescriptor, ...] = tuple(
         execution_service_pb2,
         job_service_pb2,
         key_service_pb2,
+        stats_service_pb2,
         system_service_pb2,
         variable_service_pb2,
     )

@@ -22,6 +22,7 @@ from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1.agent_pb2 import AGENT_TYPE_STANDARD
 from kronforce.v1.job_pb2 import Job
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
+from tests.store import counted
 
 ADMIN = Scope(principal_id="admin", role=Role.ADMIN)
 WAIT_SECS = 10.0
@@ -63,7 +64,10 @@ class Rig:
         if not self._stopped:
             self._stopped = True
             await self.engine.stop()
+            # Whatever a test was about: what ended is in the statistics, once.
+            expected, found = await self.store.write(counted.both)
             await self.store.stop()
+            assert found == expected
 
     async def job(self, name: str = "job", *, trusted: bool = True, **fields) -> Job:
         """Save a job as the use case would, without its checks."""

@@ -15,6 +15,7 @@ from kronforce_client.groups import Groups
 from kronforce_client.jobs import Jobs
 from kronforce_client.keys import Keys
 from kronforce_client.runs import Runs
+from kronforce_client.stats import Stats
 from kronforce_client.system import System
 from kronforce_client.variables import Variables
 from kronforce_client.webhooks import Webhooks
@@ -53,6 +54,7 @@ class AsyncClient:
         self.webhooks = Webhooks(self._caller)
         self.events = Events(self._caller)
         self.audit = Audit(self._caller)
+        self.stats = Stats(self._caller)
         self.system = System(self._caller)
 
     async def __aenter__(self) -> Self:

@@ -55,6 +55,7 @@ class Client:
         self.webhooks = sync_api.Webhooks(self._portal, self._twin.webhooks)
         self.events = sync_api.Events(self._portal, self._twin.events)
         self.audit = sync_api.Audit(self._portal, self._twin.audit)
+        self.stats = sync_api.Stats(self._portal, self._twin.stats)
         self.system = sync_api.System(self._portal, self._twin.system)
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ from kronforce.v1 import (
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
+    stats_service_pb2,
     system_service_pb2,
     variable_service_pb2,
     webhook_service_pb2,
@@ -30,6 +31,7 @@ from kronforce.v1.job_pb2 import Fire, Job, JobStatus
 from kronforce.v1.job_service_pb2 import TriggerJobResponse
 from kronforce.v1.options_pb2 import Surface
 from kronforce.v1.run_pb2 import Run, RunExplanation, RunUpdate
+from kronforce.v1.stats_service_pb2 import JobStats
 from kronforce.v1.variable_pb2 import Variable
 from kronforce.v1.webhook_pb2 import WEBHOOK_BODY_ENVELOPE, Webhook, WebhookBody
 from kronforce_client.agents import Agents as AsyncAgents
@@ -48,6 +50,8 @@ from kronforce_client.keys import Keys as AsyncKeys
 from kronforce_client.lines import OutputLine
 from kronforce_client.portal import Iteration, Portal
 from kronforce_client.runs import Runs as AsyncRuns
+from kronforce_client.stats import Bucket, Order
+from kronforce_client.stats import Stats as AsyncStats
 from kronforce_client.system import System as AsyncSystem
 from kronforce_client.variables import Variables as AsyncVariables
 from kronforce_client.webhooks import Webhooks as AsyncWebhooks
@@ -1239,6 +1243,128 @@ class Audit:
         """
         return self._portal.call(
             self._twin.verify(on_progress=on_progress, timeout_secs=timeout_secs)
+        )
+
+
+class Stats:
+    """`kf.stats`. A span is from `since` (7 days ago) to `until` (now), in whole buckets, UTC."""
+
+    def __init__(self, portal: Portal, twin: AsyncStats) -> None:
+        self._portal = portal
+        self._twin = twin
+
+    def system(
+        self, *, timeout_secs: float | None = None
+    ) -> stats_service_pb2.GetSystemStatsResponse:
+        """The system at a glance."""
+        return self._portal.call(self._twin.system(timeout_secs=timeout_secs))
+
+    def timeline(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        bucket: Bucket | None = None,
+        job: str = "",
+        group: str = "",
+        timeout_secs: float | None = None,
+    ) -> stats_service_pb2.GetTimelineResponse:
+        """What ended when; without `bucket` the controller chooses how long each is."""
+        return self._portal.call(
+            self._twin.timeline(
+                since=since,
+                until=until,
+                bucket=bucket,
+                job=job,
+                group=group,
+                timeout_secs=timeout_secs,
+            )
+        )
+
+    def jobs_page(
+        self,
+        *,
+        order: Order = "runs",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        job: str = "",
+        group: str = "",
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> stats_service_pb2.ListJobStatsResponse:
+        """One page of jobs, those with most of `order` first.
+
+        The contract (StatsService.ListJobStats): Lists jobs by what they did in a span of time: the
+        slowest, those that fail most, those that run most. Jobs of which the order's number is 0
+        are left out.
+        """
+        return self._portal.call(
+            self._twin.jobs_page(
+                order=order,
+                since=since,
+                until=until,
+                job=job,
+                group=group,
+                page_size=page_size,
+                page_token=page_token,
+                timeout_secs=timeout_secs,
+            )
+        )
+
+    def jobs(
+        self,
+        *,
+        order: Order = "runs",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        job: str = "",
+        group: str = "",
+    ) -> Iteration[JobStats]:
+        """Every job that did something, those with most of `order` first, page by page."""
+        return Iteration(
+            self._portal,
+            self._twin.jobs(order=order, since=since, until=until, job=job, group=group),
+        )
+
+    def agents(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> stats_service_pb2.ListAgentLoadResponse:
+        """One page of agents, the busiest first."""
+        return self._portal.call(
+            self._twin.agents(
+                since=since,
+                until=until,
+                page_size=page_size,
+                page_token=page_token,
+                timeout_secs=timeout_secs,
+            )
+        )
+
+    def groups(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page_size: int = 100,
+        page_token: str = "",
+        timeout_secs: float | None = None,
+    ) -> stats_service_pb2.ListGroupLoadResponse:
+        """One page of groups, the busiest first."""
+        return self._portal.call(
+            self._twin.groups(
+                since=since,
+                until=until,
+                page_size=page_size,
+                page_token=page_token,
+                timeout_secs=timeout_secs,
+            )
         )
 
 

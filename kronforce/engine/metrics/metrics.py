@@ -14,7 +14,6 @@ from prometheus_client.process_collector import ProcessCollector
 from kronforce.clock import Clock
 from kronforce.core.lifecycle import TERMINAL, State
 from kronforce.engine.engine import Engine
-from kronforce.engine.metrics.job_tally import JobTally
 from kronforce.engine.metrics.readings import Reading, Readings
 from kronforce.store.agents import AgentRow
 from kronforce.store.hot.committer import Committer
@@ -50,7 +49,7 @@ class Metrics:
         self._calls = calls
         self._version = version
         self._http = http
-        self._tally = JobTally(store, clock)
+        self._tally = engine.job_tally
         self._readings = Readings(store, clock)
         self._lag = LoopLag(clock)
         self._process = ProcessCollector(registry=None)
@@ -60,7 +59,7 @@ class Metrics:
     def start(self) -> None:
         """Begin to measure what is only measured for metrics."""
         tasks = self._engine.tasks
-        tasks.spawn_until_done(lambda: self._tally.load(self._engine.scheduler), name="job-tally")
+        self._tally.begin(self._engine.scheduler, tasks)
         tasks.spawn(self._lag.run(), name="loop-lag")
 
     @property

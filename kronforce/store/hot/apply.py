@@ -1,7 +1,7 @@
 """One batch of the hot path, in one transaction.
 
 The order is the same in every batch (calls, requests, definitions, agents,
-executions that end, runs, slots, fires, new rows, events), so that two
+executions that end, runs, slots, fires, new rows, events, statistics), so that two
 controllers meet the same rows in the same order.
 """
 
@@ -16,6 +16,7 @@ from kronforce.store.hot import creating, finishing
 from kronforce.store.hot import statements as st
 from kronforce.store.hot.admission import Slots
 from kronforce.store.hot.commands import Assign, Call, Created, CreateRun, Finish, NewTarget, Start
+from kronforce.store.hot.tallies import Tallies
 
 FENCE = "fence"
 
@@ -36,19 +37,22 @@ def apply(tx: Tx, batch: Sequence[Any]) -> None:
         creating.deduplicate(tx, creates)
         creating.check_definitions(tx, creates)
         creating.forget_refused_requests(tx, creates)
+    tallies = Tallies()
     changes = finishing.RunChanges()
     if starts:
         finishing.write_starts(tx, starts, changes, events)
     if finishes:
         finishing.write_finishes(tx, finishes, changes, events)
     changes.save(tx)
+    tallies.add_ends(finishes)
     admissions = _admit(tx, changes.ended_runs(), creates)
     if creates:
         creating.write_fires(tx, creates, events)
     _assign(tx, creates, assigns)
     if creates:
-        creating.write_runs(tx, creates, admissions, events)
+        creating.write_runs(tx, creates, admissions, events, tallies)
     tx.run(st.INSERT_EVENT, events)
+    tallies.save(tx)
 
 
 def has_landed(tx: Tx, batch: Sequence[Any]) -> bool | None:

@@ -14,6 +14,7 @@ from kronforce.store.hot.admission import Slots
 from kronforce.store.hot.commands import Created, CreateRun, NewTarget
 from kronforce.store.hot.events import skipped_event, triggered_event, unscheduled_event
 from kronforce.store.hot.finishing import PENDING, SplitBatch
+from kronforce.store.hot.tallies import Tallies
 from kronforce.store.tables import Admission, Phase, requests
 
 _SKIPPED = 8
@@ -125,8 +126,9 @@ def write_fires(tx: Tx, creates: Sequence[CreateRun], events: list[Row]) -> None
 
 
 def write_runs(
-    tx: Tx, creates: Sequence[CreateRun], admissions: dict[int, int], events: list[Row]
-) -> None:
+    tx: Tx, creates: Sequence[CreateRun], admissions: dict[int, int], events: list[Row],
+    tallies: Tallies,
+) -> None:  # fmt: skip
     """Insert what was let through."""
     made = [run for run in creates if run.outcome not in _GONE]
     tx.run(st.INSERT_RUN, [_run_row(run, admissions.get(run.key, 0)) for run in made])
@@ -138,6 +140,9 @@ def write_runs(
         events.append(triggered_event(run, target))
         if _is_skipped(run, target):
             events.append(skipped_event(run, target))
+            first = target is run.targets[0]
+            ended = first and all(_is_skipped(run, each) for each in run.targets)
+            tallies.add_skipped(run, whole=ended)
     tx.noted += [run for run in made if run.actor is not None]
 
 

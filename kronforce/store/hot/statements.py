@@ -128,6 +128,11 @@ ADMIT_EXECUTIONS = update(
     t.executions, ("run_key",), set_="phase = 1", where="t.run_key = :run_key AND t.phase = 2"
 )
 
+ADD_STATS = insert(
+    t.stats_added, "at", "job_key", "agent_key", "group_name", "state", "size", "executions",
+    "runs", "started", "busy_us", "longest_us", "waits", "wait_us",
+)  # fmt: skip
+
 JOB_REVISIONS = Lookup(t.jobs, "key", "revision", key="key", where="deleted_at IS NULL")
 SESSION_EPOCHS = Lookup(t.agents, "key", "session_epoch", key="key")
 ENDED = Lookup(t.executions, "key", key="key", where="phase = 0")

@@ -23,12 +23,15 @@ from kronforce.store.tables.run_tables import (
     run_targets,
     runs,
 )
+from kronforce.store.tables.stat_tables import Level, Subject, past_jobs, stats, stats_added
 from kronforce.store.tables.value_tables import job_variables, secret_keys, variables
 from kronforce.store.tables.webhook_tables import webhooks
 
 __all__ = [
     "Admission",
+    "Level",
     "Phase",
+    "Subject",
     "agents",
     "api_keys",
     "audit",
@@ -50,11 +53,14 @@ __all__ = [
     "output_chunks",
     "output_metadata",
     "output_progress",
+    "past_jobs",
     "requests",
     "run_targets",
     "runs",
     "secret_keys",
     "slots",
+    "stats",
+    "stats_added",
     "variables",
     "webhooks",
 ]

@@ -19,6 +19,7 @@ from kronforce.v1 import event_service_pb2 as event
 from kronforce.v1 import execution_service_pb2 as execution
 from kronforce.v1 import job_service_pb2 as job
 from kronforce.v1 import key_service_pb2 as key
+from kronforce.v1 import stats_service_pb2 as stats
 from kronforce.v1 import system_service_pb2 as system
 from kronforce.v1 import variable_service_pb2 as variable
 from kronforce.v1 import webhook_service_pb2 as webhook
@@ -324,6 +325,19 @@ CASES: dict[str, list[Case]] = {
     "KeyService.ListKeys": [Case(make=plain(key.ListKeysRequest()))],
     "KeyService.RevokeKey": [Case(make=key_to_revoke)],
     "KeyService.WhoAmI": [Case(make=plain(key.WhoAmIRequest()))],
+    "StatsService.GetSystemStats": [Case(make=plain(stats.GetSystemStatsRequest()))],
+    "StatsService.GetTimeline": [
+        Case(make=plain(stats.GetTimelineRequest())),
+        Case(make=about(stats.GetTimelineRequest, job_id=World.job), outside=JOB),
+        Case(make=about(stats.GetTimelineRequest, group=side_of)),
+    ],
+    "StatsService.ListJobStats": [
+        Case(make=plain(stats.ListJobStatsRequest(page_size=ALL))),
+        Case(make=about(stats.ListJobStatsRequest, job_id=World.job), outside=JOB),
+        Case(make=about(stats.ListJobStatsRequest, group=side_of)),
+    ],
+    "StatsService.ListAgentLoad": [Case(make=plain(stats.ListAgentLoadRequest(page_size=ALL)))],
+    "StatsService.ListGroupLoad": [Case(make=plain(stats.ListGroupLoadRequest(page_size=ALL)))],
     "SystemService.GetHealth": [Case(make=plain(system.GetHealthRequest()))],
     "SystemService.GetStatus": [Case(make=plain(system.GetStatusRequest()))],
     "SystemService.RotateSecretKey": [Case(make=plain(system.RotateSecretKeyRequest()))],

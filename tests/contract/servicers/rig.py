@@ -28,6 +28,7 @@ from kronforce.api.key_servicer import KeyServicer
 from kronforce.api.local import LocalTransport
 from kronforce.api.refusals import recorder
 from kronforce.api.services import Service, endpoints_of
+from kronforce.api.stats_servicer import StatsServicer
 from kronforce.api.system_servicer import About, SystemServicer
 from kronforce.api.throttle import Throttle
 from kronforce.api.transport import CallFailed
@@ -59,6 +60,7 @@ from kronforce.v1 import (
     execution_service_pb2,
     job_service_pb2,
     key_service_pb2,
+    stats_service_pb2,
     system_service_pb2,
     variable_service_pb2,
     webhook_service_pb2,
@@ -72,6 +74,7 @@ SERVICES = {
     "VariableService": variable_service_pb2,
     "AuditService": audit_service_pb2,
     "KeyService": key_service_pb2,
+    "StatsService": stats_service_pb2,
     "SystemService": system_service_pb2,
     "WebhookService": webhook_service_pb2,
 }
@@ -171,6 +174,13 @@ class Rig:
             "AuditService": AuditServicer(store=store, audit_log=audit_log),
             "KeyService": KeyServicer(
                 store=store, clock=clock, new_id=new_id, revoked=keeper.recheck
+            ),
+            "StatsService": StatsServicer(
+                store=store,
+                clock=clock,
+                folding=engine.folding,
+                tally=engine.job_tally,
+                begin_tally=lambda: engine.job_tally.begin(engine.scheduler, engine.tasks),
             ),
             "SystemService": SystemServicer(store=store, about=about, variables=variables),
             "WebhookService": WebhookServicer(

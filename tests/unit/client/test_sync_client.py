@@ -21,6 +21,7 @@ from kronforce_client.jobs import Jobs
 from kronforce_client.keys import Keys
 from kronforce_client.portal import Portal
 from kronforce_client.runs import Runs
+from kronforce_client.stats import Stats
 from kronforce_client.system import System
 from kronforce_client.variables import Variables
 from kronforce_client.webhooks import Webhooks
@@ -39,6 +40,7 @@ TWINS = {
     "webhooks": Webhooks,
     "keys": Keys,
     "events": Events,
+    "stats": Stats,
     "system": System,
     "handle": RunHandle,
 }
