@@ -33,6 +33,7 @@ from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.job_servicer import JobServicer
 from kronforce.api.key_servicer import KeyServicer
+from kronforce.api.rate_limits import RateLimits, limits_of
 from kronforce.api.refusals import recorder
 from kronforce.api.server import Server
 from kronforce.api.services import Endpoint, Service, endpoints_of
@@ -219,7 +220,7 @@ async def controller(
         server = Server(
             bind=config.grpc_bind,
             endpoints=_endpoints(config, services),
-            chain=chain(),
+            chain=chain(limits=RateLimits(limits_of(config), clock)),
             in_flight=in_flight,
             tls=certificate,
             forwarders=Forwarders(config.trusted_proxies),

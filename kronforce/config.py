@@ -43,6 +43,10 @@ class Config:
     rate_limit_public: int = 30
     rate_limit_authenticated: int = 120
     rate_limit_agent: int = 600
+    # The same over gRPC, where nothing is limited by default.
+    grpc_rate_limit_public: int = 0
+    grpc_rate_limit_authenticated: int = 0
+    grpc_rate_limit_agent: int = 0
     # Who may say for whom it calls (X-Forwarded-For): proxies, gateways of their own.
     trusted_proxies: tuple[Network, ...] = ()
     # How browsers reach the gateway, where that is not its own address.
@@ -296,6 +300,9 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "rate_limit_public": _count(0),
     "rate_limit_authenticated": _count(0),
     "rate_limit_agent": _count(0),
+    "grpc_rate_limit_public": _count(0),
+    "grpc_rate_limit_authenticated": _count(0),
+    "grpc_rate_limit_agent": _count(0),
     "trusted_proxies": _networks,
     "public_url": _url,
     "allowed_hosts": _hosts,

@@ -264,6 +264,12 @@ class ResourceExhausted(KronforceError):
     reason = "OVERLOADED"
 
 
+class RateLimited(ResourceExhausted):
+    """As many calls a minute as the caller may make were made."""
+
+    reason = "RATE_LIMITED"
+
+
 class QueueFull(ResourceExhausted):
     """Too many runs wait already."""
 

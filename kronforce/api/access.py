@@ -53,6 +53,8 @@ class Method:
     surfaces: frozenset[int]
     client_streaming: bool
     server_streaming: bool
+    # A number of `kronforce.v1.RateClass`; 0, of what is not ours: never limited.
+    rate_class: int = 0
     # The field of the request that is a resource to save; violations name the fields in it.
     body: str = ""
 
@@ -127,6 +129,7 @@ def _own(name: str, descriptor: MethodDescriptor) -> Method:
         surfaces=frozenset(rule.exposure),
         client_streaming=descriptor.client_streaming,
         server_streaming=descriptor.server_streaming,
+        rate_class=rule.rate_class,
         body=options.Extensions[annotations_pb2.http].body.removeprefix("*"),
     )
 

@@ -23,6 +23,7 @@ from kronforce.api.access import Method
 from kronforce.api.call import LOCAL_PEER, Call
 from kronforce.api.identity import Identity, surface_name
 from kronforce.api.in_flight import InFlight
+from kronforce.api.rate_limits import RateLimits
 from kronforce.api.refusals import Refused, nobody
 from kronforce.api.status import unexpected
 from kronforce.api.text_limits import check_text
@@ -63,6 +64,7 @@ class Chain:
         clock: Clock,
         surface: int = options_pb2.SURFACE_GRPC,
         refused: Refused = nobody,
+        limits: RateLimits | None = None,
         log_calls: bool = False,
     ) -> None:
         self._identity = identity
@@ -73,6 +75,8 @@ class Chain:
         # Told of every call that a role was not enough for, before its caller is.
         self._refused = refused
         self._surface_name = surface_name(surface)
+        # None where nothing is limited, which costs nothing then.
+        self._limits = limits or None
         # A line for each call costs as much as the call; refusals and faults have one anyway.
         self._log_calls = log_calls
 
@@ -127,6 +131,8 @@ class Chain:
     async def _admit(self, method: Method, request: Any, call: Call) -> None:
         if not method.public or method.open_to_agents or "authorization" in call.metadata:
             await identify(self._identity, method, call)
+        if self._limits is not None:
+            self._limits.admit(method, call)
         check_access(method, call.came_by or self._surface, call)
         check_size(request, call)
         if isinstance(request, Message):

@@ -37,7 +37,7 @@ class Throttle:
         """Raise ResourceExhausted while the peer has used up its failures."""
         if not self._failures:
             return
-        start, failures = self._failures.get(_network(peer), (0.0, 0))
+        start, failures = self._failures.get(network_of(peer), (0.0, 0))
         left = start + WINDOW_SECS - self._monotonic()
         if failures >= FAILURES and left > 0:
             raise ResourceExhausted(
@@ -49,7 +49,7 @@ class Throttle:
     def failed(self, peer: str) -> None:
         """Count one."""
         now = self._monotonic()
-        peer = _network(peer)
+        peer = network_of(peer)
         start, failures = self._failures.pop(peer, (now, 0))
         if now >= start + WINDOW_SECS:
             start, failures = now, 0
@@ -59,7 +59,7 @@ class Throttle:
 
 
 @lru_cache(maxsize=4_096)
-def _network(peer: str) -> str:
+def network_of(peer: str) -> str:
     """What counts as one peer."""
     if ":" not in peer:
         return peer

@@ -48,6 +48,12 @@ class ServerFlags:
         Calls a minute with one key; 0: any number.
     rate_limit_agent
         Calls a minute with one agent's credential; 0: any number.
+    grpc_rate_limit_public
+        The same over gRPC: public calls a minute from one address; 0, any number.
+    grpc_rate_limit_authenticated
+        Calls a minute over gRPC with one key; 0, any number.
+    grpc_rate_limit_agent
+        Calls a minute over gRPC with one agent's credential; 0, any number.
     trusted_proxies
         Addresses or networks, with commas, that may say for whom they call (X-Forwarded-For).
     public_url
@@ -101,6 +107,9 @@ class ServerFlags:
     rate_limit_public: int | None = None
     rate_limit_authenticated: int | None = None
     rate_limit_agent: int | None = None
+    grpc_rate_limit_public: int | None = None
+    grpc_rate_limit_authenticated: int | None = None
+    grpc_rate_limit_agent: int | None = None
     trusted_proxies: str | None = None
     public_url: str | None = None
     allowed_hosts: str | None = None

@@ -132,6 +132,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The job is paused, and the trigger is an automatic one.
     [FAILED_PRECONDITION]
     """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 37
+    """The caller has made as many calls a minute as it may: `retry_secs` says when
+    to try again. [RESOURCE_EXHAUSTED]
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the one `google.rpc.ErrorInfo` (domain `kronforce`) that
@@ -253,5 +257,9 @@ ERROR_REASON_BAD_SIGNATURE: ErrorReason.ValueType  # 35
 ERROR_REASON_JOB_PAUSED: ErrorReason.ValueType  # 36
 """The job is paused, and the trigger is an automatic one.
 [FAILED_PRECONDITION]
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 37
+"""The caller has made as many calls a minute as it may: `retry_secs` says when
+to try again. [RESOURCE_EXHAUSTED]
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -41,8 +41,9 @@ class _RateClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateClass.V
     """Counted per agent credential."""
 
 class RateClass(_RateClass, metaclass=_RateClassEnumTypeWrapper):
-    """How fast a caller may call a method. This version counts calls by class and
-    limits none of them; wrong keys are limited to 20 a minute per address.
+    """How often a caller may call a method. Over HTTP calls of each class are
+    limited by the minute: 30, 120 and 600 by default; over gRPC only where the
+    operator wants it. Wrong keys are limited to 20 a minute per address.
     """
 
 RATE_CLASS_UNSPECIFIED: RateClass.ValueType  # 0

@@ -9,9 +9,10 @@ import pytest
 from kronforce.api.access import Method, methods_of
 from kronforce.api.call import Call
 from kronforce.api.in_flight import UNARY_CEILING_SECS, InFlight
+from kronforce.api.rate_limits import MAX_ADDRESSES, RateLimits
 from kronforce.api.throttle import FAILURES, WINDOW_SECS, Throttle
 from kronforce.clock import ManualClock
-from kronforce.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from kronforce.errors import DeadlineExceeded, RateLimited, ResourceExhausted, Unavailable
 from kronforce.v1 import execution_service_pb2, job_service_pb2
 
 METHODS = methods_of(
@@ -120,3 +121,46 @@ def test_hooks_run_once_and_at_once_where_it_is_too_late() -> None:
     call.on_cancel(lambda: told.append("after"))
     assert told == ["before", "after"]
     assert call.cancelled()
+
+
+def test_a_customers_ipv6_network_is_one_address_to_the_throttle() -> None:
+    throttle = Throttle(ManualClock())
+    for number in range(FAILURES):
+        throttle.failed(f"2001:db8:1:2::{number + 1:x}")
+    with pytest.raises(ResourceExhausted):
+        throttle.check("2001:db8:1:2:ffff::1")
+    throttle.check("2001:db8:1:3::1")
+
+
+def test_over_grpc_a_key_has_so_many_calls_a_minute_if_the_operator_says_so() -> None:
+    clock = ManualClock()
+    limits = RateLimits({GET.rate_class: 2}, clock)
+    one, other = call_of(GET, key_hash=b"one"), call_of(GET, key_hash=b"other")
+    limits.admit(GET, one)
+    limits.admit(GET, one)
+    limits.admit(GET, other)
+    with pytest.raises(RateLimited) as refused:
+        limits.admit(GET, one)
+    assert refused.value.metadata == {"limit": "2", "retry_secs": "60"}
+    # What a trusted gateway has counted already is not counted again.
+    limits.admit(GET, call_of(GET, key_hash=b"one", came_by=2))
+    clock.advance(60)
+    limits.admit(GET, one)
+
+
+def test_without_a_limit_there_is_none() -> None:
+    assert not RateLimits({1: 0, 2: 0, 3: 0}, ManualClock())
+
+
+def test_addresses_of_public_calls_fill_no_memory() -> None:
+    limits = RateLimits({GET.rate_class: 1}, ManualClock())
+    passed = 0
+    for number in range(MAX_ADDRESSES + 500):
+        call = Call(method=GET.name, peer=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        try:
+            limits.admit(GET, call)
+            passed += 1
+        except RateLimited:
+            pass
+    assert passed == MAX_ADDRESSES + 1
+    assert len(limits._counts) == MAX_ADDRESSES + 1
