@@ -183,6 +183,9 @@ class Runs:
 
     def _update(self, update: Any) -> Iterable[bytes]:
         name = update.WhichOneof("update")
+        if name is None:
+            # Of a kind that a newer controller knows.
+            return []
         if name == "output":
             return self._output(update.run_id, update.output)
         if update.cursor:
@@ -246,7 +249,7 @@ def held_data(texts: Texts | None, key: Key) -> Iterator[tuple[dict[str, Any], i
     """The same of what was held back, when nothing follows it."""
     piece = texts.rest(key) if texts is not None else None
     if piece is not None:
-        shown = {"stream": _WORDS[key[1]], "offset": piece.start}
+        shown = {"stream": _WORDS.get(key[1], "unspecified"), "offset": piece.start}
         yield {**shown, "text": piece.text}, piece.end
 
 

@@ -54,6 +54,7 @@ MAX_READERS = 10_000
 # nginx would gather events.
 _HEADERS = {b"x-accel-buffering": b"no"}
 # Of the query: the gateway's own, not the method's.
+_WORDS = {"encoding": ("text", "base64"), "download": ("true", "false", "1", "0")}
 _OWN = {b"ticket", b"last_event_id", b"encoding", b"download"}
 
 
@@ -281,6 +282,7 @@ def wanted_of(
     """What a request asks for. Raises Failure or NothingFollows."""
     binding = found.target
     options, query = split_query(scope["query_string"])
+    _check(options)
     as_events = _wants_events(binding, headers)
     request: Any = requests.read_request(binding, found.values, query, body)
     encoder = None
@@ -302,12 +304,17 @@ def wanted_of(
     )
 
 
+def _check(options: Mapping[str, str]) -> None:
+    """That words of the gateway's own query are among those that they can be."""
+    for name, words in _WORDS.items():
+        if (word := options.get(name, words[0]).lower()) not in words:
+            raise _invalid(name, f'must be {" or ".join(words)}, not "{word[:50]}"')
+
+
 def _encoder(
     binding: Binding, request: Any, options: Mapping[str, str], headers: Mapping[bytes, bytes]
 ) -> Encoder:
     encoding = options.get("encoding", "text")
-    if encoding not in ("text", "base64"):
-        raise _invalid("encoding", f'must be text or base64, not "{encoding[:50]}"')
     last_id = headers.get(b"last-event-id", b"").decode("latin-1") or options.get(
         "last_event_id", ""
     )

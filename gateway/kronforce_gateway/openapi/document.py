@@ -15,10 +15,11 @@ from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 
 from kronforce_client.dialect.schema import Notes, Schema
 from kronforce_gateway.bindings import Binding, bindings_of
-from kronforce_gateway.openapi import answers, words
+from kronforce_gateway.openapi import answers, streams, words
 from kronforce_gateway.openapi import beside as by_hand
 from kronforce_gateway.openapi import later as not_built
 from kronforce_gateway.openapi.operations import Maker
+from kronforce_gateway.openapi.parameters import path_of
 from kronforce_gateway.openapi.schemas import PLACE, Replies, Requests
 
 VERSION = "3.1.0"
@@ -90,7 +91,8 @@ def _paths(bindings: Iterable[Binding], maker: Maker) -> dict[str, Any]:
     for binding in bindings:
         name = _name(binding, names)
         names.add(name)
-        paths.setdefault(binding.path, {})[binding.verb.lower()] = maker.operation(binding, name)
+        at = paths.setdefault(path_of(binding), {})
+        at[binding.verb.lower()] = maker.operation(binding, name)
     for path, verb, operation in (*by_hand.beside(), *not_built.later()):
         paths.setdefault(path, {})[verb] = operation
     return dict(sorted(paths.items()))
@@ -126,7 +128,8 @@ def _place(tag: Schema) -> tuple[int, str]:
 
 
 def _schemas(bindings: Iterable[Binding], given: Replies, taken: Requests) -> dict[str, Schema]:
-    found = given.components() | taken.components() | {"Error": answers.ERROR}
+    replies = given.components()
+    found = replies | taken.components() | streams.components(replies) | {"Error": answers.ERROR}
     pages = {_plain(each.method.output_type): each.listed for each in bindings if each.listed}
     return found | {name: _page(found[name], listed) for name, listed in pages.items()}
 

@@ -41,6 +41,14 @@ def parameters(binding: Binding, notes: Notes) -> list[Schema]:
     return found
 
 
+def path_of(binding: Binding) -> str:
+    """With variables by their last names alone: a dot in one is more than many readers take."""
+    made = binding.path
+    for path in binding.variables:
+        made = made.replace("{" + ".".join(path) + "}", "{" + path[-1] + "}")
+    return made
+
+
 def query_fields(binding: Binding) -> Iterator[FieldDescriptor]:
     """Fields of the request that neither the path nor a header nor the body holds."""
     if binding.body == WHOLE:
@@ -65,7 +73,7 @@ def _in_path(binding: Binding, path: tuple[str, ...], notes: Notes) -> Schema:
         kind = kind.fields_by_name[step].message_type
     field = kind.fields_by_name[path[-1]]
     return {
-        "name": ".".join(path),
+        "name": path[-1],
         "in": "path",
         "required": True,
         **_described(notes.comments.get(field.full_name, "")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -9,10 +10,13 @@ from google.protobuf.descriptor import Descriptor
 from kronforce_client.dialect.schema import Schema
 from kronforce_gateway.bindings import Binding
 from kronforce_gateway.live import download
-from kronforce_gateway.openapi.schemas import Replies
+from kronforce_gateway.openapi.schemas import Replies, reference
 
 EVENTS = "text/event-stream"
+# By the contract's name.
+EVENTS_OF = {"OutputChunk": "OutputEvent", "RunUpdate": "RunEvent"}
 _TEXT: Schema = {"type": "string"}
+_NOTHING: Schema = {"type": "object", "maxProperties": 0}
 
 
 def parameters(binding: Binding) -> list[Schema]:
@@ -43,7 +47,9 @@ def content(binding: Binding, replies: Replies) -> dict[str, Schema]:
 
 
 def _event(binding: Binding, replies: Replies) -> Schema:
-    items = replies.refer(_item(binding.method.output_type))
+    kind = _item(binding.method.output_type)
+    replies.refer(kind)
+    told = reference(EVENTS_OF.get(kind.name, kind.name))
     return {
         "type": "object",
         "properties": {
@@ -52,12 +58,33 @@ def _event(binding: Binding, replies: Replies) -> Schema:
             "data": {
                 **_TEXT,
                 "contentMediaType": "application/json",
-                "contentSchema": items,
-                "description": "What happened. Output is `text` in place of `data`, unless"
-                " `encoding` says `base64`.",
+                "contentSchema": {"anyOf": [told, reference("Error"), _NOTHING]},
+                "description": "What happened; of `failed` the error, of `end` nothing.",
             },
         },
         "required": ["data"],
+    }
+
+
+def components(given: Mapping[str, Schema]) -> dict[str, Schema]:
+    """What events tell in another form than the contract's message: output is text."""
+    made: dict[str, Schema] = {}
+    if chunk := given.get("OutputChunk"):
+        made["OutputEvent"] = _as_text(chunk)
+    if update := given.get("RunUpdate"):
+        inside = given["RunOutput"]
+        output = {**inside["properties"], "chunk": reference("OutputEvent")}
+        properties = {**update["properties"], "output": {**inside, "properties": output}}
+        made["RunEvent"] = {**update, "properties": properties}
+    return made
+
+
+def _as_text(chunk: Schema) -> Schema:
+    about = "What was written, unless `encoding` is `base64`; then it is in `data`."
+    return {
+        **chunk,
+        "properties": {**chunk["properties"], "text": {**_TEXT, "description": about}},
+        "required": ["stream", "offset"],
     }
 
 

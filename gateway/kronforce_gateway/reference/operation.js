@@ -97,7 +97,7 @@ export class Operation {
   }
 
   content(kind, content) {
-    const data = content.schema.properties?.data?.contentSchema;
+    const data = content.schema.properties?.data?.contentSchema?.anyOf[0];
     const schema = data ?? content.schema;
     const heading = kind === "application/json" ? this.schemas.kind(schema) : `${kind}${data ? ` of ${this.schemas.kind(data)}` : ""}`;
     if (!this.schemas.inside(schema)) return el("span", { class: "kind" }, heading);
