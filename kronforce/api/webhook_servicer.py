@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from kronforce.api.call import Call
 from kronforce.api.convert.webhook import webhook_message
+from kronforce.api.paging import Shape, next_token, read_page
 from kronforce.api.throttle import Throttle
 from kronforce.engine.webhooks.firing import Deliveries, Delivery
 from kronforce.engine.webhooks.managing import Shown, Webhooks
@@ -22,6 +23,8 @@ from kronforce.v1.webhook_pb2 import Webhook
 
 # Hashes of tokens remembered because they were good; beyond it the oldest is throttled like any.
 REMEMBERED = 10_000
+
+_BY_NAME: Shape = (str,)
 
 PATH = "/api/webhooks/"
 
@@ -47,6 +50,17 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, call: Call) -> Webhook:
         return webhook_message(await self._webhooks.get(call.scope, request.job_id))
+
+    async def ListWebhooks(
+        self, request: pb.ListWebhooksRequest, call: Call
+    ) -> pb.ListWebhooksResponse:
+        page = await self._webhooks.list(call.scope, read_page(request, _BY_NAME))
+        return pb.ListWebhooksResponse(
+            webhooks=[webhook_message(row) for row in page.items],
+            next_page_token=next_token(request, page),
+            total=page.total,
+            total_exact=page.total_exact,
+        )
 
     async def RotateWebhookToken(
         self, request: pb.RotateWebhookTokenRequest, call: Call

@@ -75,6 +75,7 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
         "URLs that fire jobs.",
         {
             "enable": ("kronforce.cli.webhook:enable", "give a job a URL; it is shown once"),
+            "list": ("kronforce.cli.webhook:list_webhooks", "the webhooks of all jobs"),
             "get": ("kronforce.cli.webhook:get", "a job's webhook; never its URL"),
             "rotate": ("kronforce.cli.webhook:rotate", "a new URL; the old one ends"),
             "disable": ("kronforce.cli.webhook:disable", "end a job's webhook for good"),

@@ -1,15 +1,17 @@
-"""`webhook enable`, `get`, `rotate`, `disable`."""
+"""`webhook enable`, `list`, `get`, `rotate`, `disable`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kronforce.cli.missing import naming_similar
 from kronforce.cli.session import Session, current
-from kronforce.cli.show import facts, is_data, show_row
-from kronforce.cli.times import absolute
+from kronforce.cli.show import Column, facts, is_data, show_list, show_row
+from kronforce.cli.table import Gives
+from kronforce.cli.times import absolute, relative
 from kronforce.v1.webhook_pb2 import Webhook, WebhookBody
 from kronforce.v1.webhook_service_pb2 import DisableWebhookResponse, IssuedWebhook
 
@@ -54,7 +56,7 @@ def get(job: str, /) -> None:
     with session.client() as client, naming_similar(client, job=job):
         webhook = client.webhooks.get(job)
     if is_data(session):
-        show_row(session, webhook, name=lambda row: str(row.job_name))
+        show_row(session, webhook, name=_job)
         return
     utc = session.settings.utc
     rotated = webhook.HasField("rotated_at")
@@ -69,6 +71,22 @@ def get(job: str, /) -> None:
             ("rotated", absolute(webhook.rotated_at, utc=utc) if rotated else ""),
         ],
     )
+
+
+def list_webhooks(*, limit: int = 100) -> None:
+    """The webhooks of all jobs, by the job's name.
+
+    Parameters
+    ----------
+    limit
+        At most this many, up to 1,000.
+    """
+    session = current()
+    with session.client() as client:
+        page = client.webhooks.page(page_size=limit)
+    show_list(session, page.webhooks, _columns(session), name=_job, reply=page)
+    if page.next_page_token:
+        session.say(f"{page.total} in all: --limit shows more")
 
 
 def rotate(job: str, /, *, yes: Switch = False) -> None:
@@ -113,6 +131,31 @@ def disable(job: str, /, *, yes: Switch = False) -> None:
 def body_word(webhook: Webhook) -> str:
     """`envelope`, `params`, `ignored`."""
     return WebhookBody.Name(webhook.body_as).removeprefix("WEBHOOK_BODY_").lower()
+
+
+def _columns(session: Session) -> list[Column]:
+    now, utc = session.clock.now(), session.settings.utc
+
+    def of_token(webhook: Webhook) -> Timestamp:
+        has_new = webhook.HasField("rotated_at")
+        return webhook.rotated_at if has_new else webhook.created_at
+
+    return [
+        Column(title="JOB", text=_job, gives=Gives.NAME),
+        Column(title="TOKEN", text=lambda webhook: f"{webhook.token_prefix}…"),
+        Column(title="SIGNED", text=lambda webhook: "required" if webhook.hmac else "no"),
+        Column(title="BODY", text=body_word),
+        Column(
+            title="SINCE",
+            text=lambda webhook: relative(of_token(webhook), now),
+            plain=lambda webhook: absolute(of_token(webhook), utc=utc),
+        ),
+        Column(title="ENABLED BY", text=lambda webhook: str(webhook.created_by), gives=Gives.NAME),
+    ]
+
+
+def _job(webhook: Webhook) -> str:
+    return str(webhook.job_name)
 
 
 def _show(session: Session, issued: IssuedWebhook, http: str) -> None:

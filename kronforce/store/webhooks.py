@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from kronforce.core.access import Scope
 from kronforce.store import dialect
 from kronforce.store.database import Tx
+from kronforce.store.keyset import fetch_page
+from kronforce.store.paging import Page, PageRequest
 from kronforce.store.tables import jobs, webhooks
 from kronforce.store.visibility import in_scope
 
@@ -49,6 +51,19 @@ def find_of_job(tx: Tx, scope: Scope, job_key: int) -> WebhookRow | None:
     """A job's, if the scope may see the job."""
     visible = in_scope(jobs.c.group_name, scope)
     return _first(tx, _live().where(webhooks.c.job_key == job_key, visible))
+
+
+def list_webhooks(tx: Tx, scope: Scope, *, page: PageRequest) -> Page[WebhookRow]:
+    """Those of the jobs that the scope may see, by the job's name."""
+    return fetch_page(
+        tx,
+        _live().where(in_scope(jobs.c.group_name, scope)),
+        order=(jobs.c.name,),
+        newest_first=False,
+        page=page,
+        make=_row,
+        key=lambda row: (row.job_name,),
+    )
 
 
 def insert_webhook(
@@ -137,4 +152,8 @@ def _first(tx: Tx, query: sa.Select[Any]) -> WebhookRow | None:
 
 
 def _rows(tx: Tx, query: sa.Select[Any]) -> Iterable[WebhookRow]:
-    return (WebhookRow(**row._asdict()) for row in tx.conn.execute(query).all())
+    return map(_row, tx.conn.execute(query).all())
+
+
+def _row(row: sa.Row[Any]) -> WebhookRow:
+    return WebhookRow(**row._asdict())

@@ -49,6 +49,11 @@ class WebhookServiceStub(object):
                 request_serializer=kronforce_dot_v1_dot_webhook__service__pb2.GetWebhookRequest.SerializeToString,
                 response_deserializer=kronforce_dot_v1_dot_webhook__pb2.Webhook.FromString,
                 _registered_method=True)
+        self.ListWebhooks = channel.unary_unary(
+                '/kronforce.v1.WebhookService/ListWebhooks',
+                request_serializer=kronforce_dot_v1_dot_webhook__service__pb2.ListWebhooksRequest.SerializeToString,
+                response_deserializer=kronforce_dot_v1_dot_webhook__service__pb2.ListWebhooksResponse.FromString,
+                _registered_method=True)
         self.RotateWebhookToken = channel.unary_unary(
                 '/kronforce.v1.WebhookService/RotateWebhookToken',
                 request_serializer=kronforce_dot_v1_dot_webhook__service__pb2.RotateWebhookTokenRequest.SerializeToString,
@@ -84,6 +89,13 @@ class WebhookServiceServicer(object):
     def GetWebhook(self, request, context):
         """Reads a job's webhook; never its token or secret. WEBHOOK_NOT_FOUND where
         it has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhooks(self, request, context):
+        """Lists the webhooks of the jobs that the key may see, by the job's name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,6 +142,11 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     servicer.GetWebhook,
                     request_deserializer=kronforce_dot_v1_dot_webhook__service__pb2.GetWebhookRequest.FromString,
                     response_serializer=kronforce_dot_v1_dot_webhook__pb2.Webhook.SerializeToString,
+            ),
+            'ListWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhooks,
+                    request_deserializer=kronforce_dot_v1_dot_webhook__service__pb2.ListWebhooksRequest.FromString,
+                    response_serializer=kronforce_dot_v1_dot_webhook__service__pb2.ListWebhooksResponse.SerializeToString,
             ),
             'RotateWebhookToken': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateWebhookToken,
@@ -205,6 +222,33 @@ class WebhookService(object):
             '/kronforce.v1.WebhookService/GetWebhook',
             kronforce_dot_v1_dot_webhook__service__pb2.GetWebhookRequest.SerializeToString,
             kronforce_dot_v1_dot_webhook__pb2.Webhook.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kronforce.v1.WebhookService/ListWebhooks',
+            kronforce_dot_v1_dot_webhook__service__pb2.ListWebhooksRequest.SerializeToString,
+            kronforce_dot_v1_dot_webhook__service__pb2.ListWebhooksResponse.FromString,
             options,
             channel_credentials,
             insecure,

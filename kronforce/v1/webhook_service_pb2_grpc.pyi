@@ -46,6 +46,8 @@ class WebhookServiceStub:
     """Reads a job's webhook; never its token or secret. WEBHOOK_NOT_FOUND where
     it has none.
     """
+    ListWebhooks: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]
+    """Lists the webhooks of the jobs that the key may see, by the job's name."""
     RotateWebhookToken: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookTokenRequest, _webhook_service_pb2.IssuedWebhook]
     """Gives a webhook a new token, and with `hmac` a new secret; the old ones are
     refused from then on.
@@ -80,6 +82,8 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """Reads a job's webhook; never its token or secret. WEBHOOK_NOT_FOUND where
     it has none.
     """
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    """Lists the webhooks of the jobs that the key may see, by the job's name."""
     RotateWebhookToken: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookTokenRequest, _webhook_service_pb2.IssuedWebhook]  # type: ignore[assignment]
     """Gives a webhook a new token, and with `hmac` a new secret; the old ones are
     refused from then on.
@@ -123,6 +127,14 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads a job's webhook; never its token or secret. WEBHOOK_NOT_FOUND where
         it has none.
         """
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _webhook_service_pb2.ListWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.ListWebhooksResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]]:
+        """Lists the webhooks of the jobs that the key may see, by the job's name."""
 
     @_abc_1.abstractmethod
     def RotateWebhookToken(

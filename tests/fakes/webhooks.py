@@ -41,6 +41,12 @@ class FakeWebhooks(webhook_service_pb2_grpc.WebhookServiceServicer):
     async def GetWebhook(self, request, context):
         return self._find(request.job_id)
 
+    async def ListWebhooks(self, request, context):
+        found = [each for _, each in sorted(self.webhooks.items())]
+        return webhook_service_pb2.ListWebhooksResponse(
+            webhooks=found[: request.page_size], total=len(found)
+        )
+
     async def RotateWebhookToken(self, request, context):
         found = self._find(request.job_id)
         found.rotated_at.GetCurrentTime()

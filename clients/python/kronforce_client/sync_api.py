@@ -1074,6 +1074,18 @@ class Webhooks:
         """
         return self._portal.call(self._twin.get(job, timeout_secs=timeout_secs))
 
+    def page(
+        self, *, page_size: int = 100, page_token: str = "", timeout_secs: float | None = None
+    ) -> webhook_service_pb2.ListWebhooksResponse:
+        """One page of the webhooks of all jobs, by the job's name."""
+        return self._portal.call(
+            self._twin.page(page_size=page_size, page_token=page_token, timeout_secs=timeout_secs)
+        )
+
+    def list(self) -> Iteration[Webhook]:
+        """Every webhook of a job that the key may see, fetched page by page."""
+        return Iteration(self._portal, self._twin.list())
+
     def rotate(
         self, job: str, *, timeout_secs: float | None = None
     ) -> webhook_service_pb2.IssuedWebhook:

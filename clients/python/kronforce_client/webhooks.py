@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kronforce.v1 import webhook_service_pb2 as pb
 from kronforce.v1.webhook_pb2 import WEBHOOK_BODY_ENVELOPE, Webhook, WebhookBody
 from kronforce.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from kronforce_client.calls import Caller
+from kronforce_client.paging import pages
+from kronforce_client.streams import Stream
 
 if TYPE_CHECKING:
     from kronforce.v1.webhook_service_pb2_grpc import WebhookServiceAsyncStub
@@ -49,6 +52,22 @@ class Webhooks:
         """
         request = pb.GetWebhookRequest(job_id=job)
         return await self._caller.unary(self._stub.GetWebhook, request, timeout_secs=timeout_secs)
+
+    async def page(
+        self, *, page_size: int = 100, page_token: str = "", timeout_secs: float | None = None
+    ) -> pb.ListWebhooksResponse:
+        """One page of the webhooks of all jobs, by the job's name."""
+        request = pb.ListWebhooksRequest(page_size=page_size, page_token=page_token)
+        return await self._caller.unary(self._stub.ListWebhooks, request, timeout_secs=timeout_secs)
+
+    def list(self) -> Stream[Webhook]:
+        """Every webhook of a job that the key may see, fetched page by page."""
+
+        async def fetch(token: str) -> tuple[Sequence[Webhook], str]:
+            page = await self.page(page_token=token)
+            return page.webhooks, page.next_page_token
+
+        return Stream(pages(fetch))
 
     async def rotate(self, job: str, *, timeout_secs: float | None = None) -> pb.IssuedWebhook:
         """Give a job's webhook a new token."""

@@ -17,7 +17,9 @@ from kronforce.errors import InvalidArgument
 from kronforce.security import keys
 from kronforce.security.envelope import Keyring
 from kronforce.security.secret import Secret
+from kronforce.store import webhooks
 from kronforce.store.audit import Actor
+from kronforce.store.paging import Page, PageRequest
 from kronforce.store.store import Store
 from kronforce.store.webhooks import WebhookRow
 from kronforce.v1.webhook_pb2 import WEBHOOK_BODY_ENVELOPE, WEBHOOK_BODY_UNSPECIFIED, WebhookBody
@@ -78,6 +80,10 @@ class Webhooks:
     async def get(self, scope: Scope, ref: str) -> WebhookRow:
         """A job's webhook."""
         return await self._store.read(changes.get, scope, ref)
+
+    async def list(self, scope: Scope, page: PageRequest) -> Page[WebhookRow]:
+        """Those of all jobs that the scope may see."""
+        return await self._store.read(webhooks.list_webhooks, scope, page=page)
 
     def _change(self, scope: Scope, author: Actor) -> Change:
         return Change(scope=scope, author=author, now=self._clock.now_us(), keyring=self._keyring)

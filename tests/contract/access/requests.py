@@ -361,6 +361,9 @@ CASES: dict[str, list[Case]] = {
     "WebhookService.GetWebhook": [
         Case(make=about(webhook.GetWebhookRequest, job_id=job_with_webhook), outside=JOB)
     ],
+    "WebhookService.ListWebhooks": [
+        Case(make=plain(webhook.ListWebhooksRequest(page_size=ALL))),
+    ],
     "WebhookService.RotateWebhookToken": [
         Case(make=about(webhook.RotateWebhookTokenRequest, job_id=job_with_webhook), outside=JOB)
     ],

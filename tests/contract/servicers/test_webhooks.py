@@ -143,6 +143,26 @@ async def test_managing_needs_to_write_the_job(rig):
     await enable(rig, "site", key="web")
 
 
+async def test_webhooks_are_listed_by_job_page_by_page_and_by_group(rig):
+    for name, group in (("c", "web"), ("a", ""), ("b", "web"), ("gone", "")):
+        await job(rig, name, group=group)
+        await enable(rig, name)
+    await job(rig, "without")
+    gone = job_service_pb2.DeleteJobRequest(job_id="gone")
+    await rig.call("JobService.DeleteJob", gone)
+
+    async def names(key="viewer", **page):
+        reply = await rig.call(
+            "WebhookService.ListWebhooks", pb.ListWebhooksRequest(**page), key=key
+        )
+        return [each.job_name for each in reply.webhooks], reply
+
+    first, reply = await names(page_size=2)
+    rest, _ = await names(page_size=2, page_token=reply.next_page_token)
+    assert (first, rest, reply.total) == (["a", "b"], ["c"], 3)
+    assert (await names("web"))[0] == ["b", "c"]
+
+
 async def test_an_unknown_way_to_take_bodies_is_refused(rig):
     await job(rig)
     request = pb.EnableWebhookRequest(job_id="build", body_as=77)

@@ -56,6 +56,18 @@ def test_where_http_is_served_elsewhere_the_path_is_shown_and_said_to_be_one(cli
     assert "https://CONTROLLER/api/webhooks/kfw_" in done.err
 
 
+def test_all_webhooks_are_listed_by_job(cli, here, fake):
+    fake.add_job("also")
+    for name in ("build", "also"):
+        cli("webhook", "enable", name)
+    rows = [line.split("\t") for line in cli("webhook", "list").out.splitlines()]
+    assert [(row[0], row[2], row[5]) for row in rows] == [
+        ("also", "no", "tester"),
+        ("build", "no", "tester"),
+    ]
+    assert len(json.loads(cli("webhook", "list", "-o", "json").out)["data"]) == 2
+
+
 def test_ending_a_url_is_asked_for(cli, here):
     cli("webhook", "enable", "build")
     for verb in ("rotate", "disable"):
