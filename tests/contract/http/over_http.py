@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -35,7 +35,7 @@ class HttpCall:
     path: str
     body: bytes
     response_body: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Refused(Exception):
@@ -93,10 +93,10 @@ def _call(rule: Any, verb: str, request: Message, values: list[str]) -> HttpCall
 
 def _in_headers(request: Message) -> Iterable[tuple[str, str]]:
     """Fields that the contract puts into headers, each with one of its names."""
-    for field in request.DESCRIPTOR.fields:
-        options: Any = field.GetOptions().Extensions
+    for each in request.DESCRIPTOR.fields:
+        options: Any = each.GetOptions().Extensions
         for name in options[options_pb2.header][:1]:
-            yield field.name, name
+            yield each.name, name
 
 
 def _value(request: Any, name: str) -> str:

@@ -56,7 +56,8 @@ def of_call(binding: Binding, call: HttpCall, request: Message) -> Message | Non
     if any(want != have for want, have in pairs if not want.startswith("{")):
         return None
     values = tuple(unquote(have) for want, have in pairs if want.startswith("{"))
-    return read_request(binding, values, query.encode(), call.body)
+    headers = {name.encode(): value.encode("latin-1") for name, value in call.headers.items()}
+    return read_request(binding, values, query.encode(), call.body, headers=headers)
 
 
 def sayable(binding: Binding, request: Any) -> None:
@@ -66,7 +67,11 @@ def sayable(binding: Binding, request: Any) -> None:
         said = field.message_type is None or field.message_type.full_name in SAID_BY_TEXT
         if in_query and (not said or unknown(field, getattr(request, field.name))):
             request.ClearField(field.name)
-    if binding.body not in ("", "*"):
+    for name, _ in binding.headers:
+        text = getattr(request, name)
+        if not text.isascii() or not text.isprintable() or text != text.strip():
+            request.ClearField(name)
+    if binding.body not in ("", "*") and not binding.raw:
         # A body is always there, if only with nothing in it.
         getattr(request, binding.body).SetInParent()
     if binding.verb == "PUT" and MASK in binding.method.input_type.fields_by_name:
