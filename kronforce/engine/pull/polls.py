@@ -95,9 +95,13 @@ class Polls:
         """Whether something waits that this agent could be given now."""
         if session.has_assigned:
             return True
-        return session.takes_work and any(
-            session in route.sessions and (route.more or route.head() is not None)
-            for route in self._dispatcher.routes.values()
+        return (
+            session.free > 0
+            and session.takes_work
+            and any(
+                session in route.sessions and (route.more or route.head() is not None)
+                for route in self._dispatcher.routes.values()
+            )
         )
 
     async def _start(self, live: LiveExecution) -> bool:
