@@ -51,10 +51,11 @@ def addresses(where: Surroundings) -> Iterator[Finding]:
         if config.metrics_bind:
             yield _address("metrics address", config.metrics_bind, "--metrics-bind")
     # Without `insecure` such settings are refused before anybody looks at the host.
-    if not is_loopback(config.grpc_bind) and config.tls_cert is None:
+    exposed = [each for each in (config.grpc_bind, config.bind) if each and not is_loopback(each)]
+    if exposed and config.tls_cert is None:
         yield warning(
             "tls",
-            f"whoever reaches {config.grpc_bind} can read along: --insecure",
+            f"whoever reaches {exposed[0]} can read along: --insecure",
             "a certificate with --tls-cert and --tls-key",
         )
 

@@ -78,5 +78,7 @@ async def _compress(start: Message, message: Message) -> None:
         packed = gzip.compress(body, LEVEL, mtime=0)
     length: Header = (b"content-length", b"%d" % len(packed))
     kept = [each for each in start["headers"] if each[0] != b"content-length"]
+    if not any(name == b"vary" for name, _ in kept):
+        kept.append((b"vary", b"accept-encoding"))
     start["headers"] = [*kept, length, (b"content-encoding", b"gzip")]
     message["body"] = packed
