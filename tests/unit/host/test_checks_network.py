@@ -54,18 +54,26 @@ def test_an_address_that_somebody_else_has_is_wrong_and_a_free_one_is_fine(folde
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        where = around(folder, proc, grpc_bind=address, metrics_bind="127.0.0.1:0")
-        (grpc, said), (metrics, _) = found(checks_network.addresses, where)
-        assert (grpc, metrics, "in use" in said) == (Verdict.WRONG, Verdict.FINE, True)
+        any_port = "127.0.0.1:0"
+        where = around(folder, proc, grpc_bind=any_port, bind=address, metrics_bind=any_port)
+        (grpc, _), (http, said), (metrics, _) = found(checks_network.addresses, where)
+        assert (grpc, http, metrics) == (Verdict.FINE, Verdict.WRONG, Verdict.FINE)
+        assert "in use" in said
         controller_of(folder, proc, pid=42, address=address)
         assert found(checks_network.addresses, where) == []
 
 
 def test_an_address_of_another_machine_is_wrong(folder, proc):
-    where = around(folder, proc, grpc_bind="192.0.2.1:50051", insecure=True)
+    where = around(folder, proc, grpc_bind="192.0.2.1:50051", bind="off", insecure=True)
     (address, said), (clear, _) = found(checks_network.addresses, where)
     assert (address, clear) == (Verdict.WRONG, Verdict.WARNING)
     assert os.strerror(errno.EADDRNOTAVAIL) in said
+
+
+def test_http_that_others_can_read_along_is_said_too(folder, proc):
+    where = around(folder, proc, grpc_bind="127.0.0.1:0", bind="192.0.2.1:8080", insecure=True)
+    *_, (clear, said) = found(checks_network.addresses, where)
+    assert (clear, "192.0.2.1:8080" in said) == (Verdict.WARNING, True)
 
 
 @pytest.mark.parametrize(
