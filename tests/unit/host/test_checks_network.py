@@ -64,7 +64,7 @@ def test_an_address_that_somebody_else_has_is_wrong_and_a_free_one_is_fine(folde
 
 
 def test_an_address_of_another_machine_is_wrong(folder, proc):
-    where = around(folder, proc, grpc_bind="192.0.2.1:50051", bind="off", insecure=True)
+    where = around(folder, proc, grpc_bind="192.0.2.1:50051", bind="", insecure=True)
     (address, said), (clear, _) = found(checks_network.addresses, where)
     assert (address, clear) == (Verdict.WRONG, Verdict.WARNING)
     assert os.strerror(errno.EADDRNOTAVAIL) in said
