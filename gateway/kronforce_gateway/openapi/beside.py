@@ -104,7 +104,43 @@ _CONFIG = _object(
     limits=_object(("body_bytes",), body_bytes=_NUMBER | {"description": "Of a request."}),
 )
 
+_RPC = {"type": "object", "description": "A message of JSON-RPC 2.0."}
+_SESSION = {
+    "name": "Mcp-Session-Id",
+    "in": "header",
+    "description": "Of the revisions that have sessions.",
+    "schema": {"type": "string"},
+}
+
 PATHS: Mapping[str, Mapping[str, Said]] = {
+    "/mcp": {
+        "post": _operation(
+            "CallMcp",
+            "Serves AI clients by the Model Context Protocol",
+            "Streamable HTTP; the tools are those that the key may call.",
+            {
+                "200": {
+                    "description": "The reply, or a stream of messages.",
+                    "content": {_JSON: {"schema": _RPC}, "text/event-stream": {"schema": _RPC}},
+                },
+                "202": {"description": "A notification was taken."},
+            },
+            refused=(400, 401, 403, 404, 413, 415, 503),
+            body={"schema": _RPC},
+            public=False,
+        ),
+        "delete": {
+            **_operation(
+                "EndMcpSession",
+                "Ends a session of an AI client",
+                "Of the revisions that have sessions.",
+                {"200": {"description": "It has ended."}},
+                refused=(400, 401, 403, 404, 503),
+                public=False,
+            ),
+            "parameters": [_SESSION],
+        },
+    },
     "/api/openapi.json": {
         "get": _file("ReadOpenApi", "This document", _JSON, {"type": "object"}),
     },

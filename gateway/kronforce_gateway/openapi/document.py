@@ -93,8 +93,9 @@ def _paths(bindings: Iterable[Binding], maker: Maker) -> dict[str, Any]:
         names.add(name)
         at = paths.setdefault(path_of(binding), {})
         at[binding.verb.lower()] = maker.operation(binding, name)
+    # What one gateway has another may lack: what it is goes before that it is not built.
     for path, verb, operation in (*by_hand.beside(), *not_built.later()):
-        paths.setdefault(path, {})[verb] = operation
+        paths.setdefault(path, {}).setdefault(verb, operation)
     return dict(sorted(paths.items()))
 
 
