@@ -205,6 +205,7 @@ async def controller(
                     snapshots=engine.snapshots,
                 ),
                 throttle=throttle,
+                public_url=config.public_url,
             ),
         }
         calls = CallCounts()

@@ -32,10 +32,14 @@ PATH = "/api/webhooks/"
 class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
     """Thin: use cases change and fire. `throttle` is the one that counts wrong keys."""
 
-    def __init__(self, *, webhooks: Webhooks, deliveries: Deliveries, throttle: Throttle) -> None:
+    def __init__(
+        self, *, webhooks: Webhooks, deliveries: Deliveries, throttle: Throttle, public_url: str
+    ) -> None:
         self._webhooks = webhooks
         self._deliveries = deliveries
         self._throttle = throttle
+        # How others reach the gateway; empty if nobody has said so.
+        self._public_url = public_url.rstrip("/")
         self._good: dict[bytes, None] = {}
 
     async def EnableWebhook(self, request: pb.EnableWebhookRequest, call: Call) -> pb.IssuedWebhook:
@@ -46,7 +50,7 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
             signed=request.hmac,
             body_as=request.body_as,
         )
-        return _issued(shown)
+        return self._issued(shown)
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, call: Call) -> Webhook:
         return webhook_message(await self._webhooks.get(call.scope, request.job_id))
@@ -65,7 +69,8 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
     async def RotateWebhookToken(
         self, request: pb.RotateWebhookTokenRequest, call: Call
     ) -> pb.IssuedWebhook:
-        return _issued(await self._webhooks.rotate(call.scope, call.principal, request.job_id))
+        shown = await self._webhooks.rotate(call.scope, call.principal, request.job_id)
+        return self._issued(shown)
 
     async def DisableWebhook(
         self, request: pb.DisableWebhookRequest, call: Call
@@ -94,6 +99,17 @@ class WebhookServicer(webhook_service_pb2_grpc.WebhookServiceServicer):
             run_id=fired.run_id, execution_ids=fired.execution_ids, replayed=fired.replayed
         )
 
+    def _issued(self, shown: Shown) -> pb.IssuedWebhook:
+        token = shown.token.reveal()
+        path = PATH + token
+        return pb.IssuedWebhook(
+            webhook=webhook_message(shown.webhook),
+            token=token,
+            path=path,
+            secret="" if shown.secret is None else shown.secret.reveal(),
+            url=self._public_url and self._public_url + path,
+        )
+
     def _remember(self, token_hash: bytes) -> None:
         if token_hash not in self._good and len(self._good) >= REMEMBERED:
             del self._good[next(iter(self._good))]
@@ -109,14 +125,4 @@ def _delivery(token_hash: bytes, request: pb.FireWebhookRequest, call: Call) -> 
         event=request.event,
         peer=call.peer,
         surface=call.surface,
-    )
-
-
-def _issued(shown: Shown) -> pb.IssuedWebhook:
-    token = shown.token.reveal()
-    return pb.IssuedWebhook(
-        webhook=webhook_message(shown.webhook),
-        token=token,
-        path=PATH + token,
-        secret="" if shown.secret is None else shown.secret.reveal(),
     )

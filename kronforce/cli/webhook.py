@@ -160,15 +160,16 @@ def _job(webhook: Webhook) -> str:
 
 def _show(session: Session, issued: IssuedWebhook, http: str) -> None:
     """What is shown once, and how to try it."""
-    url = f"{http}{issued.path}"
+    url = issued.url or f"{http}{issued.path}"
     if is_data(session):
         show_row(session, issued, name=lambda _: url)
         return
     facts(session, [("url", url), ("secret", issued.secret)])
-    if not http:
-        session.say("the path is on the controller's HTTP address, see --bind")
+    whole = url != issued.path
+    if not whole:
+        session.say("the path is on the controller's HTTP address, see --bind and --public-url")
     session.say("nothing of this is shown again; try it with")
-    session.say(f"  {_curl(issued, url if http else f'https://CONTROLLER{issued.path}')}")
+    session.say(f"  {_curl(issued, url if whole else f'https://CONTROLLER{issued.path}')}")
 
 
 def _curl(issued: IssuedWebhook, url: str) -> str:

@@ -27,7 +27,7 @@ from kronforce.v1 import options_pb2 as kronforce_dot_v1_dot_options__pb2
 from kronforce.v1 import webhook_pb2 as kronforce_dot_v1_dot_webhook__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"kronforce/v1/webhook_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1akronforce/v1/options.proto\x1a\x1akronforce/v1/webhook.proto\"`\n\x14\x45nableWebhookRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04hmac\x18\x02 \x01(\x08\x12*\n\x07\x62ody_as\x18\x03 \x01(\x0e\x32\x19.kronforce.v1.WebhookBody\"d\n\rIssuedWebhook\x12&\n\x07webhook\x18\x01 \x01(\x0b\x32\x15.kronforce.v1.Webhook\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\"#\n\x11GetWebhookRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"J\n\x13ListWebhooksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\x05\"|\n\x14ListWebhooksResponse\x12\'\n\x08webhooks\x18\x01 \x03(\x0b\x32\x15.kronforce.v1.Webhook\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"+\n\x19RotateWebhookTokenRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\'\n\x15\x44isableWebhookRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x18\n\x16\x44isableWebhookResponse\"\xf0\x01\n\x12\x46ireWebhookRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x43\n\tsignature\x18\x03 \x01(\tB0\xb2\xb5\x18\x15x-kronforce-signature\xb2\xb5\x18\x13x-hub-signature-256\x12U\n\x0b\x64\x65livery_id\x18\x04 \x01(\tB@\xb2\xb5\x18\x14x-kronforce-delivery\xb2\xb5\x18\x0fidempotency-key\xb2\xb5\x18\x11x-github-delivery\x12!\n\x05\x65vent\x18\x05 \x01(\tB\x12\xb2\xb5\x18\x0ex-github-event\"N\n\x13\x46ireWebhookResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rexecution_ids\x18\x02 \x03(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x32\xf0\x06\n\x0eWebhookService\x12\x8f\x01\n\rEnableWebhook\x12\".kronforce.v1.EnableWebhookRequest\x1a\x1b.kronforce.v1.IssuedWebhook\"=\x8a\xb5\x18\x14\n\njobs.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/jobs/{job_id}/webhook:\x01*\x12}\n\nGetWebhook\x12\x1f.kronforce.v1.GetWebhookRequest\x1a\x15.kronforce.v1.Webhook\"7\x8a\xb5\x18\x11\n\tjobs.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/jobs/{job_id}/webhook\x12\x81\x01\n\x0cListWebhooks\x12!.kronforce.v1.ListWebhooksRequest\x1a\".kronforce.v1.ListWebhooksResponse\"*\x8a\xb5\x18\x11\n\tjobs.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/api/webhooks\x12\xa0\x01\n\x12RotateWebhookToken\x12\'.kronforce.v1.RotateWebhookTokenRequest\x1a\x1b.kronforce.v1.IssuedWebhook\"D\x8a\xb5\x18\x14\n\njobs.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02&\"!/api/jobs/{job_id}/webhook/rotate:\x01*\x12\x97\x01\n\x0e\x44isableWebhook\x12#.kronforce.v1.DisableWebhookRequest\x1a$.kronforce.v1.DisableWebhookResponse\":\x8a\xb5\x18\x14\n\njobs.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1c*\x1a/api/jobs/{job_id}/webhook\x12\x8b\x01\n\x0b\x46ireWebhook\x12 .kronforce.v1.FireWebhookRequest\x1a!.kronforce.v1.FireWebhookResponse\"7\x8a\xb5\x18\x10\n\x06public\x10\x01\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1d\"\x15/api/webhooks/{token}:\x04\x62odyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"kronforce/v1/webhook_service.proto\x12\x0ckronforce.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1akronforce/v1/options.proto\x1a\x1akronforce/v1/webhook.proto\"`\n\x14\x45nableWebhookRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04hmac\x18\x02 \x01(\x08\x12*\n\x07\x62ody_as\x18\x03 \x01(\x0e\x32\x19.kronforce.v1.WebhookBody\"q\n\rIssuedWebhook\x12&\n\x07webhook\x18\x01 \x01(\x0b\x32\x15.kronforce.v1.Webhook\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x0b\n\x03url\x18\x05 \x01(\t\"#\n\x11GetWebhookRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"J\n\x13ListWebhooksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\x05\"|\n\x14ListWebhooksResponse\x12\'\n\x08webhooks\x18\x01 \x03(\x0b\x32\x15.kronforce.v1.Webhook\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x13\n\x0btotal_exact\x18\x04 \x01(\x08\"+\n\x19RotateWebhookTokenRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\'\n\x15\x44isableWebhookRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x18\n\x16\x44isableWebhookResponse\"\xf0\x01\n\x12\x46ireWebhookRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x43\n\tsignature\x18\x03 \x01(\tB0\xb2\xb5\x18\x15x-kronforce-signature\xb2\xb5\x18\x13x-hub-signature-256\x12U\n\x0b\x64\x65livery_id\x18\x04 \x01(\tB@\xb2\xb5\x18\x14x-kronforce-delivery\xb2\xb5\x18\x0fidempotency-key\xb2\xb5\x18\x11x-github-delivery\x12!\n\x05\x65vent\x18\x05 \x01(\tB\x12\xb2\xb5\x18\x0ex-github-event\"N\n\x13\x46ireWebhookResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x15\n\rexecution_ids\x18\x02 \x03(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x32\xf0\x06\n\x0eWebhookService\x12\x8f\x01\n\rEnableWebhook\x12\".kronforce.v1.EnableWebhookRequest\x1a\x1b.kronforce.v1.IssuedWebhook\"=\x8a\xb5\x18\x14\n\njobs.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1f\"\x1a/api/jobs/{job_id}/webhook:\x01*\x12}\n\nGetWebhook\x12\x1f.kronforce.v1.GetWebhookRequest\x1a\x15.kronforce.v1.Webhook\"7\x8a\xb5\x18\x11\n\tjobs.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/jobs/{job_id}/webhook\x12\x81\x01\n\x0cListWebhooks\x12!.kronforce.v1.ListWebhooksRequest\x1a\".kronforce.v1.ListWebhooksResponse\"*\x8a\xb5\x18\x11\n\tjobs.read\x10\x02\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/api/webhooks\x12\xa0\x01\n\x12RotateWebhookToken\x12\'.kronforce.v1.RotateWebhookTokenRequest\x1a\x1b.kronforce.v1.IssuedWebhook\"D\x8a\xb5\x18\x14\n\njobs.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02&\"!/api/jobs/{job_id}/webhook/rotate:\x01*\x12\x97\x01\n\x0e\x44isableWebhook\x12#.kronforce.v1.DisableWebhookRequest\x1a$.kronforce.v1.DisableWebhookResponse\":\x8a\xb5\x18\x14\n\njobs.write\x10\x02\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1c*\x1a/api/jobs/{job_id}/webhook\x12\x8b\x01\n\x0b\x46ireWebhook\x12 .kronforce.v1.FireWebhookRequest\x1a!.kronforce.v1.FireWebhookResponse\"7\x8a\xb5\x18\x10\n\x06public\x10\x01\x18\x01\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1d\"\x15/api/webhooks/{token}:\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,23 +55,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENABLEWEBHOOKREQUEST']._serialized_start=138
   _globals['_ENABLEWEBHOOKREQUEST']._serialized_end=234
   _globals['_ISSUEDWEBHOOK']._serialized_start=236
-  _globals['_ISSUEDWEBHOOK']._serialized_end=336
-  _globals['_GETWEBHOOKREQUEST']._serialized_start=338
-  _globals['_GETWEBHOOKREQUEST']._serialized_end=373
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=375
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=449
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=451
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=575
-  _globals['_ROTATEWEBHOOKTOKENREQUEST']._serialized_start=577
-  _globals['_ROTATEWEBHOOKTOKENREQUEST']._serialized_end=620
-  _globals['_DISABLEWEBHOOKREQUEST']._serialized_start=622
-  _globals['_DISABLEWEBHOOKREQUEST']._serialized_end=661
-  _globals['_DISABLEWEBHOOKRESPONSE']._serialized_start=663
-  _globals['_DISABLEWEBHOOKRESPONSE']._serialized_end=687
-  _globals['_FIREWEBHOOKREQUEST']._serialized_start=690
-  _globals['_FIREWEBHOOKREQUEST']._serialized_end=930
-  _globals['_FIREWEBHOOKRESPONSE']._serialized_start=932
-  _globals['_FIREWEBHOOKRESPONSE']._serialized_end=1010
-  _globals['_WEBHOOKSERVICE']._serialized_start=1013
-  _globals['_WEBHOOKSERVICE']._serialized_end=1893
+  _globals['_ISSUEDWEBHOOK']._serialized_end=349
+  _globals['_GETWEBHOOKREQUEST']._serialized_start=351
+  _globals['_GETWEBHOOKREQUEST']._serialized_end=386
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=388
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=462
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=464
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=588
+  _globals['_ROTATEWEBHOOKTOKENREQUEST']._serialized_start=590
+  _globals['_ROTATEWEBHOOKTOKENREQUEST']._serialized_end=633
+  _globals['_DISABLEWEBHOOKREQUEST']._serialized_start=635
+  _globals['_DISABLEWEBHOOKREQUEST']._serialized_end=674
+  _globals['_DISABLEWEBHOOKRESPONSE']._serialized_start=676
+  _globals['_DISABLEWEBHOOKRESPONSE']._serialized_end=700
+  _globals['_FIREWEBHOOKREQUEST']._serialized_start=703
+  _globals['_FIREWEBHOOKREQUEST']._serialized_end=943
+  _globals['_FIREWEBHOOKRESPONSE']._serialized_start=945
+  _globals['_FIREWEBHOOKRESPONSE']._serialized_end=1023
+  _globals['_WEBHOOKSERVICE']._serialized_start=1026
+  _globals['_WEBHOOKSERVICE']._serialized_end=1906
 # @@protoc_insertion_point(module_scope)

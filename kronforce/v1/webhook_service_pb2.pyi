@@ -59,6 +59,7 @@ class IssuedWebhook(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """What a sender must know: `kfw_` and 256 random bits. Only its hash is kept."""
     path: _builtins.str
@@ -67,6 +68,10 @@ class IssuedWebhook(_message.Message):
     """
     secret: _builtins.str
     """The key of signatures, as text; empty without `hmac`. Kept encrypted."""
+    url: _builtins.str
+    """The whole URL, where the setting `public_url` says how others reach the
+    gateway; else empty.
+    """
     @_builtins.property
     def webhook(self) -> _webhook_pb2.Webhook:
         """The webhook."""
@@ -78,10 +83,11 @@ class IssuedWebhook(_message.Message):
         token: _builtins.str = ...,
         path: _builtins.str = ...,
         secret: _builtins.str = ...,
+        url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "secret", b"secret", "token", b"token", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "secret", b"secret", "token", b"token", "url", b"url", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -175,6 +175,7 @@ class FakeController(
         self.stories: dict[str, Story] = {}
         self.agents: dict[str, agent_pb2.Agent] = {}
         self.variables: dict[str, variable_pb2.Variable] = {}
+        self.webhooks = FakeWebhooks(self._job, Refused)
         # Those that were made by themselves; others are there while a job is in them.
         self.groups: set[str] = set()
         self.keys: dict[str, api_key_pb2.ApiKey] = {}
@@ -218,9 +219,7 @@ class FakeController(
         variable_service_pb2_grpc.add_VariableServiceServicer_to_server(
             FakeVariables(self.variables, Refused), self.server
         )
-        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(
-            FakeWebhooks(self._job, Refused), self.server
-        )
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(self.webhooks, self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
         self.address = f"127.0.0.1:{self.port}"
         await self.server.start()

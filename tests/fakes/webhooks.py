@@ -19,6 +19,7 @@ class FakeWebhooks(webhook_service_pb2_grpc.WebhookServiceServicer):
     def __init__(self, find_job: Callable[[str], Job], refused) -> None:
         self._job = find_job
         self._refused = refused
+        self.public_url = ""
         self.webhooks: dict[str, webhook_pb2.Webhook] = {}
 
     async def EnableWebhook(self, request, context):
@@ -71,5 +72,6 @@ class FakeWebhooks(webhook_service_pb2_grpc.WebhookServiceServicer):
             webhook=webhook,
             token=token,
             path=f"/api/webhooks/{token}",
+            url=self.public_url and f"{self.public_url}/api/webhooks/{token}",
             secret="kfs_secret" if webhook.hmac else "",
         )

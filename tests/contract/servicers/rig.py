@@ -193,6 +193,7 @@ class Rig:
                     snapshots=engine.snapshots,
                 ),
                 throttle=throttle,
+                public_url="https://kf.example/",
             ),
         }
         chain = Chain(

@@ -100,6 +100,7 @@ async def test_a_webhook_is_enabled_read_rotated_and_disabled(rig):
     assert issued.token.startswith("kfw_")
     assert len(issued.token) == 47
     assert issued.path == f"/api/webhooks/{issued.token}"
+    assert issued.url == f"https://kf.example{issued.path}"
     assert issued.secret == ""
     shown = await one(rig, "GetWebhook", key="viewer")
     assert shown == issued.webhook

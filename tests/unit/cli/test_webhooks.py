@@ -56,6 +56,12 @@ def test_where_http_is_served_elsewhere_the_path_is_shown_and_said_to_be_one(cli
     assert "https://CONTROLLER/api/webhooks/kfw_" in done.err
 
 
+def test_the_url_that_others_reach_wins(cli, here, fake):
+    fake.webhooks.public_url = "https://kf.example"
+    done = cli("webhook", "enable", "build", "-o", "name")
+    assert done.out.startswith("https://kf.example/api/webhooks/kfw_")
+
+
 def test_all_webhooks_are_listed_by_job(cli, here, fake):
     fake.add_job("also")
     for name in ("build", "also"):
@@ -85,7 +91,7 @@ def test_a_job_that_is_not_there_is_told_with_those_that_look_like_it(cli, here)
 
 def test_data_is_the_apis_own_form(cli, here):
     issued = json.loads(cli("webhook", "enable", "build", "-o", "json").out)
-    assert issued.keys() == {"webhook", "token", "path", "secret"}
+    assert issued.keys() == {"webhook", "token", "path", "secret", "url"}
     shown = json.loads(cli("webhook", "get", "build", "-o", "json").out)
     assert shown["body_as"] == "envelope"
 
