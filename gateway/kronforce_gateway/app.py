@@ -103,6 +103,11 @@ class Gateway:
         """What was asked and how it ended."""
         return self._front.counts
 
+    @property
+    def readers(self) -> int:
+        """Streams that are being read."""
+        return self._streams.readers
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         await self._front(scope, receive, send)

@@ -26,6 +26,7 @@ from tests.bench import (
     output,
     preview,
     retention,
+    sse,
     sustained,
     values_cost,
 )
@@ -39,6 +40,7 @@ KINDS = {
     "one_at_a_time": one_at_a_time.measure,
     "sustained": sustained.measure,
     "output": output.measure,
+    "sse": sse.measure,
     "preview": preview.measure,
     "values_cost": values_cost.measure,
     "retention": retention.measure,

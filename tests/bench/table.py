@@ -198,6 +198,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         seconds=5,
     ),
     Scenario(
+        name="sse",
+        rows=(
+            Row(id="sse", what="events to 200 watchers of one chatty execution, in all, no gap",
+                key="rate", unit="/s", floor=30_000, reach=100_000, higher_is_better=True),
+        ),
+        task=NOOP,
+        load={"kind": "sse", "watchers": 200, "beats": 1_000},
+        seconds=5,
+    ),
+    Scenario(
         name="chain_cost",
         rows=(
             Row(id="chain_cost", what="CPU of the chain (identity, access, limits) a call, alone",

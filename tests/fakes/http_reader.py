@@ -31,6 +31,7 @@ class Answer:
     writer: asyncio.StreamWriter
     comments: list[str] = field(default_factory=list)
     _buffer: bytes = b""
+    _events: AsyncIterator[Event] | None = None
 
     async def body(self) -> bytes:
         """All of it."""
@@ -49,8 +50,12 @@ class Answer:
             yield (await self.reader.readexactly(size + 2))[:-2]
         await self.reader.readexactly(2)
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Events and bookmarks as they come; comments are kept aside."""
+    def events(self) -> AsyncIterator[Event]:
+        """Events and bookmarks as they come, from where the last look ended; comments aside."""
+        self._events = self._events or self._read_events()
+        return self._events
+
+    async def _read_events(self) -> AsyncIterator[Event]:
         async for chunk in self.chunks():
             self._buffer += chunk
             *blocks, self._buffer = self._buffer.split(b"\n\n")

@@ -31,6 +31,10 @@ ENDED = "!"
 MAX_PLACES = 64
 
 
+# Of output: the ends of both streams.
+Place = tuple[int, int]
+
+
 class UnknownPlace(Exception):
     """A `Last-Event-ID` that was not made here."""
 
@@ -116,9 +120,15 @@ class Output:
 
     _PLACE = re.compile(r"(\d{1,18})-(\d{1,18})")
 
-    def __init__(self, *, base64: bool = False) -> None:
+    def __init__(self, *, base64: bool = False, start: Place = (0, 0)) -> None:
+        self.base64 = base64
         self._texts = None if base64 else Texts()
-        self.places: dict[int, int] = {STDOUT: 0, STDERR: 0}
+        self.places: dict[int, int] = {STDOUT: start[0], STDERR: start[1]}
+
+    @property
+    def place(self) -> Place:
+        """Behind what was made so far."""
+        return self.places[STDOUT], self.places[STDERR]
 
     def begin(self, request: Any, last_id: str) -> None:
         if last_id:
@@ -126,6 +136,10 @@ class Output:
             if found is None:
                 raise UnknownPlace
             request.stdout_offset, request.stderr_offset = int(found[1]), int(found[2])
+        if request.stream == STDOUT:
+            request.stderr_offset = 0
+        elif request.stream == STDERR:
+            request.stdout_offset = 0
         self.places = {STDOUT: request.stdout_offset, STDERR: request.stderr_offset}
 
     def frame(self, reply: Any) -> list[bytes]:

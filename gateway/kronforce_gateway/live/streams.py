@@ -20,7 +20,8 @@ from urllib.parse import unquote_plus
 import orjson
 from google.protobuf.message import Message
 
-from kronforce.api.transport import CallFailed, Transport
+from kronforce.api.transport import CallFailed, Replies, Transport
+from kronforce.v1.execution_service_pb2 import ReadOutputRequest
 from kronforce_gateway import failures, requests
 from kronforce_gateway.bindings import Binding
 from kronforce_gateway.browser.callers import Callers
@@ -38,7 +39,16 @@ from kronforce_gateway.live.connection import (
     Stalled,
     until_gone,
 )
-from kronforce_gateway.live.encoders import ENDED, Encoder, UnknownPlace, encoder_of
+from kronforce_gateway.live.encoders import (
+    ENDED,
+    Encoder,
+    Output,
+    Place,
+    UnknownPlace,
+    encoder_of,
+)
+from kronforce_gateway.live.feeds import Feeds
+from kronforce_gateway.live.following import Follower
 from kronforce_gateway.live.tickets import Tickets, stream_of
 from kronforce_gateway.routes import Found
 
@@ -63,7 +73,7 @@ class Wanted:
     """What one reader asks for."""
 
     binding: Binding
-    request: Message
+    request: Any
     metadata: Mapping[str, str]
     peer: str
     encoder: Encoder | None
@@ -85,9 +95,15 @@ class Streams:
         self._transport = transport
         self._callers = callers
         self._tickets = tickets
+        self._feeds = Feeds()
         self._max_readers = max_readers
         self._readers: set[asyncio.Task[None]] = set()
         self._stopping = False
+
+    @property
+    def readers(self) -> int:
+        """How many streams are being read."""
+        return len(self._readers)
 
     def stop(self) -> None:
         """End every stream; readers are told to come back."""
@@ -195,16 +211,47 @@ class Streams:
             raise _unavailable("the gateway is stopping; connect again in a moment")
 
     async def _write(self, wanted: Wanted, connection: Connection) -> None:
-        opened = self._transport.server_stream(
-            wanted.binding.method, wanted.request, metadata=wanted.metadata, peer=wanted.peer
-        )
-        async with opened as replies:
-            try:
+        try:
+            if isinstance(wanted.encoder, Output) and wanted.request.follow:
+                await self._follow(wanted, wanted.encoder, connection)
+                return
+            async with self._open(wanted, wanted.request) as replies:
                 await _pass_on(wanted, replies, connection)
-            except CallFailed as failed:
-                if not connection.begun:
-                    raise failures.of_call(failed) from failed
-                await _tell(failed, wanted, connection)
+        except CallFailed as failed:
+            if not connection.begun:
+                raise failures.of_call(failed) from failed
+            await _tell(failed, wanted, connection)
+
+    def _open(self, wanted: Wanted, request: Message) -> Replies:
+        return self._transport.server_stream(
+            wanted.binding.method, request, metadata=wanted.metadata, peer=wanted.peer
+        )
+
+    async def _follow(self, wanted: Wanted, encoder: Output, connection: Connection) -> None:
+        """Output that goes on: together with whoever else reads it with this key."""
+        request, start = wanted.request, encoder.place
+
+        def open_at(place: Place) -> Replies:
+            begun = ReadOutputRequest()
+            begun.CopyFrom(request)
+            begun.stdout_offset, begun.stderr_offset = place
+            return self._open(wanted, begun)
+
+        # What a peer may see is asked for each; the rest of the metadata changes nothing of it.
+        who = wanted.metadata.get("authorization", ""), wanted.peer
+        key = (*who, request.execution_id, request.stream, encoder.base64)
+        async with self._feeds.joined(key, lambda: open_at(start), encoder) as (feed, cursor):
+            await feed.begun(HEAD_WAIT_SECS)
+            if feed.failure is not None and not feed.next:
+                raise feed.failure
+            await connection.begin(wire.CONTENT_TYPE, _HEADERS)
+            if not wanted.head_only:
+                await connection.write([wire.BEGIN])
+                follower = Follower(connection, open_at, start=start, base64=encoder.base64)
+                await follower.follow(feed, cursor)
+                done = Output(start=follower.place)
+                await connection.write([ended(done)])
+            await connection.end()
 
 
 async def _pass_on(wanted: Wanted, replies: AsyncIterator[Message], connection: Connection) -> None:
