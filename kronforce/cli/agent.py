@@ -12,7 +12,7 @@ from kronforce.cli.settings import UsageError
 from kronforce.cli.show import Column, facts, is_data, show_list, show_row
 from kronforce.cli.table import Gives
 from kronforce.cli.times import absolute, relative
-from kronforce.v1.agent_pb2 import Agent, AgentState
+from kronforce.v1.agent_pb2 import Agent, AgentState, AgentType
 from kronforce_client.discovery import is_loopback
 
 Switch = Annotated[bool, Parameter(negative=())]
@@ -218,11 +218,12 @@ def _columns(session: Session) -> list[Column]:
     return [
         Column(title="NAME", text=_name, gives=Gives.NAME),
         Column(title="STATE", text=state),
-        Column(title="BUSY", text=lambda agent: f"{agent.running}/{agent.slots}"),
+        Column(title="BUSY", text=_busy),
         Column(title="TAGS", text=lambda agent: ",".join(agent.tags), gives=Gives.TEXT),
         Column(title="SEEN", text=seen, plain=seen_plain),
         Column(title="TYPES", text=lambda agent: ",".join(agent.task_types), gives=Gives.TEXT),
         Column(title="GROUPS", text=lambda agent: ",".join(agent.allowed_groups), wide=True),
+        Column(title="KIND", text=lambda a: "custom" if _is_custom(a) else "standard", wide=True),
         Column(title="HOST", text=lambda agent: str(agent.facts.hostname), wide=True),
         Column(title="VERSION", text=lambda agent: str(agent.facts.version), wide=True),
         Column(title="ID", text=lambda agent: str(agent.id), wide=True),
@@ -240,7 +241,8 @@ def _facts(session: Session, agent: Agent) -> list[tuple[str, str]]:
         ("name", agent.name),
         ("id", agent.id),
         ("state", state(agent)),
-        ("slots", f"{agent.running} of {agent.slots} busy"),
+        ("kind", "custom: it polls for work" if _is_custom(agent) else ""),
+        ("slots", _slots(agent)),
         *_placement(agent)[1:],
         ("task types", ", ".join(agent.task_types)),
         ("host", " ".join(each for each in (host.hostname, host.os, host.arch) if each)),
@@ -249,6 +251,21 @@ def _facts(session: Session, agent: Agent) -> list[tuple[str, str]]:
         ("clock", f"{agent.clock_skew_ms} ms off" if abs(agent.clock_skew_ms) > 1000 else ""),
         ("built in", "yes" if agent.built_in else ""),
     ]
+
+
+def _is_custom(agent: Agent) -> bool:
+    return agent.agent_type == AgentType.AGENT_TYPE_CUSTOM
+
+
+def _busy(agent: Agent) -> str:
+    # A custom agent may not say how much it takes.
+    return f"{agent.running}/{agent.slots}" if agent.slots else str(agent.running)
+
+
+def _slots(agent: Agent) -> str:
+    if agent.slots:
+        return f"{agent.running} of {agent.slots} busy"
+    return f"{agent.running} busy, as many as it asks for"
 
 
 def _placement(agent: Agent) -> list[tuple[str, str]]:

@@ -57,6 +57,10 @@ NOUNS: dict[str, tuple[str, Verbs]] = {
             "set": ("kronforce.cli.agent:set_agent", "its tags, labels, and whose jobs it runs"),
             "drain": ("kronforce.cli.agent:drain", "give it no new work; --off ends that"),
             "delete": ("kronforce.cli.agent:delete", "remove an agent"),
+            "task-types": (
+                "kronforce.cli.agent_types:task_types",
+                "what a custom agent can be asked for; -f sets it",
+            ),
             "token": ("kronforce.cli.agent:token", "a token with which agents join"),
             "run": ("kronforce.cli.agent_process:run", "be an agent on this host"),
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from kronforce.core.custom_tasks import is_custom
 from kronforce.core.explain_ended import ended
 from kronforce.core.explain_facts import Facts, Verdict
 from kronforce.core.explain_waiting import OF_PENDING, OF_RUNNING
@@ -16,6 +17,7 @@ from kronforce.core.explain_words import coarse, span
 from kronforce.core.lifecycle import TERMINAL, Reason, State
 from kronforce.core.waited import why_it_waited
 
+_ASK_STEPS = ("kronforce agent list", "start the agent on its host: it is to ask for work")
 _SLOT_STEPS = ("kronforce agent list", "more slots: kronforce agent run --slots N")
 
 
@@ -89,7 +91,8 @@ def next_steps(
 
 def _to_go_on(facts: Facts | None, reason: str, job: str) -> list[str]:
     if reason in (Reason.SLOT, Reason.QUEUE):
-        return list(_SLOT_STEPS)
+        quiet = facts is not None and any(a.verdict == Verdict.NOT_ASKING for a in facts.agents)
+        return list(_ASK_STEPS if quiet else _SLOT_STEPS)
     if reason == Reason.OFFLINE:
         return ["kronforce agent list", *_bring_back(facts)]
     if reason == Reason.LABELS:
@@ -116,6 +119,9 @@ def _enrol(facts: Facts | None) -> list[str]:
         ]
     if verdicts[Verdict.NOT_ALLOWED]:
         return ["kronforce agent list; an admin can let the group use one of them"]
+    if facts is not None and verdicts[Verdict.TASK_TYPE] and is_custom(facts.settings.task_type):
+        name = next(a.name for a in facts.agents if a.verdict == Verdict.TASK_TYPE)
+        return [f"define the task type on the agent: kronforce agent task-types {name} -f FILE"]
     return ["enrol an agent that fits: kronforce agent token"]
 
 

@@ -16,15 +16,20 @@ _FOR: dict[str, str] = {
 }
 
 
-def over_waiting(reason: str) -> str:
-    """The message of what waited too long; `reason` is why it waited."""
+_UNCLAIMED = "for a custom agent to ask for it"
+
+
+def over_waiting(reason: str, *, custom: bool = False) -> str:
+    """The message of what waited too long; `reason` is why it waited, `custom`: for whom."""
+    if custom and reason not in (Reason.CONCURRENCY, Reason.OFFLINE):
+        return f"{_OVER} {_UNCLAIMED}"
     return f"{_OVER} {_FOR.get(reason, _FOR[Reason.SLOT])}"
 
 
 def waited_for(message: str) -> str:
     """`for earlier runs of its job (max_concurrent)`; empty if the message says nothing of it."""
     said = message.removeprefix(f"{_OVER} ")
-    return said if said in _FOR.values() else ""
+    return said if said in (*_FOR.values(), _UNCLAIMED) else ""
 
 
 def why_it_waited(message: str) -> str:

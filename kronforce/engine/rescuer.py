@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from kronforce.clock import Clock
+from kronforce.core.custom_tasks import is_custom
 from kronforce.core.lifecycle import Reason, State
 from kronforce.core.waited import over_waiting
 from kronforce.engine.agents.sessions import Sessions
@@ -90,8 +91,11 @@ class Rescuer:
         for _, live in await self._loader.read(open_work.overdue, self._clock.now_us(), BATCH):
             if _waits(live):
                 self._completion.never_started(
-                    live, State.EXPIRED, Reason.QUEUE_TIMEOUT, over_waiting(self._why(live))
+                    live, State.EXPIRED, Reason.QUEUE_TIMEOUT, self._over(live)
                 )
+
+    def _over(self, live: LiveExecution) -> str:
+        return over_waiting(self._why(live), custom=is_custom(live.run.job.task_type))
 
     def _why(self, live: LiveExecution) -> Reason:
         if live.phase == Phase.CONCURRENCY:

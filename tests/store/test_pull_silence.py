@@ -79,6 +79,10 @@ async def test_what_is_not_claimed_within_five_minutes_expires(rig, puller):
     assert await state(rig, run.run_id) == 1
     await pass_time(rig, 6)
     assert (await rig.ended(run.run_id)).state == EXPIRED
+    (attempt,) = await rig.attempts(run.run_id)
+    assert (
+        attempt.message == "waited longer than queue_timeout_secs for a custom agent to ask for it"
+    )
     assert await puller.pull() is None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from kronforce.v1 import agent_service_pb2 as pb
-from kronforce.v1.agent_pb2 import Agent, AgentState
+from kronforce.v1.agent_pb2 import Agent, AgentState, TaskTypeDefinition
 from kronforce.v1.agent_service_pb2_grpc import AgentServiceStub
 from kronforce_client.calls import Caller
 from kronforce_client.paging import pages
@@ -99,6 +99,37 @@ class Agents:
             ),
         )
         return await self._caller.unary(self._stub.UpdateAgent, request, timeout_secs=timeout_secs)
+
+    async def task_types(
+        self, agent: str, *, timeout_secs: float | None = None
+    ) -> Sequence[TaskTypeDefinition]:
+        """What a custom agent can be asked for."""
+        request = pb.GetAgentTaskTypesRequest(agent_id=agent)
+        reply = await self._caller.unary(
+            self._stub.GetAgentTaskTypes, request, timeout_secs=timeout_secs
+        )
+        return reply.task_types
+
+    async def set_task_types(
+        self,
+        agent: str,
+        task_types: Sequence[TaskTypeDefinition],
+        *,
+        etag: str = "",
+        timeout_secs: float | None = None,
+    ) -> Sequence[TaskTypeDefinition]:
+        """Say anew what a custom agent can be asked for: all of it.
+
+        The contract (AgentService.SetAgentTaskTypes): Says anew what a custom agent can be asked
+        for; holds at once, without a restart of the agent. Jobs are held against it when they are
+        saved; those that exist stay as they are, and wait where their type is gone. Other agents
+        than custom ones are refused with INVALID_FIELD.
+        """
+        request = pb.SetAgentTaskTypesRequest(agent_id=agent, task_types=task_types, etag=etag)
+        reply = await self._caller.unary(
+            self._stub.SetAgentTaskTypes, request, timeout_secs=timeout_secs
+        )
+        return reply.task_types
 
     async def delete(
         self, agent: str, *, timeout_secs: float | None = None

@@ -21,7 +21,7 @@ from kronforce.v1 import (
     variable_service_pb2,
     webhook_service_pb2,
 )
-from kronforce.v1.agent_pb2 import Agent, AgentState
+from kronforce.v1.agent_pb2 import Agent, AgentState, TaskTypeDefinition
 from kronforce.v1.api_key_pb2 import ApiKey, Role
 from kronforce.v1.audit_pb2 import AuditEntry
 from kronforce.v1.event_pb2 import Event, Severity
@@ -820,6 +820,31 @@ class Agents:
                 etag=etag,
                 timeout_secs=timeout_secs,
             )
+        )
+
+    def task_types(
+        self, agent: str, *, timeout_secs: float | None = None
+    ) -> Sequence[TaskTypeDefinition]:
+        """What a custom agent can be asked for."""
+        return self._portal.call(self._twin.task_types(agent, timeout_secs=timeout_secs))
+
+    def set_task_types(
+        self,
+        agent: str,
+        task_types: Sequence[TaskTypeDefinition],
+        *,
+        etag: str = "",
+        timeout_secs: float | None = None,
+    ) -> Sequence[TaskTypeDefinition]:
+        """Say anew what a custom agent can be asked for: all of it.
+
+        The contract (AgentService.SetAgentTaskTypes): Says anew what a custom agent can be asked
+        for; holds at once, without a restart of the agent. Jobs are held against it when they are
+        saved; those that exist stay as they are, and wait where their type is gone. Other agents
+        than custom ones are refused with INVALID_FIELD.
+        """
+        return self._portal.call(
+            self._twin.set_task_types(agent, task_types, etag=etag, timeout_secs=timeout_secs)
         )
 
     def delete(
