@@ -2179,7 +2179,10 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of `tags`, `labels` and `allowed_groups` to change. Empty: all three."""
+        """Which of `tags`, `labels` and `allowed_groups` to change. Empty: all three.
+        Of what else an agent has, `name` must be the one it has, and the rest is
+        ignored.
+        """
 
     def __init__(
         self,

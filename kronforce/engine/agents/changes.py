@@ -267,6 +267,8 @@ def _place(
     row = require_agent(tx, ref)
     if agent.etag and agent.etag != str(row.revision):
         raise changed_meanwhile(row)
+    if "name" in fields and agent.name != row.name:
+        raise InvalidArgument.of(("name", f"is fixed as {row.name!r}; enrol it anew with another"))
     tags = tuple(sorted(set(agent.tags))) if "tags" in fields else row.tags
     labels = dict(agent.labels) if "labels" in fields else row.labels
     groups = row.allowed_groups
@@ -299,15 +301,21 @@ def changed_meanwhile(row: AgentRow) -> Aborted:
 
 
 def _placement_fields(paths: Sequence[str]) -> frozenset[str]:
-    """The mask, or everything that can be changed. Raises InvalidArgument for what cannot."""
+    """What of the mask counts, or everything that can be changed. Raises InvalidArgument.
+
+    What an agent tells of itself is ignored, so that one that was read can be sent back whole.
+    """
     if not paths or "*" in paths:
         return _PLACEMENT
-    if wrong := sorted({*paths} - _PLACEMENT - {"etag"}):
+    if wrong := sorted({*paths}.difference(Agent.DESCRIPTOR.fields_by_name.keys())):
         can = ", ".join(sorted(_PLACEMENT))
         raise InvalidArgument.of(
-            *(("update_mask", f"{path!r} cannot be changed; {can} can") for path in wrong)
+            *(
+                ("update_mask", f"an agent has no field {each!r}; {can} can change")
+                for each in wrong
+            )
         )
-    return _PLACEMENT.intersection(paths)
+    return (_PLACEMENT | {"name"}).intersection(paths)
 
 
 def _check_placement(agent: Agent, fields: frozenset[str]) -> None:

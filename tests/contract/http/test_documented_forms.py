@@ -1,6 +1,7 @@
 """The guide's requests and replies, against a whole controller."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -62,6 +63,20 @@ async def test_a_put_of_nothing_changes_nothing(site):
         path = f"/api/{kind}/{ref.replace(' ', '%20')}"
         was, now = await site.ok("GET", path), await site.ok("PUT", path, {})
         assert {**now, "etag": "", "updated_at": ""} == {**was, "etag": "", "updated_at": ""}
+
+
+async def test_what_was_read_can_be_sent_back_whole(site):
+    starting = {**JOB, "tags": ["x"], "starts_at": "2026-01-01T00:00:00Z"}
+    job = await site.ok("POST", "/api/jobs", starting)
+    variable = await site.ok("POST", "/api/variables", {"name": "V", "value": "1"})
+    agent = await site.ok("GET", f"/api/agents/{quote(await site.world.agent('web'))}")
+    moved = {"etag", "updated_at", "warnings", "last_seen_at"}
+    for kind, was in (("jobs", job), ("variables", variable), ("agents", agent)):
+        now = await site.ok("PUT", f"/api/{kind}/{was['id']}", was)
+        assert now.keys() | moved == was.keys() | moved
+        assert [now[key] for key in now if key not in moved] == [
+            was[key] for key in was if key not in moved
+        ]
 
 
 async def test_a_change_of_what_was_changed_meanwhile_is_refused(site):

@@ -274,7 +274,8 @@ async def test_an_admin_places_an_agent_anew(rig):
 @pytest.mark.parametrize(
     ("agent", "paths", "field"),
     [
-        (Agent(), ["name"], "update_mask"),
+        (Agent(), ["nam"], "update_mask"),
+        (Agent(name="other"), ["name"], "name"),
         (Agent(allowed_groups=["a/b"]), ["allowed_groups"], "allowed_groups[0]"),
         (Agent(allowed_groups=["x"] * 1_001), [], "allowed_groups"),
         (Agent(tags=["a,b"]), ["tags"], "tags[0]"),
