@@ -54,11 +54,9 @@ NOT_YET: tuple[NotYet, ...] = (
     *_crud("settings over the API are", "/api/settings", "GET", "PUT"),
     *_crud("the AI assistant is", "/api/ai/generate-job", "POST"),
     *_crud("MCP tool discovery is", "/api/mcp/tools", "GET"),
-    *_crud("the MCP server is", "/mcp", "POST"),
     NotYet(verb="GET", path="/api/auth/oidc/config", feature="OIDC sign-on is", public=True),
     NotYet(verb="GET", path="/api/auth/oidc/login", feature="OIDC sign-on is", public=True),
     NotYet(verb="GET", path="/api/auth/oidc/callback", feature="OIDC sign-on is", public=True),
-    NotYet(verb="GET", path="/metrics", feature="metrics on this port are", public=True),
 )
 
 

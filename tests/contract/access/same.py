@@ -24,7 +24,7 @@ _WORDS = (
 )
 
 # What moves by itself, also where nobody changes anything.
-_TIMELY = frozenset({"disk_free_bytes", "last_used_at", "output_bytes", "store_bytes"})
+_TIMELY = frozenset({"disk_free_bytes", "last_used_at", "output_bytes", "store_bytes", "until"})
 # What each change moves.
 _COUNTED = frozenset({"etag", "key_id", "prefix", "revision", "rewritten"})
 

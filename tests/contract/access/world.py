@@ -45,6 +45,7 @@ from kronforce.v1.job_pb2 import Job, NoopTask, TaggedTarget, Target, Task
 from kronforce.v1.options_pb2 import SURFACE_HTTP, SURFACE_MCP
 from kronforce.v1.variable_pb2 import Variable
 from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.mcp.endpoint import Mcp
 
 # The group inside of every limited key's, and the one outside.
@@ -255,7 +256,11 @@ class World:
 
 
 def _gateway(http: Transport, mcp: Transport) -> Gateway:
-    return Gateway(http, mcp=Mcp(mcp, SERVICES, version="test"))
+    async def metrics() -> bytes:
+        return b""
+
+    front = FrontSettings(local=True)
+    return Gateway(http, front, mcp=Mcp(mcp, SERVICES, version="test"), metrics=metrics)
 
 
 def _chain_of(chain: Any, surface: int) -> Chain:

@@ -80,7 +80,7 @@ def _call(rule: Any, verb: str, request: Message, values: list[str]) -> HttpCall
     elif rule.body == "*":
         body, data = orjson.dumps(data), {}
     elif rule.body:
-        body = orjson.dumps(data.pop(rule.body, {}))
+        body = orjson.dumps(data.pop(rule.body, _nothing(request, rule.body)))
     query = urlencode(list(_pairs(data)))
     return HttpCall(
         verb=verb.upper(),
@@ -97,6 +97,11 @@ def _in_headers(request: Message) -> Iterable[tuple[str, str]]:
         options: Any = each.GetOptions().Extensions
         for name in options[options_pb2.header][:1]:
             yield each.name, name
+
+
+def _nothing(request: Message, name: str) -> Any:
+    """What a body says that says nothing."""
+    return [] if request.DESCRIPTOR.fields_by_name[name].is_repeated else {}
 
 
 def _value(request: Any, name: str) -> str:
