@@ -9,11 +9,14 @@ import { runView } from "/static/run.js";
 
 // Lists are read again this soon after an event, however many come.
 const REFRESH_MS = 400;
+// And no sooner after the last time: a key has 120 calls a minute, and a view takes two.
+const APART_MS = 2000;
 
 let events = null;
 let current = null;
 let turn = 0;
 let pending = 0;
+let refreshed = 0;
 
 async function route() {
   const mine = ++turn;
@@ -48,10 +51,12 @@ function leave() {
 
 function refresh() {
   if (pending || typeof current !== "function") return;
+  const wait = Math.max(REFRESH_MS, refreshed + APART_MS - Date.now());
   pending = setTimeout(() => {
     pending = 0;
+    refreshed = Date.now();
     if (typeof current === "function") current().catch(() => {});
-  }, REFRESH_MS);
+  }, wait);
 }
 
 function signedIn() {
