@@ -187,6 +187,16 @@ SCENARIOS: tuple[Scenario, ...] = (
                 "body": {"task": {"type": "shell", "command": "true"},
                          "schedule": {"type": "cron", "value": "0 0 3 1 * *"}}}),
     Scenario(
+        name="long_poll",
+        rows=(
+            Row(id="long_poll_p99", what="a waiting custom agent over HTTP has what was triggered, "
+                "after its commit, p99", key="p99", unit="ms", floor=20, reach=5),
+        ),
+        task=NOOP,
+        load={"kind": "long_poll"},
+        seconds=5,
+    ),
+    Scenario(
         name="codec",
         rows=tuple(
             Row(id=f"codec_{way}", what=f"our JSON of a job against json_format, {way}, times as "
