@@ -17,6 +17,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[3]
 # What the pages say; the test's own server listens elsewhere.
 ADDRESS = "127.0.0.1:50051"
+HTTP_ADDRESS = "127.0.0.1:8080"
 START_LIMIT_SECS = 60.0
 TOUR_LIMIT_SECS = 240.0
 STOP_LIMIT_SECS = 20.0
@@ -60,7 +61,9 @@ class Tour:
         except BaseException:
             self.stop()
             raise
-        self.address = json.loads((folder / "data" / "endpoint.json").read_text())["address"]
+        endpoint = json.loads((folder / "data" / "endpoint.json").read_text())
+        self.address = endpoint["address"]
+        self.http_address = endpoint["http"].removeprefix("http://")
 
     def _wait_for(self, words: str) -> None:
         deadline = time.monotonic() + START_LIMIT_SECS
@@ -73,7 +76,8 @@ class Tour:
         """Run the lines in one shell; each with its exit code and all it printed."""
         script = ["cd -- " + str(self.folder)]
         for line in lines:
-            script += [line.replace(ADDRESS, self.address), 'printf "\\n@@ %s @@\\n" "$?"']
+            typed = line.replace(ADDRESS, self.address).replace(HTTP_ADDRESS, self.http_address)
+            script += [typed, 'printf "\\n@@ %s @@\\n" "$?"']
         done = subprocess.run(
             ["bash", "-c", "\n".join(script)],
             env={**self.environ, "KRONFORCE_GRPC_BIND": "", "KRONFORCE_BIND": ""},
