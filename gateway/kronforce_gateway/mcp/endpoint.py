@@ -96,6 +96,6 @@ async def switched_off(_scope: Scope, _receive: Receive, _send: Send) -> None:
     """What stands at `/mcp` where an operator wants none. Raises Failure."""
     raise Failure(
         status=HTTPStatus.NOT_FOUND,
-        error="the MCP server is switched off here (--mcp-enabled, KRONFORCE_MCP_ENABLED)",
+        error="the MCP server is switched off here (--no-mcp-enabled, KRONFORCE_MCP_ENABLED)",
         reason="MCP_DISABLED",
     )

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from tests.system.mcp.conftest import MODES
+from tests.system.rig.cluster import ADMIN_KEY
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(110)]
+
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 READS = {
     "explain_run", "get_agent", "get_execution", "get_job", "get_run", "list_agents",
@@ -256,3 +263,42 @@ async def test_what_does_not_get_in(site, verb, headers, status):
     assert answer.status_code == status
     assert answer.json()["error"]
     assert (status == 401) == ("www-authenticate" in answer.headers)
+
+
+def of_a_page(site: Any, text: str, key: str) -> str:
+    """What a page or an example shows, said of this site."""
+    text = text.replace("http://127.0.0.1:8080", site.url)
+    return text.replace("kf_…", key).replace("${KRONFORCE_MCP_KEY}", key)
+
+
+async def test_the_example_of_settings_connects(site):
+    text = (CHECKOUT / "examples" / "mcp" / "mcp.json").read_text()
+    [settings] = json.loads(of_a_page(site, text, ADMIN_KEY))["mcpServers"].values()
+
+    async with (
+        httpx2.AsyncClient(headers=settings["headers"]) as http,
+        Client(streamable_http_client(settings["url"], http_client=http)) as client,
+    ):
+        assert (await client.list_tools()).tools
+
+
+async def test_the_program_on_the_page_runs(site, capsys):
+    page = (CHECKOUT / "docs" / "mcp.md").read_text()
+    [program] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    async with site.client() as client:
+        await call(client, "create_job", job=shell("backup", "true"))
+
+    body = textwrap.indent(of_a_page(site, program, ADMIN_KEY), "    ")
+    names: dict[str, Any] = {}
+    exec(f"async def main():\n{body}", names)
+    await names["main"]()
+
+    assert capsys.readouterr().out == "succeeded\n"
+
+
+async def test_the_page_names_every_tool(site):
+    page = (CHECKOUT / "docs" / "mcp.md").read_text()
+    async with site.client() as client:
+        tools = (await client.list_tools()).tools
+
+    assert [tool.name for tool in tools if f"`{tool.name}`" not in page] == []

@@ -18,7 +18,7 @@ TEXTS = catalogue.texts()
 
 DOCUMENTED = {
     "list_jobs", "get_job", "create_job", "trigger_job", "list_executions", "get_execution",
-    "list_agents", "list_groups", "list_events",
+    "list_agents", "list_groups", "list_events", "get_system_stats",
 }  # fmt: skip
 ADDED = {"explain_run", "preview_schedule", "cancel_run", "watch_run"}
 

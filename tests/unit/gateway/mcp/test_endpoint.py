@@ -1,0 +1,45 @@
+"""What `/mcp` answers where there is nothing behind it."""
+
+import subprocess
+import sys
+
+from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.mcp.endpoint import Mcp
+from tests.contract.http.asgi import ask
+
+
+class Nobody:
+    """A transport that is never called."""
+
+
+async def test_a_gateway_without_it_says_so():
+    answer = await ask(Gateway(Nobody()), "POST", "/mcp", body=b"{}")
+
+    assert (answer.status, answer.json()["reason"]) == (404, "MCP_DISABLED")
+    assert "KRONFORCE_MCP_ENABLED" in answer.json()["error"]
+
+
+async def test_a_gateway_that_stops_opens_nothing_new():
+    gateway = Gateway(Nobody(), mcp=Mcp(Nobody(), SERVICES, version="1"))
+    await gateway.stop()
+
+    answer = await ask(gateway, "POST", "/mcp", body=b"{}")
+
+    assert (answer.status, answer.json()["reason"]) == (503, "UNAVAILABLE")
+
+
+async def test_there_is_nothing_to_listen_to():
+    gateway = Gateway(Nobody(), mcp=Mcp(Nobody(), SERVICES, version="1"))
+
+    answer = await ask(gateway, "GET", "/mcp")
+
+    assert (answer.status, answer.headers["allow"]) == (405, "POST, DELETE")
+
+
+def test_the_sdk_is_loaded_by_the_first_who_needs_it_and_not_at_the_start():
+    loaded = "{'mcp', 'pydantic', 'jsonschema'} & set(sys.modules)"
+    code = f"import sys, kronforce.http_gateway; sys.exit(repr({loaded}) if {loaded} else 0)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
