@@ -88,7 +88,10 @@ class Api:
         metadata = requests.forwarded(headers)
         session = self._callers.lend(scope, headers, metadata)
         try:
-            body = await self._body(binding, headers, receive) if binding.body else b""
+            if binding.body:
+                body = await self._body(binding, headers, receive)
+            else:
+                body = no_body(headers)
             request = requests.read_request(
                 binding, found.values, scope["query_string"], body, if_match, headers
             )
@@ -200,6 +203,13 @@ async def read_body(
                 raise failures.too_large(limit)
         body = b"".join(parts)
     return bytes(body)
+
+
+def no_body(headers: Mapping[bytes, bytes]) -> bytes:
+    """Of a method that takes none. Raises Failure where one comes: nobody would read it."""
+    if headers.get(b"content-length", b"0").strip(b"0") or b"transfer-encoding" in headers:
+        raise failures.unread_body()
+    return b""
 
 
 async def _next(receive: Receive) -> MutableMapping[str, Any]:

@@ -185,6 +185,15 @@ def too_large(limit: int) -> Failure:
     )
 
 
+def unread_body() -> Failure:
+    return Failure(
+        status=HTTPStatus.BAD_REQUEST,
+        error="this call takes no body; send its fields in the query",
+        reason="INVALID_FIELD",
+        details=[{"field": "", "message": "this call takes no body"}],
+    )
+
+
 def wrong_type(found: str) -> Failure:
     return Failure(
         status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -236,3 +236,11 @@ async def test_secret_variables_read_back_masked(site):
 async def test_a_head_is_a_get_without_its_body(site):
     answer = await site("HEAD", "/api/jobs")
     assert (answer.status, answer.body) == (200, b"")
+
+
+async def test_a_body_that_nobody_would_read_is_refused(site):
+    await site.ok("POST", "/api/variables", {"name": "V", "value": "1"})
+    refused = await site("DELETE", "/api/variables/V", {"force": True})
+    assert refused.status == 400
+    assert "send its fields in the query" in refused.json()["error"]
+    await site.ok("DELETE", "/api/variables/V?force=true")
