@@ -53,7 +53,7 @@ class Site:
         """A controller, or `up`, on a free port; waits until it listens."""
         process = await self.start(
             command,
-            *(command, "--grpc-bind", f"{host}:0", *self.tls),
+            *(command, "--grpc-bind", f"{host}:0", "--bind", "off", *self.tls),
             KRONFORCE_DATA_DIR=str(self.data_dir),
             KRONFORCE_BOOTSTRAP_ADMIN_KEY=ADMIN_KEY,
             KRONFORCE_AGENT_NAME="one",
@@ -225,7 +225,7 @@ async def test_up_with_tls_runs_a_job_on_the_agent_of_this_host(site: Site) -> N
 async def test_beyond_loopback_without_tls_it_refuses_and_names_the_way_out(site: Site) -> None:
     process = await site.start(
         "plain",
-        *("controller", "--grpc-bind", "0.0.0.0:0"),
+        *("controller", "--grpc-bind", "0.0.0.0:0", "--bind", "off"),
         KRONFORCE_DATA_DIR=str(site.data_dir),
     )
     assert await asyncio.wait_for(process.ended, processes.START_LIMIT_SECS) != 0
