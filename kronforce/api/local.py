@@ -23,8 +23,9 @@ from kronforce.api.status import to_status
 from kronforce.api.transport import CallFailed
 from kronforce.errors import DeadlineExceeded, KronforceError, Unimplemented
 
-# Replies that may wait for a reader; then the servicer waits, as it does on a slow connection.
-BUFFERED_REPLIES = 16
+# Replies that may wait for a reader; then the servicer waits, as it does on a slow connection. A
+# frame of output is up to 1 MiB, and a hundred readers may stall at once.
+BUFFERED_REPLIES = 2
 
 
 class LocalTransport:

@@ -7,8 +7,10 @@ feed goes on. Both are cut at the same bytes, so nothing is missing and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from google.protobuf.message import Message
 
 from kronforce.api.transport import Replies
 from kronforce.v1.execution_pb2 import OutputChunk
@@ -16,6 +18,9 @@ from kronforce_gateway.live import wire
 from kronforce_gateway.live.connection import Connection
 from kronforce_gateway.live.encoders import STDOUT, Output, Place
 from kronforce_gateway.live.feeds import Cursor, Feed
+
+# No output is as long.
+_NOWHERE = (1 << 62, 1 << 62)
 
 # Opens a call of ReadOutput that begins at a place.
 Open = Callable[[Place], Replies]
@@ -68,40 +73,54 @@ class Follower:
                 await feed.changed()
 
     async def _reach(self, goal: Place) -> None:
-        """Read alone to exactly this place."""
+        """Read alone to exactly this place, or to the end."""
         encoder = Output(base64=self._base64, start=self.place)
         reached = list(self.place)
-        async with self._open_at(self.place) as replies:
-            async for reply in replies:
-                await self._write(encoder, (_before(c, goal, reached) for c in _chunks(reply)))
-                if tuple(reached) == goal:
-                    break
-            else:
-                self._finished = True
+        while tuple(reached) != goal and await self._step(encoder, goal, reached):
+            pass
         await self._connection.write(encoder.rest())
         self.place = encoder.place
 
     async def _ahead(self, feed: Feed) -> None:
-        """Read alone until the feed has come as far."""
+        """Read alone until the feed has come as far, or to the end."""
         encoder = Output(base64=self._base64, start=self.place)
-        async with self._open_at(self.place) as replies:
-            async for reply in replies:
-                await self._write(encoder, _chunks(reply))
-                if _covers(feed.place, self.place):
-                    # What is held back of a character is read again.
-                    return
-        await self._connection.write(encoder.rest())
+        reached = list(self.place)
+        while not _covers(feed.place, self.place):
+            if not await self._step(encoder, _NOWHERE, reached):
+                await self._connection.write(encoder.rest())
+                self.place = encoder.place
+                return
+        # What is held back of a character is read again.
+
+    async def _step(self, encoder: Output, goal: Place, reached: list[int]) -> bool:
+        """Write what comes next before the goal; False: nothing comes any more.
+
+        The call ends before the reader is written to: one that is slow holds one frame, not all
+        that a call would have ready for it.
+        """
+        async with self._open_at((reached[0], reached[1])) as replies:
+            reply = await anext(replies, None)
+        if reply is None:
+            self._finished = True
+            return False
+        await self._connection.write(_parts(encoder, reply, goal, reached))
         self.place = encoder.place
-        self._finished = True
-
-    async def _write(self, encoder: Output, chunks: Iterable[OutputChunk | None]) -> None:
-        events = [event for chunk in chunks if chunk for event in encoder.chunk(chunk)]
-        await self._connection.write(events or [wire.HEARTBEAT])
-        self.place = encoder.place
+        return True
 
 
-def _chunks(reply: Any) -> Iterable[OutputChunk]:
-    found: Iterable[OutputChunk] = reply.chunks
+def _parts(encoder: Output, reply: Message, goal: Place, reached: list[int]) -> Iterator[bytes]:
+    """Made as they are written."""
+    chunks = _chunks(reply)
+    if not chunks:
+        yield wire.HEARTBEAT
+    for chunk in chunks:
+        part = _before(chunk, goal, reached)
+        if part is not None:
+            yield from encoder.chunk(part)
+
+
+def _chunks(reply: Any) -> Sequence[OutputChunk]:
+    found: Sequence[OutputChunk] = reply.chunks
     return found
 
 

@@ -135,14 +135,13 @@ async def test_who_comes_late_reads_alone_as_far_as_the_others_are(tmp_path: Pat
             early = Reader()
             await early.read(first, until=len(execution.data[STDOUT]))
             late = asyncio.create_task(read_all(rig, Reader()))
-            await until(lambda: execution.calls == 2 and execution.open == 1)
+            await until(lambda: execution.calls >= 2 and execution.open == 1)
             execution.write(words(5_000, 2))
             execution.write(words(500, 3), STDERR)
             execution.end()
             await early.read(first)
         got = await late
 
-    assert execution.calls == 2
     assert got.text == early.text
     assert got.text["stdout"] == execution.data[STDOUT]
     assert got.text["stderr"] == execution.data[STDERR]
@@ -164,7 +163,7 @@ async def test_who_is_ahead_of_the_others_waits_for_none_of_them(
         ahead = Reader()
         ahead.text["stdout"] = execution.data[STDOUT]
         more = asyncio.create_task(read_all(rig, ahead, **{"last-event-id": f"{size}-0"}))
-        await until(lambda: execution.calls == 2)
+        await until(lambda: execution.calls >= 2)
         execution.write(b"more")
         await until(lambda: ahead.text["stdout"].endswith(b"more"))
         execution.end()

@@ -258,9 +258,9 @@ async def test_a_reader_that_stalls_is_cut_and_slows_nobody(
             rig.get(WATCH, receive_buffer=4_096),
             rig.get(WATCH) as quick,
         ):
-            assert rig.served.in_flight.streams == 2
+            assert rig.gateway.readers == 2
             async for _ in quick.events():
-                if rig.served.in_flight.streams == 1:
+                if rig.gateway.readers == 1:
                     break
         await until(lambda: rig.served.in_flight.streams == 0)
 
