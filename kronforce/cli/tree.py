@@ -120,6 +120,7 @@ ALONE: Verbs = {
     "controller": ("kronforce.cli.controller_process:controller", "start a controller alone"),
     "gateway": ("kronforce.cli.gateway:gateway", "serve HTTP for a controller elsewhere"),
     "status": ("kronforce.cli.status:status", "agents, what waits longest, disk"),
+    "stats": ("kronforce.cli.stats:stats", "how much ran, how it ended, how long it took"),
     "doctor": ("kronforce.cli.doctor:doctor", "is this host, its data and its server well?"),
     "last": ("kronforce.cli.run:last", "the newest run, explained"),
     "backup": ("kronforce.cli.backup:backup", "everything in one file, running or not"),

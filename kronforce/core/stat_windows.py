@@ -72,7 +72,7 @@ def days_until(now: int, days: int) -> Window:
 
 def all_days(now: int) -> Window:
     """Every day that is kept."""
-    return _window(DAY, kept_from(DAY, now), now)
+    return _window(DAY, kept_from(DAY, now), now + 1)
 
 
 def timeline_window(level: int, since: int | None, until: int | None, now: int) -> Window:
@@ -107,7 +107,8 @@ def list_window(since: int | None, until: int | None, now: int) -> Window:
 
 def _span(since: int | None, until: int | None, now: int, back: int) -> tuple[int, int]:
     """Nothing lies ahead, and nothing before what is kept."""
-    end = now if until is None else min(until, now)
+    # What ended at this very instant counts too.
+    end = now + 1 if until is None else min(until, now + 1)
     begin = end - back if since is None else since
     if begin >= end:
         raise InvalidArgument.of(("since", "is not before until, or lies ahead"))

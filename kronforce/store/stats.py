@@ -137,9 +137,10 @@ def first_day(tx: Tx) -> int | None:
 ORDERS: Mapping[int, sa.ColumnElement[int]] = {
     1: sa.func.sum(stats.c.runs),
     2: sa.func.sum(sa.case((stats.c.state.in_(FAILURES), stats.c.runs), else_=0)),
-    # Whole microseconds, on PostgreSQL too.
-    3: sa.cast(sa.func.sum(stats.c.busy_us), sa.BigInteger)
-    // sa.func.nullif(sa.cast(sa.func.sum(stats.c.started), sa.BigInteger), 0),
+    # Whole microseconds on both stores, and NULL of none.
+    3: sa.cast(sa.func.sum(stats.c.busy_us), sa.BigInteger).op("/", return_type=sa.BigInteger())(
+        sa.func.nullif(sa.cast(sa.func.sum(stats.c.started), sa.BigInteger), 0)
+    ),
     4: sa.func.max(stats.c.longest_us),
     5: sa.func.sum(stats.c.busy_us),
 }

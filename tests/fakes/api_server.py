@@ -42,6 +42,7 @@ from kronforce.v1 import (
     key_service_pb2,
     key_service_pb2_grpc,
     run_pb2,
+    stats_service_pb2_grpc,
     system_service_pb2,
     system_service_pb2_grpc,
     variable_pb2,
@@ -49,6 +50,7 @@ from kronforce.v1 import (
     webhook_service_pb2_grpc,
 )
 from tests.fakes.audit_log import FakeAudit
+from tests.fakes.stats import FakeStats
 from tests.fakes.variables import FakeVariables
 from tests.fakes.webhooks import FakeWebhooks
 
@@ -181,6 +183,7 @@ class FakeController(
         self.keys: dict[str, api_key_pb2.ApiKey] = {}
         self.events: list[event_pb2.Event] = []
         self.audit = FakeAudit()
+        self.stats = FakeStats()
         self.requests: dict[str, str] = {}
         self.calls: list[str] = []
         self.later_refusals: list[tuple[str, int, Refused]] = []
@@ -216,6 +219,7 @@ class FakeController(
         event_service_pb2_grpc.add_EventServiceServicer_to_server(self, self.server)
         system_service_pb2_grpc.add_SystemServiceServicer_to_server(self, self.server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, self.server)
+        stats_service_pb2_grpc.add_StatsServiceServicer_to_server(self.stats, self.server)
         variable_service_pb2_grpc.add_VariableServiceServicer_to_server(
             FakeVariables(self.variables, Refused), self.server
         )

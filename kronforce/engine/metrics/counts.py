@@ -64,5 +64,5 @@ class Counts:
             self.running -= 1
         if finish.applied:
             self.executions[finish.state] += 1
-            if finish.run_finished:
+            if finish.closes_run:
                 self.runs[finish.run_state] += 1

@@ -81,6 +81,7 @@ def _reset(
             target.fence = 0
     for finish in finishes:
         finish.applied, finish.run_finished, finish.admitted = False, False, []
+        finish.closes_run = False
     for assign in assigns:
         assign.fence, assign.done = 0, False
 

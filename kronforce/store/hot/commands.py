@@ -240,9 +240,9 @@ class Finish:
     """An execution ends; with it, unless another attempt follows, its target, and maybe its run."""
 
     __slots__ = (
-        "applied", "admitted", "agent_key", "dispatch", "exit_code", "finished_at", "inline",
-        "live", "message", "next_attempt", "outputs", "reason", "run_finished", "run_state",
-        "run_ended_at", "severity", "signal", "started_at", "state", "stderr_bytes",
+        "applied", "admitted", "agent_key", "closes_run", "dispatch", "exit_code", "finished_at",
+        "inline", "live", "message", "next_attempt", "outputs", "reason", "run_finished",
+        "run_state", "run_ended_at", "severity", "signal", "started_at", "state", "stderr_bytes",
         "stdout_bytes", "then", "tell_start", "told_at",
     )  # fmt: skip
 
@@ -270,6 +270,8 @@ class Finish:
         self.applied = False
         self.run_state = 0
         self.run_finished = False
+        # Of those of one run in a batch that ended it, one: who counts runs counts that.
+        self.closes_run = False
         # Where it is not this execution's: another target's end was the last.
         self.run_ended_at: int | None = None
         self.admitted: list[int] = []

@@ -110,14 +110,17 @@ class RunChanges:
         for finish in self._ended:
             if finish.live.run.target_count == 1:
                 finish.run_state, finish.run_finished = finish.state, True
+                finish.closes_run = True
             else:
                 many.append(finish)
         if many:
             _read_back(tx, many)
+            for finish in {f.live.run.key: f for f in many if f.run_finished}.values():
+                finish.closes_run = True
 
     def ended_runs(self) -> list[Finish]:
         """One finish for each run that has ended."""
-        return list({f.live.run.key: f for f in self._ended if f.run_finished}.values())
+        return [finish for finish in self._ended if finish.closes_run]
 
 
 def _read_back(tx: Tx, finishes: list[Finish]) -> None:

@@ -33,7 +33,6 @@ class Tallies:
     def add_ends(self, finishes: Iterable[Finish]) -> None:
         """Executions that this batch ends, and with them their runs. Once their runs are saved."""
         sums = self._sums
-        several: dict[int, Finish] = {}
         for finish in finishes:
             if not finish.applied:
                 continue
@@ -57,13 +56,11 @@ class Tallies:
                     waited = started - run.created_at
                     if waited > 0:
                         row[6] += waited
-            if finish.run_finished:
+            if finish.closes_run:
                 if run.target_count == 1:
                     row[1] += 1
                 else:
-                    several[run.key] = finish
-        for finish in several.values():
-            self._add_run(finish)
+                    self._add_run(finish)
 
     def add_skipped(self, run: CreateRun, *, whole: bool) -> None:
         """An execution that is skipped as it is made; `whole` once for a run that is so with it."""

@@ -4,12 +4,14 @@ Every point on SQLite, a sample on PostgreSQL: the points where the store makes 
 others on PostgreSQL are in `tests/chaos`.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from kronforce.core.lifecycle import State
 from tests.system.checker.rules import judge
-from tests.system.rig.cluster import cluster
+from tests.system.rig.cluster import Cluster, cluster
 from tests.system.rig.failpoint_round import LAUNCHER_GONE, Point, play, points
 
 ON_POSTGRESQL = (
@@ -25,7 +27,20 @@ async def kill_at(folder: Path, db: str, point: Point) -> None:
     async with cluster(folder, db) as made:
         history = await play(made, point)
         assert judge(history) == []
+        assert await in_statistics(made) == await ended(made)
         assert [line for line in made.complaints() if LAUNCHER_GONE not in line] == []
+
+
+async def in_statistics(made: Cluster) -> dict[str, int]:
+    """How many executions ended in each state, as the sums have it that survived the kill."""
+    counts = (await made.client.stats.system()).all_kept.executions
+    return {field.name: count for field, count in counts.ListFields() if field.name != "total"}
+
+
+async def ended(made: Cluster) -> dict[str, int]:
+    """The same, one execution after another."""
+    states = Counter([State(each.state).word async for each in made.client.executions.list()])
+    return dict(states)
 
 
 @pytest.mark.parametrize("point", points(), ids=str)
