@@ -21,11 +21,18 @@ _NOTHING: Schema = {"type": "object", "maxProperties": 0}
 
 def parameters(binding: Binding) -> list[Schema]:
     """What the gateway itself takes of a stream."""
-    made = [
-        _own("last_event_id", "query", "Goes on after this event; as `Last-Event-ID`."),
-        _own("Last-Event-ID", "header", "Goes on after this event; browsers send it themselves."),
-        _own("ticket", "query", "In place of a key; see `CreateStreamTicket`."),
-    ]
+    # What is done once, by a POST, is not gone on with.
+    made = (
+        []
+        if binding.verb != "GET"
+        else [
+            _own("last_event_id", "query", "Goes on after this event; as `Last-Event-ID`."),
+            _own(
+                "Last-Event-ID", "header", "Goes on after this event; browsers send it themselves."
+            ),
+            _own("ticket", "query", "In place of a key; see `CreateStreamTicket`."),
+        ]
+    )
     if binding.method.name != "WatchEvents":
         encoding = _own("encoding", "query", "How output is written: as text, or as bytes.")
         made.append({**encoding, "schema": {**_TEXT, "enum": ["text", "base64"]}})

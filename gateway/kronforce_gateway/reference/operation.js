@@ -130,7 +130,9 @@ function quoted(text) {
 // The summary is the description's first sentence: it need not stand there twice.
 function rest(said) {
   const text = said.description ?? "";
-  return text.startsWith(said.summary) ? text.slice(said.summary.length).replace(/^[.;:]\s*/, "") : text;
+  if (!text.startsWith(said.summary)) return text;
+  const left = text.slice(said.summary.length).replace(/^[.;:]\s*/, "");
+  return left.slice(0, 1).toUpperCase() + left.slice(1);
 }
 
 function breakable(path) {
