@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from kronforce.core.custom_tasks import is_custom
 from kronforce.core.explain_facts import FITTING, Facts, Verdict
 from kronforce.core.explain_words import coarse, count, is_one, names, on_agent, span, who
 from kronforce.core.lifecycle import Reason
@@ -134,6 +135,8 @@ def _cancelling(f: Facts) -> str:
         why = ", since a newer run takes its place"
     elif f.overdue and not f.by:
         why = ", since its run took too long"
+    if is_custom(f.settings.task_type):
+        return f"To be ended{on_agent(f)}{why}: the agent hears of it when it calls next."
     grace = f"{f.settings.kill_grace_secs} s"
     return f"Being ended{on_agent(f)}{why}: TERM was sent, KILL follows after {grace}."
 

@@ -176,6 +176,7 @@ class FakeController(
         self.chunks: dict[str, list[execution_pb2.OutputChunk]] = {}
         self.stories: dict[str, Story] = {}
         self.agents: dict[str, agent_pb2.Agent] = {}
+        self.task_types: dict[str, list[agent_pb2.TaskTypeDefinition]] = {}
         self.variables: dict[str, variable_pb2.Variable] = {}
         self.webhooks = FakeWebhooks(self._job, Refused)
         # Those that were made by themselves; others are there while a job is in them.
@@ -738,6 +739,15 @@ class FakeController(
         return agent_service_pb2.ListAgentsResponse(
             agents=rows, next_page_token=token, total=len(found), total_exact=True
         )
+
+    async def GetAgentTaskTypes(self, request, context):
+        name = self._agent(request.agent_id).name
+        return agent_service_pb2.GetAgentTaskTypesResponse(task_types=self.task_types.get(name, ()))
+
+    async def SetAgentTaskTypes(self, request, context):
+        name = self._agent(request.agent_id).name
+        self.task_types[name] = list(request.task_types)
+        return agent_service_pb2.SetAgentTaskTypesResponse(task_types=self.task_types[name])
 
     async def DrainAgent(self, request, context):
         agent = self._agent(request.agent_id)

@@ -161,3 +161,10 @@ def test_the_default_folder_is_the_systems_or_the_users(monkeypatch: pytest.Monk
 def test_what_is_no_count_is_said_in_words(given: object, said: str) -> None:
     with pytest.raises(CannotStart, match=f"--retention-days: {said}"):
         load({"retention_days": given}, {})
+
+
+def test_agents_without_a_key_are_for_loopback_alone():
+    assert load({"open_agents": True}, {}).open_agents
+    for setting in ("bind", "grpc_bind"):
+        with pytest.raises(CannotStart, match="--open-agents"):
+            load({"open_agents": True, setting: "0.0.0.0:9000", "insecure": True}, {})

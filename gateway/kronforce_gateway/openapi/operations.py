@@ -99,7 +99,12 @@ class Maker:
             made["headers"] = {"ETag": {"description": about, "schema": {"type": "string"}}}
         made["content"] = self._content(binding)
         ended = {"204": {"description": "The stream has ended, or the ticket is spent."}}
-        return {str(int(status)): made} | (ended if binding.method.server_streaming else {})
+        nothing = {"204": {"description": "There is none now."}}
+        return (
+            {str(int(status)): made}
+            | (ended if binding.method.server_streaming else {})
+            | (nothing if binding.may_be_empty else {})
+        )
 
     def _content(self, binding: Binding) -> Schema:
         reply = binding.method.output_type

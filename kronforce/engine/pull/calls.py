@@ -105,6 +105,11 @@ class Calls:
         self.beating.discard(agent.key)
         self._polls.restarted(agent)
 
+    def forget_ended(self) -> None:
+        """Keep nothing of what has ended by whatever means."""
+        for execution_id in [each for each in self.talked if each not in self._table.by_id]:
+            del self.talked[execution_id]
+
     async def append(self, caller: Caller, request: AppendOutputRequest) -> Appended:
         """Store output of what runs. Raises StaleFence where it is not the caller's any more."""
         live, agent = await self._current(caller, request.execution_id, request.attempt)
@@ -144,7 +149,6 @@ class Calls:
         self._completion.result(live, self._result(live, agent, request), tell)
         self._store.main.wake()
         await stored
-        self.talked.pop(live.id_text, None)
 
     async def _late(self, agent: AgentRow, request: FinishExecutionRequest) -> None:
         """It has ended: a repetition is fine, anything else is kept and refused."""

@@ -51,6 +51,7 @@ class Silence:
             await self._clock.sleep_until(last + TICK_SECS)
             now = self._clock.monotonic()
             stalled, last = now - last > STALL_SECS, now
+            self._calls.forget_ended()
             for session in list(self._dispatcher.sessions.values()):
                 if not isinstance(session, PullSession):
                     continue
@@ -69,7 +70,6 @@ class Silence:
                 log.warning("custom agent %s did not report an execution", session.agent_name,
                             extra={"action": "unreported", "execution": live.id_text})  # fmt: skip
                 session.drop(live)
-                self._calls.talked.pop(live.id_text, None)
                 self._completion.lost(live, Reason.AGENT_LOST)
         if session.closed or (not stalled and self._is_silent(session, now)):
             self._polls.lose(session)
