@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,14 @@ from kronforce.v1.job_pb2 import AgentTarget, CustomTask, Job, Target, Task
 from tests.system.rig.cluster import Cluster, cluster, until
 from tests.system.rig.processes import clean_environment
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "agents" / "custom_agent_http.py"
+CHECKOUT = Path(__file__).parents[3]
+EXAMPLES = CHECKOUT / "examples" / "agents"
+COMPILER_LIMIT_SECS = 330
 SUCCEEDED = ExecutionState.EXECUTION_STATE_SUCCEEDED
 FAILED = ExecutionState.EXECUTION_STATE_FAILED
 
-# Says that it began, waits until it may go on, says that it is done: each in a file of its own.
-SCRIPT = """
+# Both say that they began, wait until they may go on, and say that they are done.
+PYTHON_SCRIPT = """
 import pathlib, sys, time
 folder, name, waits = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "wait"
 with (folder / f"{name}.began").open("a") as file:
@@ -39,15 +43,80 @@ with (folder / f"{name}.done").open("a") as file:
     file.write("x")
 print("did", name)
 """
+NODE_SCRIPT = """
+const [folder, name, waits] = process.argv.slice(1);
+const { appendFileSync, existsSync } = require("node:fs");
+const on = () => {
+  if (waits === "wait" && !existsSync(`${folder}/${name}.go`)) return setTimeout(on, 20);
+  appendFileSync(`${folder}/${name}.done`, "x");
+  console.log("did", name);
+};
+appendFileSync(`${folder}/${name}.began`, "x");
+on();
+"""
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(150 + 2 * 330)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """An example, and what a job gives it to do: a script and its arguments."""
+
+    command: list[str]
+    task_type: str
+    script: str
+    # Of the folder and what stands for the run's own.
+    arguments: Callable[[str, str, str], object]
+
+
+PYTHON = Program(
+    command=[sys.executable, str(EXAMPLES / "custom_agent_http.py")],
+    task_type="python",
+    script=PYTHON_SCRIPT,
+    arguments=lambda *words: " ".join(words),
+)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """The TypeScript example; skipped where there is no compiler, except in CI."""
+    made = subprocess.run(
+        [sys.executable, str(CHECKOUT / "tests" / "services" / "typescript.py")],
+        check=False, capture_output=True, text=True, timeout=COMPILER_LIMIT_SECS,
+    )  # fmt: skip
+    if made.returncode and not os.environ.get("CI"):
+        pytest.skip(f"the TypeScript example: {made.stderr.strip()}")
+    compiler = Path(made.stdout.strip())
+    types = compiler.parents[1] / "@types"
+    out = tmp_path_factory.mktemp("typescript")
+    flags = ["--module", "nodenext", "--target", "es2022", "--strict", "--types", "node"]
+    subprocess.run(
+        [compiler, *flags, "--typeRoots", types, "--outDir", out,
+         EXAMPLES / "custom_agent_http.mts"],
+        check=True, capture_output=True, timeout=COMPILER_LIMIT_SECS,
+    )  # fmt: skip
+    return Program(
+        command=["node", str(out / "custom_agent_http.mjs")],
+        task_type="node",
+        script=NODE_SCRIPT,
+        arguments=lambda *words: list(words),
+    )
+
+
+@pytest.fixture(params=["python", "typescript"])
+def program(request: pytest.FixtureRequest) -> Program:
+    if request.param == "python":
+        return PYTHON
+    found: Program = request.getfixturevalue("compiled")
+    return found
 
 
 class Agent:
     """The example, with all that it starts in a session of its own."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, program: Program) -> None:
         self._folder = folder
+        self.program = program
         self._environ = clean_environment() | {
             "KRONFORCE_URL": url,
             "AGENT_NAME": "example",
@@ -58,7 +127,7 @@ class Agent:
     async def start(self) -> None:
         with (self._folder / "example.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, str(EXAMPLE), env=self._environ, stdout=log, stderr=log,
+                *self.program.command, env=self._environ, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -75,17 +144,19 @@ class Scene:
 
     async def job(self) -> None:
         data = Struct()
-        data.update({"script": SCRIPT, "args": f"'{self.folder}' {{{{params.what}}}}"})
+        program = self.agent.program
+        words = (str(self.folder), "{{params.name}}", "{{params.how}}")
+        data.update({"script": program.script, "args": program.arguments(*words)})
         await self.one.client.jobs.create(
             Job(
                 name="work",
-                task=Task(custom=CustomTask(agent_task_type="python", data=data)),
+                task=Task(custom=CustomTask(agent_task_type=program.task_type, data=data)),
                 target=Target(agent=AgentTarget(agent_id="example")),
             )
         )
 
     async def run(self, name: str, *, waits: bool = False) -> str:
-        params = {"what": f"{name} {'wait' if waits else 'now'}"}
+        params = {"name": name, "how": "wait" if waits else "now"}
         return str((await self.one.client.jobs.trigger("work", params=params)).run.id)
 
     async def began(self, name: str) -> None:
@@ -126,11 +197,11 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
+async def scene(folder: Path, program: Program) -> AsyncIterator[Scene]:
     async with cluster(folder, "") as one:
         await one.start_controller(KRONFORCE_BIND="127.0.0.1:0", KRONFORCE_OPEN_AGENTS="true")
         url = str(json.loads((one.data_dir / "endpoint.json").read_text())["http"])
-        agent = Agent(folder, url)
+        agent = Agent(folder, url, program)
         await agent.start()
         try:
 
@@ -147,9 +218,9 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 
 
 async def test_an_agent_that_is_killed_says_so_when_it_is_back_and_does_nothing_twice(
-    tmp_path: Path,
+    tmp_path: Path, program: Program
 ) -> None:
-    async with scene(tmp_path) as s:
+    async with scene(tmp_path, program) as s:
         cut_off = await s.run("cut", waits=True)
         waiting = [await s.run(f"later{number}") for number in range(3)]
         await s.began("cut")
@@ -165,8 +236,10 @@ async def test_an_agent_that_is_killed_says_so_when_it_is_back_and_does_nothing_
         assert done == [0, 1, 1, 1]
 
 
-async def test_what_ends_while_the_controller_is_down_is_taken_by_the_next(tmp_path: Path) -> None:
-    async with scene(tmp_path) as s:
+async def test_what_ends_while_the_controller_is_down_is_taken_by_the_next(
+    tmp_path: Path, program: Program
+) -> None:
+    async with scene(tmp_path, program) as s:
         run_id = await s.run("work", waits=True)
         after = await s.run("after")
         await s.began("work")
@@ -181,8 +254,10 @@ async def test_what_ends_while_the_controller_is_down_is_taken_by_the_next(tmp_p
         assert (s.times_done("work"), s.times_done("after")) == (1, 1)
 
 
-async def test_agent_and_controller_killed_with_a_result_in_hand(tmp_path: Path) -> None:
-    async with scene(tmp_path) as s:
+async def test_agent_and_controller_killed_with_a_result_in_hand(
+    tmp_path: Path, program: Program
+) -> None:
+    async with scene(tmp_path, program) as s:
         run_id = await s.run("work", waits=True)
         await s.began("work")
         assert s.one.controller is not None
