@@ -824,6 +824,8 @@ class FakeController(
         key = api_key_pb2.ApiKey()
         key.CopyFrom(request.key)
         key.id, key.prefix = _uuid(), "kf_abcdefgh"
+        if key.surface and not key.role:
+            key.role = api_key_pb2.ROLE_VIEWER
         key.created_at.CopyFrom(_now())
         self.keys[key.id] = key
         return key_service_pb2.CreateKeyResponse(key=key, secret="kf_abcdefgh" + "x" * 32)

@@ -37,6 +37,14 @@ def test_a_key_is_found_by_its_hash_with_its_limits(tx):
     assert (made.allowed_groups, made.allowed_networks) == (("a", "b"), ("10.0.0.0/8",))
 
 
+def test_a_key_is_for_every_way_in_unless_it_is_made_for_one(tx):
+    make_key(tx, "ci", hash=b"h")
+    make_key(tx, "assistant", hash=b"a", surface=3)
+
+    found = [keys.get_key_by_hash(tx, each) for each in (b"h", b"a")]
+    assert [row.surface for row in found] == [0, 3]
+
+
 def test_a_name_is_free_again_once_its_key_is_revoked(tx):
     make_key(tx, "ci")
     with pytest.raises(AlreadyExists):

@@ -248,3 +248,19 @@ def test_colours_are_for_terminals_alone(cli, fake, monkeypatch):
     assert "\x1b[" in cli("run", "list", terminal=True).out
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in cli("run", "list", terminal=True).out
+
+
+def test_a_key_for_an_ai_client_is_a_viewers_unless_it_says_otherwise(cli):
+    made = cli("key", "create", "assistant", "--surface", "mcp")
+    assert "viewer, MCP alone" in made.err
+    assert (
+        "operator, MCP alone"
+        in cli("key", "create", "deployer", "--surface", "mcp", "--role", "operator").err
+    )
+    assert "viewer, MCP alone" in cli("key", "list").out
+
+
+def test_any_other_key_needs_a_role(cli):
+    refused = cli("key", "create", "ci")
+    assert refused.code == 2
+    assert "--role" in refused.err
