@@ -71,7 +71,7 @@ def sayable(binding: Binding, request: Any) -> None:
         text = getattr(request, name)
         if not text.isascii() or not text.isprintable() or text != text.strip():
             request.ClearField(name)
-    if binding.body not in ("", "*") and not binding.raw:
+    if binding.resource is not None and not binding.takes_list:
         # A body is always there, if only with nothing in it.
         getattr(request, binding.body).SetInParent()
     if binding.verb == "PUT" and MASK in binding.method.input_type.fields_by_name:
