@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct, Value
 
+from kronforce.core.variable_rules import MASKED_FROM
 from kronforce.v1.agent_pb2 import TaskField, TaskFieldType, TaskTypeDefinition
 from kronforce.v1.job_pb2 import CustomTask, Job
 
@@ -216,6 +217,16 @@ def masked(job: Job) -> Job:
             if name in fields and not _is_placeholder(fields[name]):
                 fields[name].string_value = MASK
     return job
+
+
+def own_secrets(job: Job) -> list[bytes]:
+    """Password values that stand in the job itself, and must not be seen in its output."""
+    if job.task.WhichOneof("kind") != "custom":
+        return []
+    fields = job.task.custom.data.fields
+    values = [fields[name] for name in job.task.custom.secret_fields if name in fields]
+    texts = {_text_of(value) for value in values if not _is_placeholder(value)}
+    return sorted(text.encode() for text in texts if len(text.encode()) >= MASKED_FROM)
 
 
 def keep_masked(task: CustomTask, before: CustomTask) -> None:

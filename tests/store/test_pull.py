@@ -12,7 +12,7 @@ from kronforce.errors import (
     SessionTaken,
     StaleFence,
 )
-from kronforce.store.tables import evidence
+from kronforce.store.tables import evidence, inline_output
 from kronforce.v1 import job_pb2
 from tests.store.pull_agent import (
     CANCELLED,
@@ -314,6 +314,23 @@ async def test_values_are_put_in_and_masked_in_output(rig, puller):
     assert claim.work.resolved.task.custom.data["script"] == "run tests"
     await puller.finish(claim)
     assert (await rig.row(run.run_id)).state == SUCCEEDED
+
+
+async def test_passwords_in_the_job_are_masked_in_its_output(rig, puller):
+    task = python_task(token="hunter2", script="{{params.what}}")
+    task.custom.secret_fields.append("token")
+    await rig.job("job", task=task, target=on(puller))
+    plain = python_task(token="hunter2")
+    plain.custom.secret_fields.append("token")
+    await rig.job("plain", task=plain, target=on(puller))
+    for job in ("job", "plain"):
+        run = await rig.run(job)
+        claim = await puller.pull()
+        await puller.finish(claim, stdout="token is hunter2\n", message="with hunter2")
+        (attempt,) = await rig.attempts(run.run_id)
+        assert "hunter2" not in attempt.message
+        kept = await rig.store.read(lambda tx: tx.conn.execute(inline_output.select()).all())
+        assert "hunter2" not in str(kept)
 
 
 async def test_a_drained_agent_is_given_nothing(rig, puller):

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from kronforce.clock import Clock
+from kronforce.core.custom_tasks import own_secrets
 from kronforce.core.ids import to_text
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.agents.directory import Directory, view_of
@@ -238,8 +239,13 @@ class Sessions:
 
     def mask_again(self, session: Session, live: LiveExecution) -> None:
         """After a restart of the controller: by the values as they are now."""
-        if live.run.job.template is not None and not session.redacts and live.masks is None:
-            self._masking.watch(live, session, self._resolving.secrets_of(live.run))
+        if session.redacts or live.masks is not None:
+            return
+        secrets = own_secrets(live.run.job.job)
+        if live.run.job.template is not None:
+            secrets += self._resolving.secrets_of(live.run)
+        if secrets:
+            self._masking.watch(live, session, secrets)
 
     def _take_step(
         self, session: Session, step: Step, live: LiveExecution | None,
@@ -296,7 +302,8 @@ class Sessions:
         resolved = self._resolving.resolve(live)
         live.note = resolved.note
         if not resolved.refused:
-            self._masking.watch(live, session, resolved.secrets)
+            secrets = [*resolved.secrets, *own_secrets(live.run.job.job)]
+            self._masking.watch(live, session, secrets)
             session.assign(live, resolved)
             return
         if again:

@@ -76,6 +76,8 @@ class Polls:
             work = await self._work_for(session, poll, wait)
             if work is None or not await self._start(work.live):
                 return None
+            # Where nothing is put in, nobody has looked for passwords yet.
+            self._sessions.mask_again(session, work.live)
             claim = Claim(agent=agent, work=work, cancels=cancels_of(session, but=work.live))
             poll.work = None
             return claim
