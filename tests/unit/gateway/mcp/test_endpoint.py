@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.mcp.callers import key_of
 from kronforce_gateway.mcp.endpoint import Mcp
 from tests.contract.http.asgi import ask
 
@@ -26,6 +27,14 @@ async def test_a_gateway_that_stops_opens_nothing_new():
     answer = await ask(gateway, "POST", "/mcp", body=b"{}")
 
     assert (answer.status, answer.json()["reason"]) == (503, "UNAVAILABLE")
+
+
+def test_a_key_has_one_room_however_its_header_is_written():
+    written = (b"Bearer kf_a", b"bearer  kf_a ", b"BEARER\tkf_a", b"kf_a")
+
+    assert len({key_of({b"authorization": each}) for each in written}) == 1
+    assert key_of({b"authorization": b"Bearer kf_b"}) != key_of({b"authorization": b"Bearer kf_a"})
+    assert key_of({}) == key_of({b"authorization": b""})
 
 
 async def test_there_is_nothing_to_listen_to():
