@@ -471,6 +471,22 @@ async def test_a_watcher_that_comes_back_is_not_told_again_what_it_knows(rig):
             assert [update.run_id async for f in frames for update in f.updates] == [run.run_id]
 
 
+async def test_a_watcher_of_output_that_comes_back_after_the_end_is_told_of_it(rig):
+    await rig.job()
+    async with agent(rig, auto=False) as a:
+        run = await rig.run()
+        request = WatchRunsRequest(run_id=run.run_id, include_output=True)
+        async with rig.engine.views.watch(ADMIN, Someone(), request) as frames:
+            first = await a.assignment()
+            a.accept(first)
+            a.finish(first)
+            told = [update async for frame in frames for update in frame.updates]
+        request.cursor = told[-1].cursor
+        async with rig.engine.views.watch(ADMIN, Someone(), request) as frames:
+            again = [update async for frame in frames for update in frame.updates]
+    assert again[-1].state.HasField("finished_at")
+
+
 async def test_a_sticky_job_stays_where_it_was(rig):
     await rig.job(sticky=True)
     async with agent(rig, "a1"), agent(rig, "a2"):
