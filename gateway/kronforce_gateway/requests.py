@@ -141,7 +141,11 @@ def forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     }
 
 
+# The last two say that a browser calls: what needs no key on this host is not for pages.
 _FORWARDED = {
     key: key.decode("latin-1")
-    for key in (b"authorization", b"client-id", b"traceparent", b"tracestate", b"x-request-id")
-}
+    for key in (
+        b"authorization", b"client-id", b"traceparent", b"tracestate", b"x-request-id", b"origin",
+        b"sec-fetch-site",
+    )
+}  # fmt: skip

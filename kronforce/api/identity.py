@@ -51,6 +51,9 @@ WAYS = 64
 # Keys remembered; beyond it the oldest is read again when it calls.
 REMEMBERED = 20_000
 
+# Metadata of a caller that has a key, or is a browser.
+_NOT_OPEN = frozenset({"authorization", "origin", "sec-fetch-site"})
+
 WAY_IN = "send a valid key as `authorization: Bearer kf_…`"
 
 
@@ -116,8 +119,13 @@ class Identity:
         return True
 
     def admits_open(self, call: Call) -> bool:
-        """Set principal and scope of an agent on this host that has no key, if that is allowed."""
-        if not self._open_agents or "authorization" in call.metadata or not is_local(call.peer):
+        """Set principal and scope of an agent on this host that has no key, if that is allowed.
+
+        Any page that somebody on this host looks at can have a browser call; agents are none.
+        """
+        if not self._open_agents or not is_local(call.peer):
+            return False
+        if not _NOT_OPEN.isdisjoint(call.metadata):
             return False
         call.principal = replace(OPEN_AGENT, peer=call.peer, surface=call.surface)
         call.scope = OPEN_SCOPE

@@ -288,7 +288,9 @@ _WEBHOOKS = _methods(webhook_service_pb2, "WebhookService")
 
 
 @asynccontextmanager
-async def world(folder: Path, *, empty: bool = False) -> AsyncIterator[World]:
+async def world(
+    folder: Path, *, empty: bool = False, open_agents: bool = False
+) -> AsyncIterator[World]:
     """Serve on a free port of loopback; `empty`: nobody but the admin, and nothing of theirs."""
     database = str(folder / "k.db")
     config = Config(
@@ -298,6 +300,7 @@ async def world(folder: Path, *, empty: bool = False) -> AsyncIterator[World]:
         bind="",
         rate_limit_enabled=False,
         bootstrap_admin_key=ADMIN_KEY,
+        open_agents=open_agents,
     )
     async with (
         controller(config, clock=SystemClock()) as server,
