@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(LIMIT_SECS)]
     "options",
     [
         ("--phases", "coverage"),
-        ("--phases", "fuzzing", "--max-examples", "200"),
+        ("--phases", "fuzzing", "--max-examples", "100"),
         ("--phases", "stateful", "--max-examples", "50"),
     ],
     ids=lambda options: str(options[1]),

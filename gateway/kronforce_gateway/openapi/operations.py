@@ -119,6 +119,9 @@ class Maker:
         yield from answers.ALWAYS
         if permission != PUBLIC:
             yield from answers.WITH_A_KEY
+        if binding.variables:
+            # With nothing in its place it is another path, which may take other methods.
+            yield 405
         if binding.variables or any("_id" in each.name for each in _fields(binding)):
             yield 404
         if binding.body:
