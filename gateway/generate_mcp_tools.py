@@ -140,7 +140,10 @@ def _rooted(made: Schema) -> Schema:
 
 
 def _plain(made: Any, *, required: bool = True) -> Any:
-    """In the words that every model's own rules for tools know."""
+    """In the words that every model's own rules for tools know.
+
+    Without `required` nothing must be there but tags: what is at its default is left out.
+    """
     if isinstance(made, list):
         return [_plain(each, required=required) for each in made]
     if not isinstance(made, dict):
@@ -148,9 +151,19 @@ def _plain(made: Any, *, required: bool = True) -> Any:
     plain = {
         key: (_named if key in _NAMES else _plain)(value, required=required)
         for key, value in made.items()
-        if not _says_nothing(key, value, required=required)
+        if not _says_nothing(key, value)
     }
+    if not required and "required" in plain:
+        _require_tags(plain)
     return _one_type(_not_null(plain))
+
+
+def _require_tags(made: Schema) -> None:
+    """What is at its default is left out, but an arm of a union always says which it is."""
+    tags = [name for name in made["required"] if "const" in made["properties"][name]]
+    made.pop("required")
+    if tags:
+        made["required"] = tags
 
 
 def _named(made: Schema, *, required: bool) -> Schema:
@@ -158,12 +171,10 @@ def _named(made: Schema, *, required: bool) -> Schema:
     return {name: _plain(value, required=required) for name, value in made.items()}
 
 
-def _says_nothing(key: str, value: Any, *, required: bool) -> bool:
+def _says_nothing(key: str, value: Any) -> bool:
     if key in _RANGES and value in _RANGES[key]:
         # What fits into the field; a bound that is meant is another number, or said in words.
         return value != 0
-    if key == "required":
-        return not required
     return key == "not" and isinstance(value, dict) and "anyOf" in value
 
 
