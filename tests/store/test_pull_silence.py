@@ -79,11 +79,18 @@ async def test_what_is_not_claimed_within_five_minutes_expires(rig, puller):
     assert await state(rig, run.run_id) == 1
     await pass_time(rig, 6)
     assert (await rig.ended(run.run_id)).state == EXPIRED
-    (attempt,) = await rig.attempts(run.run_id)
-    assert (
-        attempt.message == "waited longer than queue_timeout_secs for a custom agent to ask for it"
-    )
     assert await puller.pull() is None
+
+
+async def test_what_an_agent_that_is_there_does_not_ask_for_says_so(rig, puller):
+    await job_for(puller)
+    run = await rig.run()
+    for _ in range(UNCLAIMED_SECS // 20 + 1):
+        await puller.heartbeat()
+        await pass_time(rig, 20)
+    assert (await rig.ended(run.run_id)).state == EXPIRED
+    (attempt,) = await rig.attempts(run.run_id)
+    assert attempt.message.endswith("for a custom agent to ask for it")
 
 
 async def test_a_job_may_say_that_it_waits_longer(rig, puller):
