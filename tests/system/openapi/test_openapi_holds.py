@@ -20,7 +20,7 @@ async def test_no_call_breaks_what_the_document_says(tmp_path: Path) -> None:
         await one.start_agent()
 
         code, output = await schema_run.run(
-            one, "--phases", "examples,fuzzing", "--max-examples", "8"
+            one, "--phases", "examples,coverage,fuzzing", "--max-examples", "5"
         )
 
         assert code == 0, output
