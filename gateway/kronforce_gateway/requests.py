@@ -136,16 +136,17 @@ def _wrong(message: str, *path: str) -> DialectError:
 
 def forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """What of the headers goes with the call."""
-    return {
-        name: headers[key].decode("latin-1") for key, name in _FORWARDED.items() if key in headers
-    }
+    names = _FORWARDED if b"authorization" in headers else _WITHOUT_A_KEY
+    return {name: headers[key].decode("latin-1") for key, name in names.items() if key in headers}
 
 
-# The last two say that a browser calls: what needs no key on this host is not for pages.
 _FORWARDED = {
     key: key.decode("latin-1")
-    for key in (
-        b"authorization", b"client-id", b"traceparent", b"tracestate", b"x-request-id", b"origin",
-        b"sec-fetch-site",
-    )
-}  # fmt: skip
+    for key in (b"authorization", b"client-id", b"traceparent", b"tracestate", b"x-request-id")
+}
+# That a browser calls, or somebody behind a proxy: what this host may do without a key is not for
+# them.
+_WITHOUT_A_KEY = _FORWARDED | {
+    key: key.decode("latin-1")
+    for key in (b"origin", b"sec-fetch-site", b"x-forwarded-for", b"forwarded")
+}

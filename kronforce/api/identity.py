@@ -51,8 +51,8 @@ WAYS = 64
 # Keys remembered; beyond it the oldest is read again when it calls.
 REMEMBERED = 20_000
 
-# Metadata of a caller that has a key, or is a browser.
-_NOT_OPEN = frozenset({"authorization", "origin", "sec-fetch-site"})
+# Metadata of a caller that has a key, is a browser, or comes through a proxy.
+_NOT_OPEN = frozenset({"authorization", "origin", "sec-fetch-site", "x-forwarded-for", "forwarded"})
 
 WAY_IN = "send a valid key as `authorization: Bearer kf_…`"
 
@@ -121,7 +121,8 @@ class Identity:
     def admits_open(self, call: Call) -> bool:
         """Set principal and scope of an agent on this host that has no key, if that is allowed.
 
-        Any page that somebody on this host looks at can have a browser call; agents are none.
+        Any page that somebody on this host looks at can have a browser call, and a proxy here
+        calls for others; agents do neither.
         """
         if not self._open_agents or not is_local(call.peer):
             return False

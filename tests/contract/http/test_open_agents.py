@@ -41,8 +41,16 @@ async def test_agents_that_a_key_enrolled_stay_its_own(host):
     assert (taken.status, taken.json()["reason"]) == (409, "NAME_TAKEN")
 
 
-@pytest.mark.parametrize("header", [{"origin": "http://evil.example"}, {"sec-fetch-site": "none"}])
-async def test_a_page_in_a_browser_takes_no_work(host, header):
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"origin": "http://evil.example"},
+        {"sec-fetch-site": "none"},
+        {"x-forwarded-for": "203.0.113.7"},
+        {"forwarded": "for=203.0.113.7"},
+    ],
+)
+async def test_a_page_in_a_browser_takes_no_work_nor_does_who_comes_through_a_proxy(host, header):
     await host("POST", "/api/agents/register", REGISTER, key=None)
     assert (await host("GET", NEXT, key=None, headers=header)).status == 401
     again = await host("POST", "/api/agents/register", REGISTER, key=None, headers=header)
