@@ -245,6 +245,9 @@ class Completion:
             finish.tell_start = True
         elif live.phase == Phase.ASSIGNED and finish.started_at is not None:
             finish.tell_start = True
+        else:
+            # Accepted, and yet it never ran: its row has a start already, and sums are of rows.
+            finish.started_at = finish.started_at or live.started_at
 
         def committed(command: Finish, error: Exception | None) -> None:
             if error is not None:
