@@ -17,6 +17,7 @@ from kronforce.v1 import job_service_pb2 as job_pb
 from kronforce.v1 import key_service_pb2 as key_pb
 from kronforce.v1 import options_pb2, system_service_pb2
 from kronforce.v1 import variable_service_pb2 as variable_pb
+from kronforce.v1 import webhook_service_pb2 as webhook_pb
 from kronforce.v1.agent_pb2 import AGENT_TYPE_CUSTOM
 from kronforce.v1.api_key_pb2 import ROLE_VIEWER, ApiKey
 from kronforce.v1.job_pb2 import Job
@@ -260,6 +261,43 @@ async def rotate_secret_key(rig):
     return "secret_key.rotated"
 
 
+async def make_webhook(rig: Rig) -> str:
+    await make_job(rig)
+    request = webhook_pb.EnableWebhookRequest(job_id="backup")
+    return (await rig.call("WebhookService.EnableWebhook", request)).token
+
+
+async def enable_webhook(rig):
+    await make_webhook(rig)
+    return "webhook.enabled"
+
+
+async def rotate_webhook_token(rig):
+    await make_webhook(rig)
+    request = webhook_pb.RotateWebhookTokenRequest(job_id="backup")
+    await rig.call("WebhookService.RotateWebhookToken", request)
+    return "webhook.rotated"
+
+
+async def disable_webhook(rig):
+    await make_webhook(rig)
+    request = webhook_pb.DisableWebhookRequest(job_id="backup")
+    await rig.call("WebhookService.DisableWebhook", request)
+    return "webhook.disabled"
+
+
+async def fire_webhook(rig):
+    request = webhook_pb.FireWebhookRequest(token=await make_webhook(rig))
+    await rig.call("WebhookService.FireWebhook", request, key="")
+    return "job.triggered"
+
+
+# Whom an entry names where it is not the key that calls.
+OTHERS = {
+    "AgentService.RegisterAgent": "join token",
+    "WebhookService.FireWebhook": "webhook:backup",
+}
+
 SCENARIOS = {
     "JobService.CreateJob": create_job,
     "JobService.UpdateJob": update_job,
@@ -284,6 +322,10 @@ SCENARIOS = {
     "AgentService.UpdateAgent": update_agent,
     "AgentService.SetAgentTaskTypes": set_task_types,
     "AgentService.DeleteAgent": delete_agent,
+    "WebhookService.EnableWebhook": enable_webhook,
+    "WebhookService.RotateWebhookToken": rotate_webhook_token,
+    "WebhookService.DisableWebhook": disable_webhook,
+    "WebhookService.FireWebhook": fire_webhook,
     "KeyService.CreateKey": create_key,
     "KeyService.RevokeKey": revoke_key,
     "VariableService.CreateVariable": create_variable,
@@ -302,8 +344,7 @@ async def test_a_change_leaves_an_entry_that_names_its_author(rig, method):
     operation = await SCENARIOS[method](rig)
     found = await entries(rig, operation=operation)
     assert found, f"{method} left no {operation}"
-    who = "join token" if method == "AgentService.RegisterAgent" else "admin"
-    assert found[0].actor == who
+    assert found[0].actor == OTHERS.get(method, "admin")
     assert found[0].actor_id
     assert (found[0].peer, found[0].surface) == ("local", "grpc")
     assert not found[0].refused

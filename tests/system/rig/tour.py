@@ -58,6 +58,8 @@ class Tour:
             )
         try:
             self._wait_for("Try:")
+            # The hint follows the first result, which may be another job's; lines show this one's.
+            self._wait_for("✓ hello")
         except BaseException:
             self.stop()
             raise
