@@ -14,7 +14,7 @@ import resource
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -114,7 +114,8 @@ class Connection(HttpToolsProtocol):
         self._unread_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
-        transport = OneWrite(transport)
+        self._wire = OneWrite(transport, lambda: self._body_since is not None)
+        transport = cast("asyncio.Transport", self._wire)
         super().connection_made(transport)
         # Streams cut readers that stall: `live/connection.py`.
         self.app_state = {**self.app_state, "abort": transport.abort}
@@ -161,6 +162,8 @@ class Connection(HttpToolsProtocol):
         self._body_since = None
         if self.cycle is not None:
             super().on_message_complete()
+        if self._wire.lingering:
+            self._wire.close()
 
     def _oversized(self) -> bool:
         size = sum(len(name) + len(value) for name, value in self.headers)
@@ -196,6 +199,7 @@ class Connection(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle.response_started:
+            self._body_since = None
             self.transport.close()
             return
         cycle.disconnected = True
@@ -209,6 +213,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self.cycle.response_started:
+                self._body_since = None
                 self.transport.close()
                 return
         self._head_since = self._body_since = None

@@ -7,6 +7,7 @@ which the loop may lose its turn to another thread, and two packets.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 # More is not held back: whoever writes without a pause is to learn that nobody reads.
@@ -16,8 +17,11 @@ AT_ONCE = 64 << 10
 class OneWrite:
     """Stands in for a connection's transport."""
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: Any, still_coming: Callable[[], bool] = lambda: False) -> None:
         self._transport = transport
+        # Whether the caller is still sending what the answer did not wait for.
+        self._still_coming = still_coming
+        self.lingering = False
         self._parts: list[bytes] = []
         self._size = 0
         self._call_soon = asyncio.get_running_loop().call_soon
@@ -32,9 +36,15 @@ class OneWrite:
             self._flush()
 
     def close(self) -> None:
-        """Send what is left, then close."""
+        """Send what is left, then close.
+
+        Not while the caller still sends: it would be cut off and never read the answer. It is
+        closed by the next call, when all has come, it took too long, or everything stops.
+        """
         self._flush()
-        self._transport.close()
+        self.lingering = not self.lingering and self._still_coming()
+        if not self.lingering:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close at once; of what is left goes what the peer takes now."""

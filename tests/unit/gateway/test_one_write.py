@@ -60,3 +60,21 @@ async def test_much_is_not_held_back(wire):
     assert wire.sent == [b"x" * AT_ONCE + b"y"]
     await asyncio.sleep(0)
     assert len(wire.sent) == 1
+
+
+async def test_a_caller_that_still_sends_is_not_cut_off(wire):
+    coming = True
+    one = OneWrite(wire, lambda: coming)
+    one.write(b"too large")
+    one.close()
+    assert (wire.sent, wire.closed, one.lingering) == ([b"too large"], False, True)
+    coming = False
+    one.close()
+    assert (wire.closed, one.lingering) == (True, False)
+
+
+async def test_lingering_ends_by_a_second_close(wire):
+    one = OneWrite(wire, lambda: True)
+    one.close()
+    one.close()
+    assert wire.closed
