@@ -182,7 +182,7 @@ def _listed(sqlite: bool, names: frozenset[str], state: Any) -> sa.Select[Any]:
     return query
 
 
-_LIST = PreparedPages(_listed, order=(executions.c.key,), newest_first=True)
+_LIST = PreparedPages(_listed, order=(executions.c.key,), newest_first=True, packed=True)
 
 
 def _visible(scope: Scope) -> sa.Select[Any]:

@@ -6,6 +6,7 @@ text beyond that (a state, which partial indexes want as a literal) is said in `
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -25,7 +26,12 @@ Build = Callable[[bool, frozenset[str], Any], "sa.Select[Any]"]
 class PreparedPages:
     """One list."""
 
-    def __init__(self, build: Build, *, order: Order, newest_first: bool) -> None:
+    def __init__(
+        self, build: Build, *, order: Order, newest_first: bool, packed: bool = False
+    ) -> None:
+        # On SQLite the page comes as one value (numbers and text alone): each row that the driver
+        # steps to is a turn of the GIL, which the loop takes and a page waits for.
+        self._packed = packed
         self._build = build
         self._order = order
         self._newest_first = newest_first
@@ -51,6 +57,8 @@ class PreparedPages:
             kf_limit=page.size + 1,
             kf_skip=page.skip,
         )
+        if self._packed and tx.sqlite:
+            rows = json.loads(rows[0][0])
         return page_of(
             [make(row) for row in rows],
             page,
@@ -68,7 +76,8 @@ class PreparedPages:
             ]
             query = self._build(sqlite, names, fixed)
             query = in_order(query, self._order, self._newest_first, values if after else None)
-            return query.limit(_LIMIT).offset(sa.bindparam("kf_skip", type_=sa.Integer))
+            query = query.limit(_LIMIT).offset(sa.bindparam("kf_skip", type_=sa.Integer))
+            return _in_one(query) if sqlite and self._packed else query
 
         return self._pages.setdefault((names, fixed, after), Prepared(build))
 
@@ -77,6 +86,11 @@ class PreparedPages:
             return counted(self._build(sqlite, names, fixed), _LIMIT)
 
         return self._counts.setdefault((names, fixed), Prepared(build))
+
+
+def _in_one(query: sa.Select[Any]) -> sa.Select[Any]:
+    rows = query.subquery()
+    return sa.select(sa.func.json_group_array(sa.func.json_array(*rows.c)))
 
 
 _LIMIT: sa.BindParameter[int] = sa.bindparam("kf_limit", type_=sa.Integer)
