@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import uvloop
+from google.protobuf import descriptor_pool
 from sqlalchemy.exc import SQLAlchemyError
 
 from kronforce import __version__, audit_key, data_dir, first_start, master_key
@@ -70,18 +71,6 @@ from kronforce.store.migrate import (
 from kronforce.store.store import Store
 from kronforce.telemetry import logs
 from kronforce.telemetry.calls import CallCounts
-from kronforce.v1 import (
-    agent_service_pb2,
-    audit_service_pb2,
-    event_service_pb2,
-    execution_service_pb2,
-    job_service_pb2,
-    key_service_pb2,
-    stats_service_pb2,
-    system_service_pb2,
-    variable_service_pb2,
-    webhook_service_pb2,
-)
 
 log = logs.logger("controller")
 
@@ -237,20 +226,6 @@ async def controller(
         yield server
 
 
-_FILES = {
-    "Agent": agent_service_pb2,
-    "Audit": audit_service_pb2,
-    "Event": event_service_pb2,
-    "Execution": execution_service_pb2,
-    "Job": job_service_pb2,
-    "Key": key_service_pb2,
-    "Stats": stats_service_pb2,
-    "System": system_service_pb2,
-    "Variable": variable_service_pb2,
-    "Webhook": webhook_service_pb2,
-}
-
-
 def _engine(
     config: Config, store: Store, clock: Clock, new_id: IdSource, keyring: Keyring
 ) -> Engine:
@@ -353,7 +328,8 @@ def _engine_servicers(
 def _endpoints(config: Config, servicers: Mapping[str, object]) -> Mapping[str, Endpoint]:
     services = [
         Service(
-            descriptor=_FILES[name].DESCRIPTOR.services_by_name[f"{name}Service"],
+            # The servicers have loaded their files of the contract.
+            descriptor=descriptor_pool.Default().FindServiceByName(f"kronforce.v1.{name}Service"),
             servicer=servicer,
         )
         for name, servicer in servicers.items()

@@ -15,7 +15,8 @@ from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.first_start import ADMIN_KEY
 from kronforce.metrics_source import MetricsSource
 from kronforce.v1 import options_pb2
-from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.app import Gateway
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.front.hosts import LOCAL_NAMES
 from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.listener import CannotListen, Listener

@@ -16,7 +16,7 @@ from generate_job_schema import LIMITS, PACKAGE, ROOT, contract_comments, is_req
 from kronforce import __version__
 from kronforce.core.access import PERMISSIONS, roles_with
 from kronforce_client.dialect.schema import Notes
-from kronforce_gateway.app import SERVICES
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.openapi.document import document
 
 TARGET = ROOT / "docs" / "openapi.json"

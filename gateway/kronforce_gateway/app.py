@@ -7,23 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kronforce.api.transport import Transport
-from kronforce.v1 import (
-    agent_service_pb2,
-    audit_service_pb2,
-    event_service_pb2,
-    execution_service_pb2,
-    job_service_pb2,
-    key_service_pb2,
-    stats_service_pb2,
-    system_service_pb2,
-    variable_service_pb2,
-    webhook_service_pb2,
-)
 from kronforce_gateway.browser import page
 from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.browser.sessions import Sessions
 from kronforce_gateway.browser.signing_in import SigningIn
 from kronforce_gateway.calls import Api, Receive, Scope, Send
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.front import about, health, scrape
 from kronforce_gateway.front.counts import HttpCounts
 from kronforce_gateway.front.front import App, Front
@@ -36,23 +25,6 @@ from kronforce_gateway.mcp import endpoint
 from kronforce_gateway.mcp.endpoint import Mcp
 from kronforce_gateway.reference import FILES
 from kronforce_gateway.static_files import StaticFiles
-
-SERVICES = tuple(
-    service
-    for file in (
-        agent_service_pb2,
-        audit_service_pb2,
-        event_service_pb2,
-        execution_service_pb2,
-        job_service_pb2,
-        key_service_pb2,
-        stats_service_pb2,
-        system_service_pb2,
-        variable_service_pb2,
-        webhook_service_pb2,
-    )
-    for service in file.DESCRIPTOR.services_by_name.values()
-)
 
 
 class Gateway:

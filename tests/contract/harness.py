@@ -38,35 +38,9 @@ from kronforce.store.database import open_database
 from kronforce.store.migrate import migrate
 from kronforce.store.store import Store
 from kronforce.telemetry.calls import CallCounts
-from kronforce.v1 import (
-    agent_service_pb2,
-    api_key_pb2,
-    audit_service_pb2,
-    event_service_pb2,
-    execution_service_pb2,
-    job_service_pb2,
-    key_service_pb2,
-    options_pb2,
-    stats_service_pb2,
-    system_service_pb2,
-    variable_service_pb2,
-)
+from kronforce.v1 import api_key_pb2, options_pb2
+from kronforce_gateway.contract import SERVICES
 
-SERVICES: tuple[ServiceDescriptor, ...] = tuple(
-    service
-    for file in (
-        agent_service_pb2,
-        audit_service_pb2,
-        event_service_pb2,
-        execution_service_pb2,
-        job_service_pb2,
-        key_service_pb2,
-        stats_service_pb2,
-        system_service_pb2,
-        variable_service_pb2,
-    )
-    for service in file.DESCRIPTOR.services_by_name.values()
-)
 METHODS: dict[str, MethodDescriptor] = {
     f"{service.name}.{method.name}": method for service in SERVICES for method in service.methods
 }

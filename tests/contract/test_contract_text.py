@@ -17,40 +17,13 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor, MethodDescriptor
 
 from kronforce.core.access import is_known
-from kronforce.v1 import (
-    agent_service_pb2,
-    api_key_pb2,
-    audit_service_pb2,
-    error_reason_pb2,
-    event_service_pb2,
-    execution_service_pb2,
-    job_pb2,
-    job_service_pb2,
-    key_service_pb2,
-    options_pb2,
-    system_service_pb2,
-)
+from kronforce.v1 import api_key_pb2, error_reason_pb2, job_pb2, options_pb2
+from kronforce_gateway.contract import SERVICES
 
 PROTO = Path(__file__).parents[2] / "proto"
 
-SERVICE_FILES: list[FileDescriptor] = [
-    module.DESCRIPTOR
-    for module in (
-        agent_service_pb2,
-        audit_service_pb2,
-        event_service_pb2,
-        execution_service_pb2,
-        job_service_pb2,
-        key_service_pb2,
-        system_service_pb2,
-    )
-]
-METHODS: list[MethodDescriptor] = [
-    method
-    for file in SERVICE_FILES
-    for service in file.services_by_name.values()
-    for method in service.methods
-]
+SERVICE_FILES: list[FileDescriptor] = [service.file for service in SERVICES]
+METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
 
 # Of the guide. What stands in braces may have another name in the contract.
 DOCUMENTED = """

@@ -44,7 +44,8 @@ from kronforce.v1.api_key_pb2 import Role as KeyRole
 from kronforce.v1.job_pb2 import Job, NoopTask, TaggedTarget, Target, Task
 from kronforce.v1.options_pb2 import SURFACE_HTTP, SURFACE_MCP
 from kronforce.v1.variable_pb2 import Variable
-from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.app import Gateway
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.mcp.endpoint import Mcp
 

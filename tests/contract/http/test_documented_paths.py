@@ -1,7 +1,7 @@
 """Every path that the guide documents is there: served, or 501 for what is not built yet."""
 
-from kronforce_gateway.app import SERVICES
 from kronforce_gateway.bindings import bindings_of
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.not_yet import NOT_YET
 from kronforce_gateway.routes import Routes
 from tests.contract.http.documented import ENDPOINTS

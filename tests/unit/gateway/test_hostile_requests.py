@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kronforce_gateway.app import SERVICES
 from kronforce_gateway.bindings import Binding, bindings_of
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.failures import Failure
 from kronforce_gateway.requests import read_request
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.app import Gateway
 from kronforce_gateway.bindings import bindings_of
 from kronforce_gateway.browser import page
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.not_yet import NOT_YET
 from kronforce_gateway.openapi.parameters import path_of
 from kronforce_gateway.reference import FILES

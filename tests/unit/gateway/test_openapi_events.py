@@ -7,8 +7,8 @@ from google.protobuf import message_factory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kronforce_gateway.app import SERVICES
 from kronforce_gateway.bindings import bindings_of
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.live.encoders import encoder_of
 from kronforce_gateway.openapi.parameters import path_of
 from tests.unit.client.messages import messages

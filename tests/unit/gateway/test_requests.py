@@ -6,8 +6,8 @@ import orjson
 import pytest
 from google.protobuf.message import Message
 
-from kronforce_gateway.app import SERVICES
 from kronforce_gateway.bindings import Binding, bindings_of
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.failures import Failure
 from kronforce_gateway.requests import read_request
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kronforce_gateway import kept_json
-from kronforce_gateway.app import SERVICES
 from kronforce_gateway.bindings import Binding, bindings_of
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.replies import encode
 from kronforce_gateway.requests import MASK, read_request
 from tests.contract.http.asgi import Answer

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from kronforce_gateway.app import SERVICES
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.mcp import catalogue
 from kronforce_gateway.mcp.catalogue import snake_case, tools_of
 

@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-from kronforce_gateway.app import SERVICES, Gateway
+from kronforce_gateway.app import Gateway
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.mcp.callers import key_of
 from kronforce_gateway.mcp.endpoint import Mcp
 from tests.contract.http.asgi import ask

@@ -7,7 +7,7 @@ import jsonschema_rs
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from kronforce_gateway.app import SERVICES
+from kronforce_gateway.contract import SERVICES
 from kronforce_gateway.mcp import catalogue, results
 from tests.unit.client.messages import messages
 
