@@ -12,8 +12,10 @@ from kronforce.core.lifecycle import TERMINAL
 from kronforce.store.executions import Mark
 from kronforce.v1.execution_pb2 import Execution
 
-# Fifty pages; a message is some 1.5 KB. The oldest go first.
+# Fifty pages; a message is some 1.5 KB. The oldest go first. One with large outputs is rare, and
+# made each time.
 MAX_KEPT = 5_000
+MAX_BYTES = 8 << 10
 
 
 class Ended:
@@ -23,13 +25,13 @@ class Ended:
         self._kept: dict[Mark, Execution] = {}
 
     def of(self, marks: Iterable[Mark]) -> dict[int, Execution]:
-        """Those that are kept, by key. Any thread may ask."""
+        """Those that are kept, by key."""
         found = ((mark.key, self._kept.get(mark)) for mark in marks)
         return {key: message for key, message in found if message is not None}
 
     def keep(self, mark: Mark, message: Execution) -> None:
-        """Keep it, if it has ended."""
-        if mark.state not in TERMINAL:
+        """Keep it, if it has ended and is not large."""
+        if mark.state not in TERMINAL or message.ByteSize() > MAX_BYTES:
             return
         if len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kronforce.api import references
@@ -92,15 +92,14 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         self, request: pb.ListExecutionsRequest, call: Call
     ) -> pb.ListExecutionsResponse:
         _check_state(request.state)
-        page, shown, rows = await self._store.read(
-            _executions, call.scope, request, read_page(request, _BY_KEY), self._ended
-        )
-        for mark in page.items:
-            if mark.key not in shown:
-                shown[mark.key] = self._shown(rows[mark.key])
-                self._ended.keep(mark, shown[mark.key])
+        # With a reference to look up first it asks more than once.
+        referring = request.job_id or request.run_id or request.agent_id
+        read = self._store.read if referring else self._store.read_once
+        page = await read(_executions, call.scope, request, read_page(request, _BY_KEY))
+        shown = await self._messages(call.scope, page.items)
         return pb.ListExecutionsResponse(
-            executions=[shown[mark.key] for mark in page.items],
+            # One that retention deleted meanwhile is not there.
+            executions=[shown[mark.key] for mark in page.items if mark.key in shown],
             next_page_token=next_token(request, page),
             total=page.total,
             total_exact=page.total_exact,
@@ -150,6 +149,17 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         message.missing_bytes = (await missing_bytes(self._store, [row], came)).get(row.key, 0)
         return message
 
+    async def _messages(self, scope: Scope, marks: Sequence[Mark]) -> dict[int, Execution]:
+        """By key: what is kept, and what is not is read."""
+        shown = self._ended.of(marks)
+        missing = {mark.key: mark for mark in marks if mark.key not in shown}
+        if missing:
+            rows = await self._store.read_once(executions.executions_by_keys, scope, missing)
+            for row in rows:
+                shown[row.key] = self._shown(row)
+                self._ended.keep(missing[row.key], shown[row.key])
+        return shown
+
     def _shown(self, row: ExecutionRow) -> Execution:
         return execution_message(row, self._reasons.of(row))
 
@@ -196,10 +206,9 @@ def _runs(
 
 
 def _executions(
-    tx: Tx, scope: Scope, request: pb.ListExecutionsRequest, page: PageRequest, ended: Ended
-) -> tuple[Page[Mark], dict[int, Execution], dict[int, ExecutionRow]]:
-    """The page's marks, the messages that are kept, and the rows of the others."""
-    found = executions.list_executions(
+    tx: Tx, scope: Scope, request: pb.ListExecutionsRequest, page: PageRequest
+) -> Page[Mark]:
+    return executions.list_executions(
         tx,
         scope,
         job_key=references.job(tx, scope, request.job_id).key if request.job_id else None,
@@ -210,10 +219,6 @@ def _executions(
         search=request.search or None,
         page=page,
     )
-    kept = ended.of(found.items)
-    missing = [mark.key for mark in found.items if mark.key not in kept]
-    rows = executions.executions_by_keys(tx, scope, missing) if missing else []
-    return found, kept, {row.key: row for row in rows}
 
 
 def _execution(tx: Tx, scope: Scope, ref: str) -> tuple[ExecutionRow, bytes | None]:

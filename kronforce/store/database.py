@@ -81,6 +81,15 @@ class Database:
         """Run `fn(tx, …)` in a read transaction of its own, in a reader thread."""
         return await self._in_thread(self.main, fn, *args, **kw)
 
+    async def read_once(
+        self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
+    ) -> T:
+        """The same for a function that asks one question, which needs no transaction around it.
+
+        On SQLite each statement is some turns of the GIL, which a busy loop makes dear.
+        """
+        return await self._in_thread(self.main, fn, *args, begin=False, **kw)
+
     async def read_output(
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
@@ -90,13 +99,14 @@ class Database:
     async def _in_thread(
         self,
         engine: sa.Engine,
-        fn: Callable[Concatenate[Tx, P], T],
-        *args: P.args,
-        **kw: P.kwargs,
+        fn: Callable[..., T],
+        *args: Any,
+        begin: bool = True,
+        **kw: Any,
     ) -> T:
         def call() -> T:
             try:
-                with reading(engine) as tx:
+                with reading(engine, begin=begin) as tx:
                     return fn(tx, *args, **kw)
             except Exception as error:
                 # A file always answers: there the same names mean a fault of ours.
@@ -128,10 +138,10 @@ def driver_error(error: Exception) -> BaseException:
 
 
 @contextmanager
-def reading(engine: sa.Engine) -> Iterator[Tx]:
-    """A read transaction, rolled back at its end."""
+def reading(engine: sa.Engine, *, begin: bool = True) -> Iterator[Tx]:
+    """A read transaction, rolled back at its end; without `begin`, one for each statement."""
     with engine.connect() as conn:
-        if conn.dialect.name == "sqlite":
+        if begin and conn.dialect.name == "sqlite":
             conn.exec_driver_sql("BEGIN")
         yield Tx(conn)
 

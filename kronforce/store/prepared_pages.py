@@ -29,8 +29,8 @@ class PreparedPages:
     def __init__(
         self, build: Build, *, order: Order, newest_first: bool, packed: bool = False
     ) -> None:
-        # On SQLite the page comes as one value (numbers and text alone): each row that the driver
-        # steps to is a turn of the GIL, which the loop takes and a page waits for.
+        # On SQLite page and count come as one row (of numbers and text alone): each row that the
+        # driver steps to is a turn of the GIL, which the loop takes and a page waits for.
         self._packed = packed
         self._build = build
         self._order = order
@@ -56,17 +56,17 @@ class PreparedPages:
             **{f"after_{number}": value for number, value in enumerate(page.after or ())},
             kf_limit=page.size + 1,
             kf_skip=page.skip,
+            kf_count=COUNT_LIMIT + 1,
         )
         if self._packed and tx.sqlite:
-            rows = json.loads(rows[0][0])
-        return page_of(
-            [make(row) for row in rows],
-            page,
-            key,
-            lambda: int(
-                self._count(names, fixed).run(tx, **filters, kf_limit=COUNT_LIMIT + 1)[0][0]
-            ),
-        )
+            [(packed, total)] = rows
+            return page_of([make(row) for row in json.loads(packed)], page, key, lambda: total)
+
+        def count() -> int:
+            found = self._count(names, fixed).run(tx, **filters, kf_count=COUNT_LIMIT + 1)
+            return int(found[0][0])
+
+        return page_of([make(row) for row in rows], page, key, count)
 
     def _page(self, names: frozenset[str], fixed: Hashable, *, after: bool) -> Prepared:
         def build(sqlite: bool) -> sa.Select[Any]:
@@ -74,23 +74,26 @@ class PreparedPages:
                 sa.bindparam(f"after_{number}", type_=column.type)
                 for number, column in enumerate(self._order)
             ]
-            query = self._build(sqlite, names, fixed)
-            query = in_order(query, self._order, self._newest_first, values if after else None)
+            whole = self._build(sqlite, names, fixed)
+            query = in_order(whole, self._order, self._newest_first, values if after else None)
             query = query.limit(_LIMIT).offset(sa.bindparam("kf_skip", type_=sa.Integer))
-            return _in_one(query) if sqlite and self._packed else query
+            return _packed(query, whole) if sqlite and self._packed else query
 
         return self._pages.setdefault((names, fixed, after), Prepared(build))
 
     def _count(self, names: frozenset[str], fixed: Hashable) -> Prepared:
         def build(sqlite: bool) -> sa.Select[Any]:
-            return counted(self._build(sqlite, names, fixed), _LIMIT)
+            return counted(self._build(sqlite, names, fixed), _COUNT)
 
         return self._counts.setdefault((names, fixed), Prepared(build))
 
 
-def _in_one(query: sa.Select[Any]) -> sa.Select[Any]:
-    rows = query.subquery()
-    return sa.select(sa.func.json_group_array(sa.func.json_array(*rows.c)))
+def _packed(page: sa.Select[Any], whole: sa.Select[Any]) -> sa.Select[Any]:
+    """The page's rows as one JSON text, and the count."""
+    rows = page.subquery()
+    packed = sa.select(sa.func.json_group_array(sa.func.json_array(*rows.c))).scalar_subquery()
+    return sa.select(packed, counted(whole, _COUNT).scalar_subquery())
 
 
 _LIMIT: sa.BindParameter[int] = sa.bindparam("kf_limit", type_=sa.Integer)
+_COUNT: sa.BindParameter[int] = sa.bindparam("kf_count", type_=sa.Integer)

@@ -60,6 +60,12 @@ class Store:
         """Run `fn(tx, …)` in a read transaction, in a reader thread."""
         return await self.database.read(fn, *args, **kw)
 
+    async def read_once(
+        self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
+    ) -> T:
+        """The same for a function that asks one question: without a transaction around it."""
+        return await self.database.read_once(fn, *args, **kw)
+
     async def read_output(
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:

@@ -248,10 +248,12 @@ def rewrite(tx: Tx, key: int, *, value: bytes, secret_key: str, revision: int) -
 
 def name_in_job(tx: Tx, job_key: int, names: Sequence[str]) -> None:
     """Note which variables a job's current version names."""
-    tx.conn.execute(sa.delete(job_variables).where(job_variables.c.job_key == job_key))
-    rows = [{"name": name, "job_key": job_key} for name in sorted(set(names))]
-    if rows:
-        tx.conn.execute(sa.insert(job_variables), rows)
+    tx.run(_NAMES_NO_MORE, [(job_key,)])
+    tx.run(_NAMES, [(name, job_key) for name in sorted(set(names))])
+
+
+_NAMES_NO_MORE = dialect.delete(job_variables, ("job_key",), where="t.job_key = :job_key")
+_NAMES = dialect.insert(job_variables, "name", "job_key")
 
 
 def jobs_naming(tx: Tx, scope: Scope, name: str, limit: int) -> list[str | None]:

@@ -18,8 +18,10 @@ from kronforce.store.jobs import JobRow, LastRunRow
 from kronforce.v1.group_pb2 import Group
 from kronforce.v1.job_pb2 import DST_GAP_SKIP, Fire, Job, LastRun
 
-# Definitions as they are shown, without what changes by itself: some 100 pages of them, 20 MB.
-MAX_SETTLED = 20_000
+# Definitions as they are shown, without what changes by itself: some 100 pages of them. Larger ones
+# are rare and made each time, so that all of them take 80 MB at most.
+MAX_SETTLED = 10_000
+MAX_SETTLED_BYTES = 4 << 10
 _SETTLED: dict[Hashable, bytes] = {}
 
 
@@ -41,6 +43,8 @@ def job_message(row: JobRow, last: LastRunRow | None, now: int) -> Job:
 
 def _settled(row: JobRow) -> bytes:
     """What stays while the definition does, encoded."""
+    if len(row.spec) > MAX_SETTLED_BYTES:
+        return _definition(row).SerializeToString()
     # All that goes into it: the same job in another state of its store is another one.
     key = (
         row.id,
@@ -54,8 +58,7 @@ def _settled(row: JobRow) -> bytes:
     found = _SETTLED.get(key)
     if found is None:
         if len(_SETTLED) >= MAX_SETTLED:
-            # Another thread may have done the same.
-            _SETTLED.pop(next(iter(_SETTLED)), None)
+            del _SETTLED[next(iter(_SETTLED))]
         found = _SETTLED[key] = _definition(row).SerializeToString()
     return found
 
