@@ -11,21 +11,21 @@ import grpc
 
 from kronforce.v1 import webhook_pb2, webhook_service_pb2, webhook_service_pb2_grpc
 from kronforce.v1.job_pb2 import Job
+from tests.fakes.api.refused import Refused
 
 
 class FakeWebhooks(webhook_service_pb2_grpc.WebhookServiceServicer):
     """Keeps them by their job's name."""
 
-    def __init__(self, find_job: Callable[[str], Job], refused) -> None:
+    def __init__(self, find_job: Callable[[str], Job]) -> None:
         self._job = find_job
-        self._refused = refused
         self.public_url = ""
         self.webhooks: dict[str, webhook_pb2.Webhook] = {}
 
     async def EnableWebhook(self, request, context):
         job = self._job(request.job_id)
         if job.name in self.webhooks:
-            raise self._refused(
+            raise Refused(
                 grpc.StatusCode.ALREADY_EXISTS, "WEBHOOK_EXISTS", f"job {job.name!r} has a webhook"
             )
         made = webhook_pb2.Webhook(
@@ -60,7 +60,7 @@ class FakeWebhooks(webhook_service_pb2_grpc.WebhookServiceServicer):
     def _find(self, ref: str) -> webhook_pb2.Webhook:
         name = self._job(ref).name
         if name not in self.webhooks:
-            raise self._refused(
+            raise Refused(
                 grpc.StatusCode.NOT_FOUND, "WEBHOOK_NOT_FOUND", f"job {name!r} has no webhook"
             )
         return self.webhooks[name]

@@ -9,6 +9,7 @@ import uuid
 import grpc
 
 from kronforce.v1 import variable_pb2, variable_service_pb2, variable_service_pb2_grpc
+from tests.fakes.api.refused import Refused
 
 MASK = "••••••••"
 
@@ -16,9 +17,8 @@ MASK = "••••••••"
 class FakeVariables(variable_service_pb2_grpc.VariableServiceServicer):
     """Keeps them by name; of a secret what was given, masked when it is read."""
 
-    def __init__(self, variables: dict[str, variable_pb2.Variable], refused) -> None:
+    def __init__(self, variables: dict[str, variable_pb2.Variable]) -> None:
         self._variables = variables
-        self._refused = refused
 
     async def CreateVariable(self, request, context):
         made = variable_pb2.Variable()
@@ -52,7 +52,7 @@ class FakeVariables(variable_service_pb2_grpc.VariableServiceServicer):
     async def DeleteVariable(self, request, context):
         found = self._find(request.variable_id)
         if found.description == "in use" and not request.force:
-            raise self._refused(
+            raise Refused(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "IN_USE",
                 f"variable {found.name!r} is named by etl; delete it with force (--force)",
@@ -62,9 +62,7 @@ class FakeVariables(variable_service_pb2_grpc.VariableServiceServicer):
 
     def _find(self, ref: str) -> variable_pb2.Variable:
         if ref not in self._variables:
-            raise self._refused(
-                grpc.StatusCode.NOT_FOUND, "VARIABLE_NOT_FOUND", f"no variable {ref!r}"
-            )
+            raise Refused(grpc.StatusCode.NOT_FOUND, "VARIABLE_NOT_FOUND", f"no variable {ref!r}")
         return self._variables[ref]
 
     def _shown(self, variable, *, warns=False):
