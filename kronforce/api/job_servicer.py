@@ -77,17 +77,21 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
                 call.scope, call.principal, request.job, immediate=request.immediate
             )
             return self._would_be(row, without=("id", "etag"))
-        row = await self._jobs.create(
+        row, may_have_run = await self._jobs.create(
             call.scope,
             call.principal,
             request.job,
             request_id=request.request_id,
             immediate=request.immediate,
         )
-        return await self._changed(call.scope, row)
+        if may_have_run:
+            return await self._changed(call.scope, row)
+        return self._with_warnings(row, job_message(row, None, self._clock.now_us()))
 
     async def GetJob(self, request: pb.GetJobRequest, call: Call) -> Job:
-        row, last = await self._store.read(_job, call.scope, request.job_id)
+        row, last = await self._store.read_once(
+            references.job_with_last_run, call.scope, request.job_id
+        )
         return job_message(row, last, self._clock.now_us())
 
     async def ListJobs(self, request: pb.ListJobsRequest, call: Call) -> pb.ListJobsResponse:
@@ -253,26 +257,22 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     async def _changed(self, scope: Scope, row: JobRow) -> Job:
         """The reply to a change of its definition: with what its author should know."""
-        message = await self._shown(scope, row)
-        message.warnings.extend(self._jobs.warnings_about(row))
-        return message
+        return self._with_warnings(row, await self._shown(scope, row))
 
     def _would_be(self, row: JobRow, *, without: Sequence[Literal["id", "etag"]]) -> Job:
         """The reply to a change that was only checked: it has no run, and nothing to refer to."""
         message = job_message(row, None, self._clock.now_us())
         for field in without:
             message.ClearField(field)
+        return self._with_warnings(row, message)
+
+    def _with_warnings(self, row: JobRow, message: Job) -> Job:
         message.warnings.extend(self._jobs.warnings_about(row))
         return message
 
     async def _shown(self, scope: Scope, row: JobRow) -> Job:
-        last = await self._store.read(jobs.last_runs, [row.key], scope)
+        last = await self._store.read_once(jobs.last_runs, [row.key], scope)
         return job_message(row, last.get(row.key), self._clock.now_us())
-
-
-def _job(tx: Tx, scope: Scope, ref: str) -> tuple[JobRow, LastRunRow | None]:
-    row = references.job(tx, scope, ref)
-    return row, jobs.last_runs(tx, [row.key], scope).get(row.key)
 
 
 def _previewed(tx: Tx, scope: Scope, ref: str) -> tuple[JobRow, Spent | None]:

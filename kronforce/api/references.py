@@ -15,7 +15,7 @@ from kronforce.store import agents, executions, jobs, runs
 from kronforce.store.agents import AgentRow
 from kronforce.store.database import Tx
 from kronforce.store.executions import ExecutionRow
-from kronforce.store.jobs import JobRow
+from kronforce.store.jobs import JobRow, LastRunRow
 from kronforce.store.runs import RunRow
 
 
@@ -24,8 +24,21 @@ def job(tx: Tx, scope: Scope, ref: str) -> JobRow:
     _require("job_id", ref)
     row = jobs.find_job(tx, scope, ref)
     if row is None:
-        raise JobNotFound(f"no job {ref!r}; see `kronforce job list`", job=ref)
+        raise _no_job(ref)
     return row
+
+
+def job_with_last_run(tx: Tx, scope: Scope, ref: str) -> tuple[JobRow, LastRunRow | None]:
+    """The job and its newest run, in one question, or JobNotFound."""
+    _require("job_id", ref)
+    found = jobs.find_job_with_last_run(tx, scope, ref)
+    if found is None:
+        raise _no_job(ref)
+    return found
+
+
+def _no_job(ref: str) -> JobNotFound:
+    return JobNotFound(f"no job {ref!r}; see `kronforce job list`", job=ref)
 
 
 def run(tx: Tx, scope: Scope, ref: str) -> RunRow:

@@ -81,12 +81,15 @@ class Jobs:
 
     async def create(
         self, scope: Scope, author: Author, job: Job, *, request_id: str, immediate: bool
-    ) -> JobRow:
-        """Make a job and, with `immediate`, trigger it once, also when the request is repeated."""
+    ) -> tuple[JobRow, bool]:
+        """Make a job and, with `immediate`, trigger it once, also when the request is repeated.
+
+        With it, whether it may have run by now.
+        """
         _check_definition(job, self._clock.now())
         if immediate:
             self._check_window(job)
-            return await self._create_with_run(scope, author, job, request_id)
+            return await self._create_with_run(scope, author, job, request_id), True
         row, replayed = await self._store.write(
             job_changes.create_job,
             self._change(scope, author),
@@ -97,7 +100,7 @@ class Jobs:
         )
         if not replayed:
             self._scheduler.changed(row)
-        return row
+        return row, replayed
 
     async def check_new(self, scope: Scope, author: Author, job: Job, *, immediate: bool) -> JobRow:
         """What `create` would make; raises what would refuse it, and makes nothing."""

@@ -119,7 +119,7 @@ def insert_agent(
         "disconnected_at": now,
         "allowed_groups": _words(allowed_groups),
     }
-    key = dialect.insert_unless_taken(tx.conn, agents, values)
+    key = tx.insert_unless_taken(agents, values)
     if key is None:
         raise AlreadyExists(f"an agent named {name!r} exists; choose another name", name=name)
     return get_agent(tx, key)

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
 
 from kronforce.errors import Unavailable
+from kronforce.store import dialect
 from kronforce.store.dialect import Cursor, Lookup, Row, Statement
 
 P = ParamSpec("P")
@@ -61,6 +63,28 @@ class Tx:
         """Run a batched statement; the number of rows that it inserted or changed."""
         return statement.run(self.cursor, rows, sqlite=self.sqlite)
 
+    def insert_unless_taken(self, table: sa.Table, values: Mapping[str, Any]) -> int | None:
+        """Insert one row and give its `key`; None if a unique column's value is taken.
+
+        `values` are plain: nothing converts them for their columns.
+        """
+        return dialect.insert_unless_taken(self.cursor, table, values, sqlite=self.sqlite)
+
+    @contextmanager
+    def undone_by(self, error: type[Exception]) -> Iterator[None]:
+        """What is written inside is taken back where it raises this; what was noted, too."""
+        # As text: SQLAlchemy's savepoints cost as much as the whole of a small change.
+        self.cursor.execute("SAVEPOINT part")
+        noted = len(self.noted)
+        try:
+            yield
+        except error:
+            self.cursor.execute("ROLLBACK TO SAVEPOINT part")
+            self.cursor.execute("RELEASE SAVEPOINT part")
+            del self.noted[noted:]
+            raise
+        self.cursor.execute("RELEASE SAVEPOINT part")
+
 
 class Database:
     """The engines behind the store. Open with `open_database`, close once."""
@@ -79,7 +103,7 @@ class Database:
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs) -> T:
         """Run `fn(tx, …)` in a read transaction of its own, in a reader thread."""
-        return await self._in_thread(self.main, fn, *args, **kw)
+        return await self._in_thread(partial(reading, self.main), fn, *args, **kw)
 
     async def read_once(
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
@@ -88,25 +112,24 @@ class Database:
 
         On SQLite each statement is some turns of the GIL, which a busy loop makes dear.
         """
-        return await self._in_thread(self.main, fn, *args, begin=False, **kw)
+        return await self._in_thread(partial(reading, self.main, begin=False), fn, *args, **kw)
 
     async def read_output(
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """The same over streamed output."""
-        return await self._in_thread(self.output, fn, *args, **kw)
+        return await self._in_thread(partial(reading, self.output), fn, *args, **kw)
 
     async def _in_thread(
         self,
-        engine: sa.Engine,
-        fn: Callable[..., T],
-        *args: Any,
-        begin: bool = True,
-        **kw: Any,
+        transaction: Callable[[], AbstractContextManager[Tx]],
+        fn: Callable[Concatenate[Tx, P], T],
+        *args: P.args,
+        **kw: P.kwargs,
     ) -> T:
         def call() -> T:
             try:
-                with reading(engine, begin=begin) as tx:
+                with transaction() as tx:
                     return fn(tx, *args, **kw)
             except Exception as error:
                 # A file always answers: there the same names mean a fault of ours.

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from kronforce.core.access import Scope
 from kronforce.core.names import DEFAULT_GROUP
 from kronforce.errors import AlreadyExists, InUse
-from kronforce.store import counters, dialect
+from kronforce.store import counters
 from kronforce.store import variables as variable_store
 from kronforce.store.database import Tx
 from kronforce.store.prepared import Prepared
@@ -63,7 +63,7 @@ def ensure_group(tx: Tx, name: str, now: int) -> None:
     if _THERE.run(tx, name=name):
         return
     values = {"name": name, "created_at": now}
-    if dialect.insert_unless_taken(tx.conn, groups, values) is not None:
+    if tx.insert_unless_taken(groups, values) is not None:
         _check_free(tx, name)
 
 
@@ -72,7 +72,7 @@ _THERE = Prepared(lambda _: sa.select(groups.c.key).where(groups.c.name == sa.bi
 
 def insert_group(tx: Tx, name: str, now: int) -> GroupRow:
     """Make an empty group. Raises AlreadyExists."""
-    key = dialect.insert_unless_taken(tx.conn, groups, {"name": name, "created_at": now})
+    key = tx.insert_unless_taken(groups, {"name": name, "created_at": now})
     if key is None:
         raise _taken(name)
     _check_free(tx, name)

@@ -85,16 +85,46 @@ def find_job(tx: Tx, scope: Scope, ref: str) -> JobRow | None:
     return _job(found[0]) if found else None
 
 
+def find_job_with_last_run(
+    tx: Tx, scope: Scope, ref: str
+) -> tuple[JobRow, LastRunRow | None] | None:
+    """The same with its newest run, unless that one is of a group out of scope."""
+    raw = ids.from_text(ref)
+    groups = scope_value(scope)
+    if raw is not None:
+        found = _BY_ID_WITH_RUN.run(tx, id=raw, groups=groups)
+    else:
+        found = _BY_NAME_WITH_RUN.run(tx, name=ref, groups=groups)
+    if not found:
+        return None
+    row, last = found[0][: len(_COLUMNS)], found[0][len(_COLUMNS) :]
+    return _job(row), None if last[0] is None else LastRunRow._make(last)
+
+
 def _one(column: sa.Column[Any]) -> Prepared:
+    return Prepared(lambda sqlite: _visible(sa.select(*_COLUMNS), column, sqlite))
+
+
+def _one_with_run(column: sa.Column[Any]) -> Prepared:
+    newest = sa.select(sa.func.max(runs.c.key)).where(runs.c.job_key == jobs.c.key)
+
     def build(sqlite: bool) -> sa.Select[Any]:
-        query = sa.select(*_COLUMNS).where(column == sa.bindparam(column.name))
-        visible = scope_parameter(jobs.c.group_name, sqlite=sqlite)
-        return query.where(jobs.c.deleted_at.is_(None), visible)
+        in_scope = scope_parameter(runs.c.group_name, sqlite=sqlite)
+        last = (runs.c.key == newest.correlate(jobs).scalar_subquery()) & in_scope
+        columns = [runs.c[name] for name in LastRunRow._fields]
+        query = sa.select(*_COLUMNS, *columns).outerjoin_from(jobs, runs, last)
+        return _visible(query, column, sqlite)
 
     return Prepared(build)
 
 
+def _visible(query: sa.Select[Any], column: sa.Column[Any], sqlite: bool) -> sa.Select[Any]:
+    query = query.where(column == sa.bindparam(column.name), jobs.c.deleted_at.is_(None))
+    return query.where(scope_parameter(jobs.c.group_name, sqlite=sqlite))
+
+
 _BY_ID, _BY_NAME = _one(jobs.c.id), _one(jobs.c.name)
+_BY_ID_WITH_RUN, _BY_NAME_WITH_RUN = _one_with_run(jobs.c.id), _one_with_run(jobs.c.name)
 
 
 def find_jobs(tx: Tx, scope: Scope, refs: Sequence[str]) -> dict[str, JobRow]:
@@ -224,7 +254,7 @@ def insert_job(
         "next_fire_at": next_fire_at,
         "next_nominal_at": next_nominal_at,
     }
-    key = dialect.insert_unless_taken(tx.conn, jobs, values)
+    key = tx.insert_unless_taken(jobs, values)
     if key is None:
         raise _name_taken(name)
     ensure_group(tx, group_name, now)

@@ -75,7 +75,7 @@ def insert_key(
         "expires_at": expires_at,
         "surface": surface,
     }
-    key = dialect.insert_unless_taken(tx.conn, api_keys, values)
+    key = tx.insert_unless_taken(api_keys, values)
     if key is None:
         raise AlreadyExists(f"a key named {name!r} exists; choose another name", name=name)
     counters.raise_by(tx, counters.KEY_REVISION)

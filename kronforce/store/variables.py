@@ -139,7 +139,7 @@ def insert_variable(
         "created_at": now,
         "updated_at": now,
     }
-    key = dialect.insert_unless_taken(tx.conn, variables, values)
+    key = tx.insert_unless_taken(variables, values)
     return None if key is None else _one(tx, key)
 
 

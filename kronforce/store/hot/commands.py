@@ -28,16 +28,11 @@ class Call:
 
     def run(self, tx: Tx) -> None:
         """Run it; its own error undoes its own writes only."""
-        savepoint = tx.conn.begin_nested()
-        noted = len(tx.noted)
         try:
-            self.result = (self.fn(tx, *self.args, **self.kw), None)
+            with tx.undone_by(KronforceError):
+                self.result = (self.fn(tx, *self.args, **self.kw), None)
         except KronforceError as error:
-            savepoint.rollback()
-            del tx.noted[noted:]
             self.result = (None, error)
-        else:
-            savepoint.commit()
 
     def committed(self, error: Exception | None) -> None:
         if self.future.done():
