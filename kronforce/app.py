@@ -428,11 +428,11 @@ async def _serve_http(
     if not config.bind:
         return ""
     # What nobody asked for costs no time at start.
-    from kronforce.http_gateway import serve_http  # noqa: PLC0415
+    from kronforce.http_gateway import serve_http, url_of  # noqa: PLC0415
 
     listener = await serve_http(config, server.endpoints, chain, clock, metrics)
     stack.push_async_callback(listener.stop)
-    return listener.url
+    return url_of(config, listener)
 
 
 def _told_to_this_host(

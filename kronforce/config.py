@@ -21,6 +21,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# Every address of this machine, and the one that a client on it calls.
+_CALLED_AS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 
 
@@ -347,6 +350,12 @@ def _check_together(config: Config) -> None:
             f"{exposed[0]} can be reached from other machines and keys would travel in the"
             " clear: give --tls-cert and --tls-key, or say --insecure"
         )
+
+
+def local_address(bind: str, port: int) -> str:
+    """Where a client on this host calls what listens on `bind` and was given this port."""
+    host = bind.rpartition(":")[0]
+    return f"{_CALLED_AS.get(host, host)}:{port}"
 
 
 def is_loopback(address: str) -> bool:

@@ -19,7 +19,7 @@ from kronforce import __version__
 from kronforce.api.grpc_edge import GrpcTransport, open_channel
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
-from kronforce.http_gateway import front_settings, listen, mcp_of
+from kronforce.http_gateway import front_settings, listen, mcp_of, url_of
 from kronforce.security import tls
 from kronforce.stopping import stop_on_signals
 from kronforce.telemetry import logs
@@ -56,8 +56,8 @@ async def _serve(config: Config, remote: Remote) -> None:
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         listener = await gateway(stack, config, remote, SystemClock())
-        log.info("serving", action="gateway.started", url=listener.url, controller=remote.address,
-                 version=__version__)  # fmt: skip
+        log.info("serving", action="gateway.started", url=url_of(config, listener),
+                 controller=remote.address, version=__version__)  # fmt: skip
         await stop.wait()
         log.info("stopping", action="gateway.stopping")
     log.info("stopped", action="gateway.stopped")

@@ -11,7 +11,7 @@ from kronforce.api.local import LocalTransport
 from kronforce.api.services import Endpoint
 from kronforce.api.transport import Transport
 from kronforce.clock import Clock
-from kronforce.config import CannotStart, Config, is_loopback
+from kronforce.config import CannotStart, Config, is_loopback, local_address
 from kronforce.first_start import ADMIN_KEY
 from kronforce.metrics_source import MetricsSource
 from kronforce.v1 import options_pb2
@@ -73,6 +73,12 @@ async def listen(config: Config, gateway: Gateway, clock: Clock) -> Listener:
             " KRONFORCE_BIND (empty: no HTTP)"
         ) from error
     return listener
+
+
+def url_of(config: Config, listener: Listener) -> str:
+    """Where a client on this host reaches it, once it listens."""
+    scheme = "http" if config.tls_cert is None else "https"
+    return f"{scheme}://{local_address(config.bind, listener.port)}"
 
 
 def front_settings(config: Config) -> FrontSettings:

@@ -25,8 +25,6 @@ STOP_GRACE_SECS = 3
 KEEP_ALIVE_SECS = 75
 BACKLOG = 1_024
 
-_REACHED_AS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
-
 
 class CannotListen(Exception):
     """The port cannot be had; the message says why."""
@@ -54,7 +52,6 @@ class Listener:
         # Ends what would not end by itself.
         self._on_stop = on_stop
         self._bind = bind
-        self._tls = tls_cert is not None
         self._connections = Connections(monotonic)
         # Its warnings are about what callers send, a line each; what matters is said by us.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -79,17 +76,6 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self.port = 0
-
-    @property
-    def address(self) -> str:
-        """Where it listens, for a client on this host; the port is known once it has started."""
-        host = self._bind.rpartition(":")[0]
-        return f"{_REACHED_AS.get(host, host)}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The same with its scheme."""
-        return f"{'https' if self._tls else 'http'}://{self.address}"
 
     async def start(self) -> None:
         """Listen. Raises CannotListen."""

@@ -27,7 +27,7 @@ from kronforce.api.forwarded import Forwarders
 from kronforce.api.grpc_edge import generic_handlers, wrap_foreign
 from kronforce.api.in_flight import InFlight
 from kronforce.api.services import Endpoint
-from kronforce.config import CannotStart, is_loopback
+from kronforce.config import CannotStart, is_loopback, local_address
 from kronforce.errors import Unavailable
 from kronforce.security.tls import Tls
 
@@ -57,9 +57,6 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_channelz", 1),
 )
-
-# Every address of this machine, and the one that a client on it calls.
-_REACHED_AS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
 
 REFLECTION_V1 = "grpc.reflection.v1"
 REFLECTION_V1ALPHA = "grpc.reflection.v1alpha"
@@ -96,8 +93,7 @@ class Server:
     @property
     def address(self) -> str:
         """Where it listens, for a client on this host; the port is known once it has started."""
-        host = self._bind.rpartition(":")[0]
-        return f"{_REACHED_AS.get(host, host)}:{self.port}"
+        return local_address(self._bind, self.port)
 
     async def start(self) -> None:
         """Listen. Raises CannotStart if the port cannot be had."""

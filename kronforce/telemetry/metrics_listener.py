@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
-from kronforce.config import CannotStart, is_loopback
+from kronforce.config import CannotStart, is_loopback, local_address
 from kronforce.telemetry import logs
 
 PATH = "/metrics"
@@ -22,8 +22,6 @@ MAX_CONNECTIONS = 16
 LIMIT_SECS = 10.0
 # The request's head; Prometheus sends some 300 bytes.
 MAX_HEAD = 8 << 10
-# Every address of this machine, and the one that a client on it calls.
-_REACHED_AS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
 _PLAIN = "text/plain; charset=utf-8"
 
 log = logs.logger("metrics")
@@ -45,8 +43,7 @@ class MetricsListener:
     @property
     def address(self) -> str:
         """Where it listens, for a client on this host; the port is known once it has started."""
-        host = self._bind.rpartition(":")[0]
-        return f"{_REACHED_AS.get(host, host)}:{self.port}"
+        return local_address(self._bind, self.port)
 
     async def start(self) -> None:
         """Listen. Raises CannotStart if the port cannot be had."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kronforce.config import CannotStart, Config, default_data_dir, is_loopback, load
+from kronforce.config import CannotStart, Config, default_data_dir, is_loopback, load, local_address
 
 HOME = {"XDG_STATE_HOME": "/state"}
 
@@ -138,6 +138,19 @@ def test_secrets_of_the_settings_are_not_shown() -> None:
 )
 def test_loopback_is_told_from_the_rest(address: str, answer: bool) -> None:
     assert is_loopback(address) is answer
+
+
+@pytest.mark.parametrize(
+    ("bind", "called"),
+    [
+        ("127.0.0.1:0", "127.0.0.1:7001"),
+        ("0.0.0.0:0", "127.0.0.1:7001"),
+        ("[::]:0", "[::1]:7001"),
+        ("build.example:0", "build.example:7001"),
+    ],
+)
+def test_what_listens_everywhere_is_called_on_loopback(bind, called):
+    assert local_address(bind, 7001) == called
 
 
 def test_the_default_folder_is_the_systems_or_the_users(monkeypatch: pytest.MonkeyPatch) -> None:

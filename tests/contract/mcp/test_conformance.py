@@ -52,7 +52,7 @@ async def test_the_server_conforms_but_for_what_is_explained(suite, revision, tm
 
         listener = Listener(with_key, bind="127.0.0.1:0", on_stop=gateway.stop)
         await listener.start()
-        code, said = await _run(suite, listener.url, revision, tmp_path)
+        code, said = await _run(suite, f"http://127.0.0.1:{listener.port}", revision, tmp_path)
         await listener.stop()
 
     assert code == 0, said

@@ -24,7 +24,7 @@ async def url() -> AsyncIterator[str]:
     made: Any = NoTransport()
     listener = Listener(Gateway(made), bind="127.0.0.1:0")
     await listener.start()
-    yield f"{listener.url}/api/docs"
+    yield f"http://127.0.0.1:{listener.port}/api/docs"
     await listener.stop()
 
 
