@@ -10,18 +10,42 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import structlog
+from xdist.plugin import pytest_xdist_auto_num_workers as cpus_of
 
 POSTGRES = Path(__file__).parent / "services" / "postgres.py"
 CHROMIUM = Path(__file__).parent / "services" / "chromium.py"
 UNAVAILABLE = 3
 # The first start of a machine's life installs a package.
 START_LIMIT_SECS = 900
+# Tests with processes wait for them most of the time.
+WORKERS_PER_CPU = 2
+SPENT = pytest.StashKey[float]()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many `-n auto` means."""
+    return WORKERS_PER_CPU * cpus_of(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail what took its whole time: its timeout may have ended a task that nobody looked at."""
+    report = yield
+    spent = item.stash[SPENT] = item.stash.get(SPENT, 0.0) + call.duration
+    mark = item.get_closest_marker("timeout")
+    limit = float(mark.args[0] if mark else item.config.getini("timeout"))
+    if call.when == "call" and report.passed and spent >= limit > 0:
+        report.outcome = "failed"
+        report.longrepr = f"it took {spent:.0f} s, and its timeout of {limit:.0f} s ended a task"
+    return report
 
 
 @pytest.fixture(autouse=True)

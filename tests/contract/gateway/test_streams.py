@@ -232,8 +232,8 @@ async def test_a_download_that_fails_does_not_look_whole(tmp_path: Path) -> None
             await answer.body()
 
 
-async def endless(_request: Any, _call: Any) -> AsyncIterator[Any]:
-    offset = 0
+async def endless(request: Any, _call: Any) -> AsyncIterator[Any]:
+    offset = request.stdout_offset
     while True:
         data = b"x" * 60_000
         yield execution_service_pb2.ReadOutputResponse(chunks=[chunk(data, offset)])
