@@ -21,8 +21,13 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 run: $(VENV)/.stamp-run
 	@$(BIN)/kronforce up --seed --trust-operators --open-agents
 
+# Tests start some two thousand processes of ours: where bytecode may not be kept, each of them
+# compiles all of it anew.
+test test-chaos: export PYTHONDONTWRITEBYTECODE :=
+
+# Work is stolen: in chunks, all tests with processes of their own would go to one worker.
 test: $(VENV)/.stamp kronforce/v1/kronforce.binpb
-	$(BIN)/pytest -n auto --ignore=tests/bench --ignore=tests/chaos tests
+	$(BIN)/pytest -n auto --dist worksteal --ignore=tests/bench --ignore=tests/chaos tests
 
 bench: $(VENV)/.stamp
 	$(BIN)/python -m tests.bench
