@@ -11,7 +11,6 @@ import hmac
 from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
 
@@ -21,6 +20,7 @@ from kronforce_gateway import failures
 from kronforce_gateway.browser import cookies
 from kronforce_gateway.browser.sessions import Session, Sessions
 from kronforce_gateway.failures import Failure
+from kronforce_gateway.front.hosts import place_of
 
 Scope = MutableMapping[str, Any]
 
@@ -78,8 +78,9 @@ class Callers:
 def check_origin(headers: Mapping[bytes, bytes]) -> None:
     """Raise Failure unless the request comes from a page of this host, or from no page."""
     origin = headers.get(b"origin", b"").decode("latin-1")
-    host = headers.get(b"host", b"").decode("latin-1")
-    if origin and urlsplit(origin).netloc != host:
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    page = place_of(origin)
+    if origin and (not page or page != host):
         raise _refused(
             "CROSS_ORIGIN", f"a page of {origin[:200]} may not call this for you; use a key instead"
         )

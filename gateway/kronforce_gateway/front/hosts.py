@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from kronforce_gateway.failures import Failure
 
@@ -44,6 +45,14 @@ def name_in(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].rstrip(".").lower()
+
+
+def place_of(origin: str) -> str:
+    """`host:port` of the page that an Origin header names; empty for what is none of the web."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _foreign(name: str) -> Failure:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from kronforce_gateway.failures import Failure
+from kronforce_gateway.front.hosts import place_of
 
 
 def check(headers: Mapping[bytes, bytes], allowed: Collection[str] = ()) -> None:
@@ -19,7 +19,7 @@ def check(headers: Mapping[bytes, bytes], allowed: Collection[str] = ()) -> None
     if not origin:
         return
     host = headers.get(b"host", b"").decode("latin-1").lower()
-    page = _page(origin)
+    page = place_of(origin)
     if not page or (page != host and page.partition(":")[0] not in allowed):
         raise Failure(
             status=HTTPStatus.FORBIDDEN,
@@ -29,11 +29,3 @@ def check(headers: Mapping[bytes, bytes], allowed: Collection[str] = ()) -> None
             ),
             reason="WRONG_ORIGIN",
         )
-
-
-def _page(origin: str) -> str:
-    """`host:port`; empty for what is no origin of the web."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
