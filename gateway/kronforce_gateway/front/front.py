@@ -81,7 +81,7 @@ class Front:
         client = scope.get("client")
         sent = headers.get(request_ids.HEADER)
         request_id = self._ids.take(sent)
-        if sent is None or len(sent) != len(request_id):
+        if sent is None or sent.decode("latin-1") != request_id:
             headers[request_ids.HEADER] = request_id.encode()
         passage = Passage(
             headers,
