@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeVar
 
-from kronforce_gateway import failures
+from kronforce_gateway import failures, requests
 
 R = TypeVar("R")
 
@@ -42,5 +42,5 @@ async def _disconnected(receive: Callable[[], Awaitable[MutableMapping[str, Any]
 
 def reached_at(scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """`http://host:port`, as metadata of the call; nothing where the caller did not say."""
-    host = headers.get(b"host", b"").decode("latin-1")
+    host = requests.as_metadata(headers.get(b"host", b""))
     return {REACHED_AT: f"{scope['scheme']}://{host}"} if host else {}

@@ -137,7 +137,15 @@ def _wrong(message: str, *path: str) -> DialectError:
 def forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """What of the headers goes with the call."""
     names = _FORWARDED if b"authorization" in headers else _WITHOUT_A_KEY
-    return {name: headers[key].decode("latin-1") for key, name in names.items() if key in headers}
+    return {name: as_metadata(headers[key]) for key, name in names.items() if key in headers}
+
+
+def as_metadata(value: bytes) -> str:
+    """A header as a call's metadata can hold it: what gRPC would refuse is a question mark."""
+    text = value.decode("latin-1")
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each if " " <= each <= "~" else "?" for each in text)
 
 
 _FORWARDED = {

@@ -106,11 +106,12 @@ def _key_in(body: bytes) -> str:
         document = loads(body or b"{}")
     except DialectError as error:
         raise failures.of_document(error) from None
-    key = document.get("key") if isinstance(document, dict) else None
-    if not isinstance(key, str) or not key.strip() or not key.strip().isascii():
+    given = document.get("key") if isinstance(document, dict) else None
+    key = "".join(given.split()) if isinstance(given, str) else ""
+    if not key or not (key.isascii() and key.isprintable()):
         problem = Problem(path=("key",), message='is required: {"key": "kf_…"}')
         raise failures.of_document(DialectError([problem]))
-    return "".join(key.split())
+    return key
 
 
 def _is_local(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
