@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, Protocol
 
 import orjson
@@ -29,6 +30,9 @@ ENDED = "!"
 # Executions whose place an id tells: an id is sent with each event, and headers have limits.
 # Output of further ones begins anew after a cut; each chunk names its offset.
 MAX_PLACES = 64
+# Executions whose place is remembered, for when they are among those; a stream of all runs may
+# last for months. The one that has been silent for longest goes first.
+MAX_REMEMBERED = 1_000
 
 
 # Of output: the ends of both streams.
@@ -118,7 +122,7 @@ class Events:
 class Output:
     """`ReadOutput`: an id is the ends of both streams, `1200-34`."""
 
-    _PLACE = re.compile(r"(\d{1,18})-(\d{1,18})")
+    _PLACE = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 
     def __init__(self, *, base64: bool = False, start: Place = (0, 0)) -> None:
         self.base64 = base64
@@ -168,12 +172,15 @@ class Output:
 class Runs:
     """`WatchRuns` and `RunJob`: an id is the places of each execution's output and the cursor."""
 
+    _PLACE = re.compile(r"([^.~]+)\.(\d{1,18})\.(\d{1,18})", re.ASCII)
+
     def __init__(self, *, base64: bool = False) -> None:
         self._texts = None if base64 else Texts()
         self._cursor = ""
         # By execution id, the latest last.
         self._places: dict[str, dict[int, int]] = {}
-        self._of: dict[str, str] = {}
+        # Whose run it is, of what is held back.
+        self._of: dict[Key, str] = {}
 
     def begin(self, request: Any, last_id: str) -> None:
         if not last_id:
@@ -183,11 +190,10 @@ class Runs:
             raise UnknownPlace
         request.cursor = self._cursor = cursor
         for place in places.split("~") if places else ():
-            try:
-                execution_id, stdout, stderr = place.split(".")
-                self._places[execution_id] = {STDOUT: int(stdout), STDERR: int(stderr)}
-            except ValueError:
-                raise UnknownPlace from None
+            found = self._PLACE.fullmatch(place)
+            if found is None:
+                raise UnknownPlace
+            self._places[found[1]] = {STDOUT: int(found[2]), STDERR: int(found[3])}
         for execution_id, ends in self._places.items():
             for stream, offset in ends.items():
                 request.positions.add(execution_id=execution_id, stream=stream, offset=offset)
@@ -213,9 +219,12 @@ class Runs:
     def _output(self, run_id: str, output: Any) -> Iterator[bytes]:
         execution_id, chunk = output.execution_id, output.chunk
         key = execution_id, chunk.stream
-        self._of[execution_id] = run_id
         for data, end in chunk_data(self._texts, key, chunk):
             yield self._placed(run_id, execution_id, chunk.stream, data, end)
+        if self._texts is not None and self._texts.holds(key):
+            self._of[key] = run_id
+        else:
+            self._of.pop(key, None)
 
     def _placed(
         self, run_id: str, execution_id: str, stream: int, data: dict[str, Any], end: int
@@ -223,6 +232,8 @@ class Runs:
         ends = self._places.pop(execution_id, None) or {STDOUT: 0, STDERR: 0}
         ends[stream] = end
         self._places[execution_id] = ends
+        if len(self._places) > MAX_REMEMBERED:
+            del self._places[next(iter(self._places))]
         inside = {"execution_id": execution_id, "chunk": data}
         shown = {"run_id": run_id, "cursor": "", "output": inside}
         return wire.event("output", orjson.dumps(shown), self.last_id())
@@ -230,9 +241,10 @@ class Runs:
     def _held_of(self, run_id: str) -> Iterator[bytes]:
         if self._texts is None:
             return
-        for execution_id, stream in self._texts.held():
-            if self._of.get(execution_id) == run_id:
-                key = execution_id, stream
+        for key in self._texts.held():
+            if self._of.get(key) == run_id:
+                del self._of[key]
+                execution_id, stream = key
                 for data, end in held_data(self._texts, key):
                     yield self._placed(run_id, execution_id, stream, data, end)
 
@@ -240,8 +252,8 @@ class Runs:
         return [made for run_id in set(self._of.values()) for made in self._held_of(run_id)]
 
     def last_id(self) -> str:
-        latest = list(self._places.items())[-MAX_PLACES:]
-        places = "~".join(f"{id_}.{ends[STDOUT]}.{ends[STDERR]}" for id_, ends in latest)
+        latest = [*islice(reversed(self._places.items()), MAX_PLACES)]
+        places = "~".join(f"{id_}.{ends[STDOUT]}.{ends[STDERR]}" for id_, ends in latest[::-1])
         return f"{places}~~{self._cursor}"
 
 

@@ -48,6 +48,10 @@ class Texts:
         start, data = held
         return Piece(start, start + len(data), data.decode(errors="replace"))
 
+    def holds(self, key: Key) -> bool:
+        """Whether something of this stream is held back."""
+        return key in self._held
+
     def held(self) -> list[Key]:
         """Of what something is held back."""
         return list(self._held)

@@ -102,12 +102,15 @@ async def test_who_has_everything_is_sent_away(tmp_path: Path) -> None:
 
 
 async def test_an_id_that_is_none_is_refused(tmp_path: Path) -> None:
-    async with (
-        gateway(tmp_path) as rig,
-        rig.get(WATCH, headers={"last-event-id": "here"}) as answer,
-    ):
-        assert answer.status == 400
-        assert (await answer.json())["details"][0]["field"] == "Last-Event-ID"
+    runs = "/api/runs/r1/watch"
+    too_far = "9" * 20
+    wrong = [(WATCH, "here"), (WATCH, f"{too_far}-0"), (runs, "here")]
+    wrong += [(runs, f"e1.{place}.0~~") for place in (too_far, "-5", "1_0", " 1", "")]
+    async with gateway(tmp_path) as rig:
+        for path, id_ in wrong:
+            async with rig.get(path, headers={"last-event-id": id_}) as answer:
+                assert answer.status == 400, id_
+                assert (await answer.json())["details"][0]["field"] == "Last-Event-ID"
 
 
 async def test_runs_have_ids_of_all_places_and_go_on_there(tmp_path: Path) -> None:
