@@ -60,7 +60,9 @@ from kronforce.metrics_source import MetricsSource
 from kronforce.security import tls
 from kronforce.security.envelope import Keyring
 from kronforce.stopping import stop_on_signals
-from kronforce.store.database import Database, open_database
+from kronforce.store import faults
+from kronforce.store.copying import DamagedError
+from kronforce.store.database import Database, open_database, output_file
 from kronforce.store.migrate import (
     ControllerRunningError,
     SchemaError,
@@ -69,6 +71,7 @@ from kronforce.store.migrate import (
     schema_states,
 )
 from kronforce.store.store import Store
+from kronforce.store.wholeness import look_at_start
 from kronforce.telemetry import logs
 from kronforce.telemetry.calls import CallCounts
 
@@ -137,7 +140,7 @@ async def controller(
         database = _open_database(config)
         lock = LockKeeper(database, clock, on_lost=_stop_this_process)
         stack.callback(lock.release)
-        _bring_up_to_date(database, lock)
+        _bring_up_to_date(config, clock, database, lock)
         store = Store(database, clock, audit_key=audit_key.audit_key(config))
         await store.start()
         stack.push_async_callback(store.stop)
@@ -349,17 +352,23 @@ def _open_database(config: Config) -> Database:
         raise CannotStart(f"cannot open the database: {error}; see --db") from error
 
 
-def _bring_up_to_date(database: Database, lock: LockKeeper) -> None:
+def _bring_up_to_date(config: Config, clock: Clock, database: Database, lock: LockKeeper) -> None:
     """Become the database's only controller and make its schema this version's."""
     try:
         lock.take()
+        _look_whether_whole(config, clock)
         older = [state for state in schema_states(database) if state.pending and state.current]
         migrate(database)
+    except CannotStart:
+        database.close()
+        raise
     except (SchemaError, ControllerRunningError) as error:
         database.close()
         raise CannotStart(str(error)) from error
     except SQLAlchemyError as error:
         database.close()
+        if (told := faults.for_callers(error, database.main)) is not None:
+            raise CannotStart(told.message) from error
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise CannotStart(
             f"cannot use the database {database.location}: {reason}; choose another with --db or"
@@ -367,6 +376,21 @@ def _bring_up_to_date(database: Database, lock: LockKeeper) -> None:
         ) from error
     for state in older:
         _tell_of_migration(state)
+
+
+def _look_whether_whole(config: Config, clock: Clock) -> None:
+    if not config.sqlite:
+        return
+    main = Path(config.db)
+    for path in (main, output_file(main)):
+        try:
+            look_at_start(path, monotonic=clock.monotonic)
+        except DamagedError as error:
+            raise CannotStart(
+                f"{error}; keep a copy of the files in {main.parent} as they are, then put a"
+                " backup in their place (kronforce restore FILE --force, docs/backup.md), or choose"
+                " another database with --db or KRONFORCE_DB"
+            ) from error
 
 
 def _tell_of_migration(state: SchemaState) -> None:

@@ -303,6 +303,17 @@ class Unavailable(KronforceError):
     reason = "UNAVAILABLE"
 
 
+class StoreFull(Unavailable):
+    """The disk under the store is full to the last page: nothing was written, reads go on."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "DISK_FULL"
+
+
+class StoreDamaged(Unavailable):
+    """The database file is not whole: nothing was written; a backup is the way out."""
+
+
 class Unimplemented(KronforceError):
     """This version does not offer it."""
 

@@ -22,7 +22,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import sqlalchemy as sa
 
 from kronforce.errors import Unavailable
-from kronforce.store import dialect
+from kronforce.store import dialect, faults
 from kronforce.store.dialect import Cursor, Lookup, Row, Statement
 
 P = ParamSpec("P")
@@ -103,7 +103,7 @@ class Database:
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs) -> T:
         """Run `fn(tx, …)` in a read transaction of its own, in a reader thread."""
-        return await self._in_thread(partial(reading, self.main), fn, *args, **kw)
+        return await self._in_thread(self.main, partial(reading, self.main), fn, *args, **kw)
 
     async def read_once(
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
@@ -112,16 +112,19 @@ class Database:
 
         On SQLite each statement is some turns of the GIL, which a busy loop makes dear.
         """
-        return await self._in_thread(partial(reading, self.main, begin=False), fn, *args, **kw)
+        once = partial(reading, self.main, begin=False)
+        return await self._in_thread(self.main, once, fn, *args, **kw)
 
     async def read_output(
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
         """The same over streamed output."""
-        return await self._in_thread(partial(reading, self.output), fn, *args, **kw)
+        transaction = partial(reading, self.output)
+        return await self._in_thread(self.output, transaction, fn, *args, **kw)
 
     async def _in_thread(
         self,
+        engine: sa.Engine,
         transaction: Callable[[], AbstractContextManager[Tx]],
         fn: Callable[Concatenate[Tx, P], T],
         *args: P.args,
@@ -132,8 +135,10 @@ class Database:
                 with transaction() as tx:
                     return fn(tx, *args, **kw)
             except Exception as error:
+                if (told := faults.for_callers(error, engine)) is not None:
+                    raise told from error
                 # A file always answers: there the same names mean a fault of ours.
-                if not self.sqlite and is_lost(error):
+                if not self.sqlite and faults.is_lost(error):
                     raise Unavailable("the store does not answer: try again") from error
                 raise
 
@@ -145,19 +150,6 @@ class Database:
         self.main.dispose()
         if self.output is not self.main:
             self.output.dispose()
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether the store does not answer, as both drivers and Core say it: by these names."""
-    return any(base.__name__ in _AWAY for base in type(driver_error(error)).__mro__)
-
-
-_AWAY = frozenset({"OperationalError", "InterfaceError"})
-
-
-def driver_error(error: Exception) -> BaseException:
-    """What the driver said, whoever told it on."""
-    return getattr(error, "orig", None) or error
 
 
 @contextmanager

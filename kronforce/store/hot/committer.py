@@ -27,7 +27,9 @@ import sqlalchemy as sa
 
 from kronforce.errors import Unavailable
 from kronforce.failpoints import failpoint
-from kronforce.store.database import Tx, driver_error, is_lost
+from kronforce.store import faults
+from kronforce.store.database import Tx
+from kronforce.store.faults import driver_error, is_lost
 from kronforce.telemetry.histogram import Histogram
 
 log = logging.getLogger(__name__)
@@ -216,7 +218,7 @@ class Committer:
             return [(command, None) for command in batch]
         if len(batch) == 1 or self._away or isinstance(error, _Unsure):
             # A store that is away takes none of them: one by one they would only wait longer.
-            told = _for_callers(error)
+            told = self._for_callers(error)
             self.failed_writes += len(batch)
             return [(command, told) for command in batch]
         log.info(
@@ -266,6 +268,21 @@ class Committer:
                 self._loop.call_soon_threadsafe(self.unsure)
             return _Unsure(str(error))
         return None if landed else error
+
+    def _for_callers(self, error: Exception) -> Exception:
+        """What a caller is told: ours as it is, a store that is away as UNAVAILABLE."""
+        if isinstance(error, _Unsure):
+            log.error("the store did not answer a commit: %s", error,
+                      extra={"action": "store_unsure"})  # fmt: skip
+            return Unavailable("the store does not answer; look whether it was written, or repeat "
+                               "it under the same request_id")  # fmt: skip
+        if (told := faults.for_callers(error, self._engine)) is not None:
+            log.error("%s", told, extra={"action": "store_refused"})
+            return told
+        if is_lost(error):
+            log.error("the store did not take a write: %s", error, extra={"action": "store_away"})
+            return Unavailable("the store does not answer; nothing was written: try again")
+        return error
 
     def _begin(self) -> Tx:
         """One transaction on the driver's own connection; Core joins it where it is used."""
@@ -327,15 +344,3 @@ def _is_conflict(error: Exception) -> bool:
 
 class _Unsure(Exception):
     """Nobody can say whether the batch was written."""
-
-
-def _for_callers(error: Exception) -> Exception:
-    """What a caller is told: ours as it is, a store that is away as UNAVAILABLE."""
-    if isinstance(error, _Unsure):
-        log.error("the store did not answer a commit: %s", error, extra={"action": "store_unsure"})
-        return Unavailable("the store does not answer; look whether it was written, or repeat it "
-                           "under the same request_id")  # fmt: skip
-    if is_lost(error):
-        log.error("the store did not take a write: %s", error, extra={"action": "store_away"})
-        return Unavailable("the store does not answer; nothing was written: try again")
-    return error
