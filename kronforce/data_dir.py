@@ -62,8 +62,7 @@ def prepare(folder: Path, *, unfinished: bool = False) -> None:
     """
     way_out = "choose another folder with --data-dir or KRONFORCE_DATA_DIR"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        _make(folder)
     except OSError as error:
         raise CannotStart(
             f"cannot use the data folder {folder}: {error.strerror}; {way_out}"
@@ -80,6 +79,25 @@ def prepare(folder: Path, *, unfinished: bool = False) -> None:
             f"a restore into the data folder {folder} was not finished: repeat it with"
             " kronforce restore FILE --force"
         )
+
+
+def _make(folder: Path) -> None:
+    """Its name is durable, and so are those of all folders above it that had to be made."""
+    missing = [each for each in folder.parents if not each.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for made in (folder, *missing):
+        if made == folder or os.access(made.parent, os.R_OK):
+            sync_folder(made.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed in it durable: a file's fsync does not."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
@@ -160,7 +178,7 @@ def endpoint(
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, that only its owner can read."""
+    """Write a file, whole or not at all, that only its owner can read; then it is durable."""
     fresh = path.with_name(path.name + ".new")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -168,3 +186,4 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+    sync_folder(path.parent)

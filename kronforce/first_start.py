@@ -41,17 +41,25 @@ async def ensure_admin_key(
             " example kf_$(openssl rand -hex 32)"
         )
     secret = Secret(brought) if brought else keys.new_api_key()
-    made = await store.write(_insert_if_none, secret, new_id(), clock.now_us())
-    if not made:
+    digest, now = keys.hash_of(secret.reveal()), clock.now_us()
+    if await store.read(_is_not_needed, digest, now):
         return
     path = config.data_dir / ADMIN_KEY
+    # Before the commit: a key that nobody could read must not be left behind, by a full disk or
+    # a power cut. One that works nowhere yet does no harm; the next start makes another.
     data_dir.write_private(path, secret.reveal() + "\n")
+    if not await store.write(_insert_if_none, secret, new_id(), now):
+        return
     log.info("the admin key is in a file", action="key.bootstrapped", path=str(path))
+
+
+def _is_not_needed(tx: Tx, digest: bytes, now: int) -> bool:
+    return bool(stored_keys.count_admins(tx, now) or stored_keys.get_key_by_hash(tx, digest))
 
 
 def _insert_if_none(tx: Tx, secret: Secret, new_id: bytes, now: int) -> bool:
     digest = keys.hash_of(secret.reveal())
-    if stored_keys.count_admins(tx, now) or stored_keys.get_key_by_hash(tx, digest):
+    if _is_not_needed(tx, digest, now):
         return False
     stored_keys.insert_key(
         tx,

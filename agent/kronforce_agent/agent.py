@@ -19,6 +19,7 @@ from kronforce_agent import enrolment, facts
 from kronforce_agent.channel import open_channel
 from kronforce_agent.clock import Clock, SystemClock
 from kronforce_agent.config import AgentConfig
+from kronforce_agent.durable import make_folder
 from kronforce_agent.enrolment import Credential, EnrolmentError
 from kronforce_agent.held import Held
 from kronforce_agent.journal import Entry, Journal
@@ -307,12 +308,6 @@ class Agent:
 
     def _journal_trouble(self, error: OSError | None) -> None:
         self.supervisor.drains.set("journal", f"the journal: {error.strerror}" if error else "")
-
-
-def make_folder(path: Path) -> None:
-    """With mode 0700, whatever the umask says."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
 
 
 def take_lock(folder: Path) -> int:

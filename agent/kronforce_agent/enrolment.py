@@ -17,6 +17,7 @@ import grpc.aio
 from kronforce.v1 import agent_pb2, agent_service_pb2_grpc
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce_agent.config import AgentConfig
+from kronforce_agent.durable import sync_folder
 
 REGISTER_TIMEOUT_SECS = 10.0
 """For one attempt; the caller tries again."""
@@ -61,12 +62,12 @@ def save(folder: Path, credential: Credential) -> None:
     path = _path(folder)
     draft = path.with_suffix(".new")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, json.dumps(asdict(credential)).encode())
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(credential)))
+        file.flush()
         os.fsync(fd)
-    finally:
-        os.close(fd)
     draft.rename(path)
+    sync_folder(folder)
 
 
 def pinned_ca(token: str) -> str:

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from kronforce_agent import records
 from kronforce_agent.clock import Clock
+from kronforce_agent.durable import make_folder
 from kronforce_agent.records import Accept, Key, Mark, ResultRecord
-from kronforce_agent.segments import Callback, SegmentWriter, segments
+from kronforce_agent.segments import Callback, SegmentWriter, keep_aside, segments
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ ROTATE_BYTES = 32 * 1024 * 1024
 """A segment is replaced after this much: a start reads at most this in a moment."""
 STAGED_LIMIT_BYTES = 256 * 1024
 """Staged records that nobody waits for are handed over at this size."""
+DAMAGE_SHOWN = 8
+"""Places that are named in the log; there may be one a record."""
 KEPT_RESULTS = 4096
 KEPT_BYTES = 8 * 1024 * 1024
 KEPT_MICROS = 24 * 3600 * 1_000_000
@@ -69,16 +72,41 @@ class Journal:
     def open(self) -> dict[Key, Entry]:
         """Read what an earlier process left, begin a clean segment. Blocking; raises OSError."""
         self._loop = asyncio.get_running_loop()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
+        make_folder(self._folder)
         for path in segments(self._folder)[-1:]:
-            for record in records.read(path.read_bytes()):
-                self._replay(record)
+            self._read(path)
         self._writer = SegmentWriter(
             self._folder, on_durable=self._post_durable, on_trouble=self._post_trouble
         )
         self._writer.open(self._snapshot())
         return dict(self._live)
+
+    def _read(self, path: Path) -> None:
+        found = records.read(path.read_bytes())
+        for record in found.records:
+            self._replay(record)
+        if found.torn_at is not None:
+            log.warning(
+                "the journal %s ends in an unfinished record at byte %d: a write that was under "
+                "way when the power went; nobody was told of what it held",
+                path,
+                found.torn_at,
+                extra={"action": "journal_torn"},
+            )
+        if found.damaged:
+            self._tell_damage(path, keep_aside(path), found.damaged)
+
+    def _tell_damage(self, path: Path, kept: Path, damaged: list[tuple[int, int]]) -> None:
+        log.error(
+            "the journal %s is damaged in %d places (%s): what is readable was taken over, and a "
+            "run of which a record is missing may end lost, or run again where its job says so; "
+            "the file is kept as %s: look at the disk",
+            path,
+            len(damaged),
+            ", ".join(f"bytes {start} to {end}" for start, end in damaged[:DAMAGE_SHOWN]),
+            kept,
+            extra={"action": "journal_damaged"},
+        )
 
     def close(self) -> None:
         """Write what is staged and stop. Blocking; what cannot be written now is given up."""

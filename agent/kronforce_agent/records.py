@@ -1,17 +1,18 @@
 """What the journal's file holds: a pure codec, one record after the other.
 
-A record is length and CRC-32 of what follows, one byte of kind, and a body. Reading stops at the
-first record that is short or whose CRC differs: that is the torn tail of a write that was never
-acknowledged. A result is kept as the very bytes that go up the stream; a task never stands here,
-because it may carry secrets.
+A record is length and CRC-32 of what follows, one byte of kind, and a body. A record that is short
+or whose CRC differs is the torn tail of a write that was never acknowledged, unless whole records
+follow: then the file is damaged, which is told, and those are read all the same. A result is kept
+as the very bytes that go up the stream; a task never stands here, because it may carry secrets.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
 
 from kronforce.v1 import agent_service_pb2 as pb
 
@@ -20,7 +21,10 @@ START = 2
 RESULT = 3
 ACKNOWLEDGED = 4
 DROPPED = 5
+_KINDS = frozenset({ACCEPT, START, RESULT, ACKNOWLEDGED, DROPPED})
 
+MAX_SEARCH = 16 * 1024 * 1024
+"""Damage is looked past so far, twice the longest record: some seconds."""
 MAX_RECORD = 8 * 1024 * 1024
 """A length beyond this is not a record: no message up the stream may be larger than 4 MB."""
 
@@ -93,19 +97,68 @@ def _frame(kind: int, body: bytes) -> bytes:
     return _HEAD.pack(len(body), zlib.crc32(body, kind), kind) + body
 
 
-def read(data: bytes) -> Iterator[Record]:
-    """Every whole record up to the torn tail, if there is one."""
+@dataclass(kw_only=True)
+class Reading:
+    """What one segment held, and what of it could not be read."""
+
+    records: list[Record] = field(default_factory=list)
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+    """Bytes from … to … that are no record and have records behind them."""
+    torn_at: int | None = None
+    """Where the tail begins that was being written when the power went; None: there is none."""
+
+
+def read(data: bytes) -> Reading:
+    """Every whole record, also those behind damage."""
+    found = Reading()
     position = 0
-    while position + _HEAD.size <= len(data):
-        length, crc, kind = _HEAD.unpack_from(data, position)
-        start = position + _HEAD.size
-        body = data[start : start + length]
-        if length > MAX_RECORD or len(body) < length or zlib.crc32(body, kind) != crc:
-            return
-        record = _decode(kind, body)
-        if record is not None:
-            yield record
-        position = start + length
+    while position < len(data):
+        end = _add_record(found, data, position)
+        if end < 0:
+            end = _next_record(data, position + 1)
+            if end < 0:
+                found.torn_at = position
+                return found
+            found.damaged.append((position, end))
+        position = end
+    return found
+
+
+def _add_record(found: Reading, data: bytes, position: int) -> int:
+    """Where the record that begins here ends; -1: none does."""
+    end = _end_of(data, position)
+    if end < 0:
+        return -1
+    start, kind = position + _HEAD.size, data[position + _HEAD.size - 1]
+    try:
+        record = _decode(kind, data[start:end])
+    except (struct.error, ValueError, DecodeError):
+        return -1
+    if record is not None:
+        found.records.append(record)
+    return end
+
+
+def _end_of(data: bytes, position: int) -> int:
+    start = position + _HEAD.size
+    if start > len(data):
+        return -1
+    length, crc, kind = _HEAD.unpack_from(data, position)
+    # Zeros, of which file systems make what was never written, are no record of kind 0.
+    if not kind or length > MAX_RECORD or start + length > len(data):
+        return -1
+    body = memoryview(data)[start : start + length]
+    return start + length if zlib.crc32(body, kind) == crc else -1
+
+
+def _next_record(data: bytes, position: int) -> int:
+    """Where the next whole record begins; -1: nowhere. Only after damage, so it may be slow."""
+    for start in range(position, min(len(data), position + MAX_SEARCH) - _HEAD.size + 1):
+        # A kind that this version knows, and a body: less would find records in chance.
+        known = data[start + _HEAD.size - 1] in _KINDS
+        if known and _end_of(data, start) > start + _HEAD.size:
+            return start
+    return -1
 
 
 def _decode(kind: int, body: bytes) -> Record | None:

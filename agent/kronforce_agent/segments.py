@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kronforce_agent.durable import sync_folder
 from kronforce_agent.failpoints import failpoint
 
 RETRY_SECS = 1.0
@@ -139,7 +140,7 @@ class SegmentWriter:
             _write_all(fd, snapshot, 0)
             os.fdatasync(fd)
             draft.rename(final)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError:
             os.close(fd)
             draft.unlink(missing_ok=True)
@@ -149,6 +150,15 @@ class SegmentWriter:
         self._fd, self._offset, self._number = fd, len(snapshot), self._number + 1
         for old in segments(self._folder)[:-1]:
             old.unlink(missing_ok=True)
+
+
+def keep_aside(path: Path) -> Path:
+    """Give a damaged segment a second name, under which nothing reads or removes it."""
+    kept = path.with_suffix(".damaged")
+    kept.unlink(missing_ok=True)
+    kept.hardlink_to(path)
+    sync_folder(path.parent)
+    return kept
 
 
 def segments(folder: Path) -> list[Path]:
@@ -166,11 +176,3 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(fd, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -59,6 +59,7 @@ def reset(config: Config, clock: Clock, *, revoke_others: bool) -> Reset:
             staged.unlink(missing_ok=True)
             raise
         staged.replace(path)
+        data_dir.sync_folder(config.data_dir)
     return Reset(name=name, path=path, revoked=tuple(revoked))
 
 

@@ -8,6 +8,7 @@ not know is never touched. What a migration does is one transaction.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -263,7 +264,19 @@ def _copy(engine: sa.Engine, revision: str) -> None:
             f"{path} must be migrated, and the copy that is kept of it before could not be "
             f"written to {kept.parent} ({error.orig}); make room there and start again"
         ) from error
+    # What is migrated now cannot be had back but from it.
+    with partial.open("rb") as copy:
+        os.fsync(copy.fileno())
     partial.replace(kept)
+    _sync(kept.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _where(engine: sa.Engine) -> str:

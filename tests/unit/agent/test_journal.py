@@ -8,6 +8,7 @@ import pytest
 
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce_agent import journal as journals
+from kronforce_agent import records
 from kronforce_agent.clock import SystemClock
 from kronforce_agent.journal import Journal
 from kronforce_agent.records import Accept, Key
@@ -190,3 +191,48 @@ async def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(
     again = Journal(small_disk / "journal", SystemClock())
     assert list(again.open()) == keys
     again.close()
+
+
+async def test_damage_in_the_middle_is_told_kept_aside_and_costs_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = opened(tmp_path)
+    keys = [(f"e{number}", number) for number in range(1, 6)]
+    for key in keys:
+        journal.accept(accept(key))
+        journal.result(key, report(key))
+    await durable(journal)
+    journal.close()
+    (path,) = segments(tmp_path)
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"e3")
+    whole[at] ^= 1
+    path.write_bytes(bytes(whole))
+    again = Journal(tmp_path, SystemClock())
+    entries = again.open()
+    assert sorted(entries) == keys  # the accept is gone, its result is there
+    assert entries["e3", 3].accept is None
+    assert entries["e3", 3].message == report(("e3", 3))
+    again.close()
+    (told,) = [each for each in caplog.records if getattr(each, "action", "") == "journal_damaged"]
+    assert "1 places" in told.getMessage()
+    kept = path.with_suffix(".damaged")
+    assert kept.read_bytes() == bytes(whole)
+    assert str(kept) in told.getMessage()
+
+
+async def test_an_unfinished_tail_is_told_and_its_records_are_not_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = opened(tmp_path)
+    journal.accept(accept(KEY))
+    await durable(journal)
+    journal.close()
+    (path,) = segments(tmp_path)
+    with path.open("ab") as file:
+        file.write(records.encode_accept(accept(("other", 2)))[:-1])
+    again = Journal(tmp_path, SystemClock())
+    assert list(again.open()) == [KEY]
+    again.close()
+    assert "journal_torn" in [getattr(each, "action", "") for each in caplog.records]
+    assert [each.suffix for each in segments(tmp_path)] == [".log"]

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kronforce.v1 import agent_service_pb2 as pb
@@ -34,6 +34,9 @@ def results(draw: st.DrawFn) -> ResultRecord:
     return ResultRecord(execution_id=name, fence=fence, message=message.SerializeToString())
 
 
+EMPTY = len(records.encode_result(b""))
+
+
 def encode(record: records.Record) -> bytes:
     if isinstance(record, Accept):
         return records.encode_accept(record)
@@ -48,7 +51,7 @@ rows = st.lists(st.one_of(accepts, marks, results()), max_size=20)
 
 @given(rows)
 def test_what_was_written_is_read_back_in_order(written: list[records.Record]) -> None:
-    assert list(records.read(b"".join(map(encode, written)))) == written
+    assert records.read(b"".join(map(encode, written))).records == written
 
 
 @given(rows, st.data())
@@ -58,24 +61,45 @@ def test_a_torn_tail_loses_the_records_that_it_cut_and_no_other(
     encoded = [encode(record) for record in written]
     whole = b"".join(encoded)
     cut = data.draw(st.integers(min_value=0, max_value=len(whole)))
-    read = list(records.read(whole[:cut]))
+    found = records.read(whole[:cut])
     intact = [r for i, r in enumerate(written) if len(b"".join(encoded[: i + 1])) <= cut]
-    assert read == intact
+    assert found.records == intact
+    assert found.damaged == []
+    assert (found.torn_at is None) == (len(b"".join(map(encode, intact))) == cut)
 
 
 @given(rows, st.data())
-def test_reading_stops_at_a_flipped_bit_and_never_invents_a_record(
+def test_a_flipped_bit_costs_the_record_that_it_is_in_and_is_told(
     written: list[records.Record], data: st.DataObject
 ) -> None:
-    whole = bytearray(b"".join(map(encode, written)))
+    encoded = [encode(record) for record in written]
+    assume(all(len(each) > EMPTY for each in encoded))
+    whole = bytearray(b"".join(encoded))
     if not whole:
         return
     at = data.draw(st.integers(min_value=0, max_value=len(whole) - 1))
     whole[at] ^= 1 << data.draw(st.integers(min_value=0, max_value=7))
-    read = list(records.read(bytes(whole)))
-    assert read == written[: len(read)]
+    hit, start = 0, 0
+    while start + len(encoded[hit]) <= at:
+        start += len(encoded[hit])
+        hit += 1
+    found = records.read(bytes(whole))
+    assert found.records == written[:hit] + written[hit + 1 :]
+    if hit == len(written) - 1:
+        assert (found.damaged, found.torn_at) == ([], start)
+    else:
+        assert found.damaged == [(start, start + len(encoded[hit]))]
+
+
+@given(rows, st.integers(min_value=1, max_value=5000))
+def test_zeros_at_the_end_are_no_records(written: list[records.Record], zeros: int) -> None:
+    whole = b"".join(map(encode, written))
+    found = records.read(whole + bytes(zeros))
+    assert found.records == written
+    assert found.torn_at == len(whole)
 
 
 @given(st.binary(max_size=300))
-def test_any_garbage_is_read_as_nothing_or_less(garbage: bytes) -> None:
-    assert list(records.read(garbage)) == [] or len(garbage) >= 9
+def test_any_garbage_is_read_as_no_record_without_an_error(garbage: bytes) -> None:
+    found = records.read(garbage)
+    assert found.records == [] or len(garbage) >= 9
