@@ -8,6 +8,7 @@ acknowledgement, except into a gap that says how much.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from kronforce_agent.launcher.protocol import STDERR, STDOUT, Output, encode_output
@@ -101,17 +102,15 @@ class Backlog:
         try:
             return section.next()
         except OSError as error:
-            assert isinstance(section, DiskSection)
-            log.warning("output of %s lost: spool: %s", self._execution_id, error)
-            gap = GapSection(self._memory, self._gaps_for(section))
-            self._sections[self._cursor] = gap
-            section.delete()
-            return gap.next()
+            return self._give_up(self._cursor, error).next()
 
     def rewind(self) -> None:
         """A new connection has seen nothing of what is not acknowledged."""
-        for section in self._sections:
-            section.rewind()
+        for at, section in enumerate(self._sections):
+            try:
+                section.rewind()
+            except OSError as error:
+                self._give_up(at, error)
         self._cursor = 0
 
     def ack(self, seq: int) -> None:
@@ -126,8 +125,12 @@ class Backlog:
     def resume_offsets(self) -> dict[int, int]:
         """By stream, where the first unacknowledged chunk begins; its end if all is."""
         starts: dict[int, int] = {}
-        for section in self._sections:
-            starts = {**section.first_starts(), **starts}
+        for at, section in enumerate(self._sections):
+            try:
+                first = section.first_starts()
+            except OSError as error:
+                first = self._give_up(at, error).first_starts()
+            starts = {**first, **starts}
         return {**self.ends, **starts}
 
     def delete(self) -> None:
@@ -174,6 +177,18 @@ class Backlog:
 
     def _add(self, section: Section) -> None:
         self._sections.append(section)
+
+    def _give_up(self, at: int, error: OSError) -> GapSection:
+        """What stands there cannot be read again: it becomes a gap, and the file is kept aside."""
+        section = self._sections[at]
+        assert isinstance(section, DiskSection)
+        log.error("output of %s lost: spool: %s", self._execution_id, error)
+        gap = GapSection(self._memory, self._gaps_for(section))
+        self._sections[at] = gap
+        with contextlib.suppress(OSError):
+            section.keep_aside()
+        section.delete()
+        return gap
 
     # ---- gaps ----------------------------------------------------------------------------------
 

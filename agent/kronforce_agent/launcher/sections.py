@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kronforce_agent.launcher import protocol
-from kronforce_agent.launcher.spool import SegmentFile
+from kronforce_agent.launcher.spool import CRC_BYTES, SegmentFile
 
 CHUNK_OVERHEAD = 400
 """What Python keeps for a chunk beside its bytes: tiny chunks count for what they cost."""
@@ -162,12 +162,13 @@ class DiskSection:
         if not self._read:
             self._read.extend(map(_entry, self._file.read(self._sent_to)))
         entry = self._read.popleft()
-        self._sent_to += len(entry.frame)
+        self._sent_to += CRC_BYTES + len(entry.frame)
         if not self.unsent:
             self._file.close()
         return entry
 
     def rewind(self) -> None:
+        """Raises OSError where the file cannot be read."""
         self._read.clear()
         self._sent_to = 0
         while self._acked_seq and self.unsent and self._peek().seq <= self._acked_seq:
@@ -181,6 +182,7 @@ class DiskSection:
         return True
 
     def first_starts(self) -> dict[int, int]:
+        """Raises OSError where the file cannot be read."""
         if not self._acked_seq:
             return dict(self.starts)
         starts: dict[int, int] = {}
@@ -189,12 +191,16 @@ class DiskSection:
             for entry in map(_entry, frames):
                 if entry.seq > self._acked_seq:
                     starts.setdefault(entry.stream, entry.start)
-            position += sum(map(len, frames))
+            position += sum(CRC_BYTES + len(frame) for frame in frames)
         return starts
 
     def delete(self) -> None:
         self._read.clear()
         self._file.delete()
+
+    def keep_aside(self) -> None:
+        """Raises OSError; the file's name is free in either case once it is deleted."""
+        self._file.keep_aside()
 
     @property
     def _last_seq(self) -> int:

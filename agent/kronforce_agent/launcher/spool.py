@@ -1,14 +1,16 @@
 """Output on disk: one launcher's budget, and the segment files that share it.
 
-A segment holds encoded output frames of one attempt, one after the other, exactly as they go to the
-agent. It is written once, read from the front as often as needed, and removed whole. Files are 0600
-below `spool/<boot_id>/` and worthless after the launcher's death (its attempts end `lost`). What is
-written here is redacted already.
+A segment holds encoded output frames of one attempt, one after the other, as they go to the agent,
+each behind its CRC-32: what a disk gives back changed is refused, and moved aside for whoever wants
+to know. It is written once, read from the front as often as needed, and removed whole. Files are
+0600 below `spool/<boot_id>/` and worthless after the launcher's death (its attempts end `lost`).
+What is written here is redacted already.
 """
 
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +23,12 @@ FULL_SHARE = 0.8
 """From here on the agent is told to take no new work."""
 READ_BYTES = 256 * 1024
 """Three times the largest frame: at least one whole frame is always in it."""
+CRC_BYTES = 4
+"""What stands before each frame in the file."""
+KEPT_DAMAGED = 4
+"""Segments that are kept for examination: 16 MiB of a disk that is not to be trusted."""
 _LENGTH_BYTES = 4
+_HEAD_BYTES = CRC_BYTES + _LENGTH_BYTES
 
 _before_write = failpoint("launcher.before_spool_write")
 
@@ -93,16 +100,17 @@ class SegmentFile:
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         _before_write()
+        record = zlib.crc32(frame).to_bytes(CRC_BYTES) + frame
         written = 0
         try:
-            while written < len(frame):
+            while written < len(record):
                 at = self.size + written
-                written += os.pwrite(self._fd, memoryview(frame)[written:], at)
+                written += os.pwrite(self._fd, memoryview(record)[written:], at)
         except OSError:
             os.ftruncate(self._fd, self.size)
             raise
-        self.size += len(frame)
-        self._spool.used_bytes += len(frame)
+        self.size += len(record)
+        self._spool.used_bytes += len(record)
 
     def close(self) -> None:
         """Give the descriptor back; the file stays."""
@@ -111,20 +119,32 @@ class SegmentFile:
             self._fd = -1
 
     def read(self, position: int) -> list[bytes]:
-        """The whole frames from `position` on, about READ_BYTES of them; empty at the end."""
+        """The whole frames from `position` on, about READ_BYTES of them; empty at the end.
+
+        Those before damage are given; raises OSError where the first is not what was written.
+        """
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         buffer = os.pread(self._fd, READ_BYTES, position)
-        if position < self.size and len(buffer) < _LENGTH_BYTES:
-            raise OSError(f"{self._path} is shorter than what was written to it")
         frames, at = [], 0
-        while len(buffer) - at >= _LENGTH_BYTES:
-            end = at + _LENGTH_BYTES + int.from_bytes(buffer[at : at + _LENGTH_BYTES])
-            if end > len(buffer):
-                break
-            frames.append(buffer[at:end])
-            at = end
+        while len(buffer) - at >= _HEAD_BYTES:
+            frame_at = at + CRC_BYTES
+            length = int.from_bytes(buffer[frame_at : frame_at + _LENGTH_BYTES])
+            frame = buffer[frame_at : frame_at + _LENGTH_BYTES + length]
+            if zlib.crc32(frame) != int.from_bytes(buffer[at:frame_at]):
+                break  # cut off by the end of the buffer, or damaged
+            frames.append(frame)
+            at = frame_at + len(frame)
+        if not frames and position < self.size:
+            raise OSError(f"{self._path} is not what was written to it, at byte {position}")
         return frames
+
+    def keep_aside(self) -> None:
+        """Move the file to where it stays for examination, if there are not too many yet."""
+        folder = self._path.parent.with_name("damaged")
+        make_folder(folder)
+        if len(list(folder.iterdir())) < KEPT_DAMAGED:
+            self._path.rename(folder / f"{self._path.parent.name}-{self._path.name}")
 
     def delete(self) -> None:
         """Remove the file and give its bytes back to the budget."""

@@ -207,3 +207,44 @@ def test_whatever_happens_the_receiver_can_put_the_streams_together(
     log.ack(log.last_seq)
     assert log.empty
     assert spool.used_bytes == 0
+
+
+def test_a_segment_that_is_not_what_was_written_is_a_gap_and_kept_aside(tmp_path: Path) -> None:
+    log, spool = backlog(tmp_path, memory=NO_MEMORY)
+    for number in range(1, 6):
+        log.append(STDOUT, b"%d" % number * 100, number)
+    (file,) = (tmp_path / "spool").iterdir()
+    content = bytearray(file.read_bytes())
+    content[content.index(b"333")] ^= 1
+    file.write_bytes(bytes(content))
+
+    chunks = sent(log)
+
+    assert [chunk.data[:1] for chunk in chunks] == [b"1", b"2", b""]
+    # What was sent already is in it again: whoever stores output trims that.
+    assert (chunks[-1].offset, chunks[-1].gap) == (0, 500)
+    assert spool.used_bytes == 0
+    (kept,) = (tmp_path / "damaged").iterdir()
+    assert kept.read_bytes() == bytes(content)
+
+
+@pytest.mark.parametrize("acked", [0, 1])
+def test_a_connection_that_comes_back_to_a_damaged_segment_is_told_of_a_gap(
+    tmp_path: Path, acked: int
+) -> None:
+    log, _ = backlog(tmp_path, memory=NO_MEMORY)
+    for number in range(1, 6):
+        log.append(STDOUT, b"%d" % number * 100, number)
+    sent(log)
+    log.ack(acked)
+    (file,) = (tmp_path / "spool").iterdir()
+    file.write_bytes(b"\xff" * file.stat().st_size)
+
+    log.rewind()
+    starts = log.resume_offsets()
+    (gap,) = sent(log)
+
+    assert (gap.offset, gap.gap, gap.seq) == (0, 500, 5)
+    assert starts[STDOUT] == 0
+    log.ack(5)
+    assert log.empty
