@@ -68,6 +68,11 @@ class Binding:
         return bool(rule.permission == PUBLIC)
 
     @property
+    def of_agents(self) -> bool:
+        """Whether agents call it, some of which need no key; which, the controller knows."""
+        return self.rate_class == options_pb2.RATE_CLASS_AGENT
+
+    @property
     def streaming(self) -> bool:
         """Whether the method answers with more than one message."""
         return self.method.server_streaming

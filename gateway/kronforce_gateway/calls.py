@@ -97,7 +97,7 @@ class Api:
             )
         except Failure:
             # As over gRPC: what is wrong with a request is told to whoever may call at all.
-            if not binding.public:
+            if not (binding.public or (binding.of_agents and "authorization" not in metadata)):
                 await self._check_key(scope, metadata)
             raise
         if binding.waits:

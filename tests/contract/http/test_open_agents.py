@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from kronforce.api.throttle import FAILURES
 from tests.contract.access.world import world
 from tests.contract.http.conftest import Site
 
@@ -24,6 +25,17 @@ async def test_a_custom_agent_registers_polls_and_reports_without_a_key(host):
     assert (await host("GET", "/api/agents/open/task-types", key=None)).json() == []
     beat = await host("POST", "/api/agents/open/heartbeat", {}, key=None)
     assert beat.json()["cancel_execution_ids"] == []
+
+
+async def test_its_mistakes_are_told_and_are_no_wrong_keys(host):
+    await host("POST", "/api/agents/register", REGISTER, key=None)
+    viewer = (await host.ok("POST", "/api/keys", {"name": "new", "role": "viewer"}))["secret"]
+    for _ in range(FAILURES):
+        wrong = await host("POST", "/api/callbacks/execution-result", {"exit": 1}, key=None)
+        assert (wrong.status, wrong.json()["details"][0]["field"]) == (400, "exit")
+    assert (await host("GET", f"{NEXT}?wait=soon", key=None)).status == 400
+    assert (await host("GET", f"{NEXT}?wait=soon", key="kf_" + "1" * 43)).status == 401
+    assert (await host("GET", "/api/jobs", key=viewer)).status == 200
 
 
 async def test_everything_else_still_needs_one(host):
