@@ -7,7 +7,7 @@ live again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -51,6 +51,7 @@ from kronforce.v1.run_pb2 import RunUpdate, RunUpdates
 HEARTBEAT_SECS = 15.0
 MAX_RUN_IDS = 1_000
 MAX_POSITIONS = 2_000
+_STREAMS = ("stdout", "stderr")
 # Bytes read from the store for one follower at a time.
 READ_BYTES = 1 << 20
 # How long a follower waits for output that is on its way to the store.
@@ -120,6 +121,9 @@ class Views:
             )
         if len(request.positions) > MAX_POSITIONS:
             raise InvalidArgument.of(("positions", f"at most {MAX_POSITIONS}"))
+        _refuse_negative(
+            {f"positions[{n}].offset": each.offset for n, each in enumerate(request.positions)}
+        )
         if wanted:
             if len(wanted) > MAX_RUN_IDS:
                 raise InvalidArgument.of(("run_ids", f"at most {MAX_RUN_IDS}"))
@@ -277,6 +281,7 @@ class Views:
         self, scope: Scope, request: ReadOutputRequest
     ) -> AsyncIterator[ReadOutputResponse]:
         """An execution's output from any place; with `follow`, to its end."""
+        _refuse_negative({f"{n}_offset": getattr(request, f"{n}_offset") for n in _STREAMS})
         raw = from_text(request.execution_id)
         row = None if raw is None else await self._store.read(find_execution, scope, raw)
         if row is None:
@@ -331,6 +336,12 @@ class Views:
             if not await self._clock.wait(watcher.wake, timeout) and not follower.behind:
                 yield ReadOutputResponse()
             watcher.wake.clear()
+
+
+def _refuse_negative(offsets: Mapping[str, int]) -> None:
+    """Nothing lies before an output's beginning, and a gap there would be none."""
+    if wrong := [(field, "is negative") for field, offset in offsets.items() if offset < 0]:
+        raise InvalidArgument.of(*wrong)
 
 
 def _canonical(run_id: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from google.protobuf.struct_pb2 import Struct
 
+from kronforce.api.transport import CallFailed
 from kronforce.core.ids import to_text
 from kronforce.errors import Code
 from kronforce.store import tables
@@ -499,6 +500,22 @@ async def test_output_is_read_from_any_place(rig):
         (2, 0, b"err"),
         (1, 3, b"two"),
     ]
+
+
+async def test_nothing_lies_before_the_beginning_of_an_output(rig):
+    _, row = await put_execution(rig, await create(rig), state=4, phase=0, finished_at=2)
+    execution_id = to_text(row.id)
+    before = pb.OutputPosition(execution_id=execution_id, stream=OUTPUT_STREAM_STDOUT, offset=-1)
+    for method, field, request in (
+        ("ReadOutput", "stderr_offset",
+         pb.ReadOutputRequest(execution_id=execution_id, stderr_offset=-1)),
+        ("WatchRuns", "positions[0].offset",
+         pb.WatchRunsRequest(run_ids=[execution_id], positions=[before])),
+    ):  # fmt: skip
+        with pytest.raises(CallFailed) as refused:
+            async with rig.follow(f"ExecutionService.{method}", request) as frames:
+                await anext(frames)
+        assert refused.value.violations[0].field == field
 
 
 async def explain(rig, run_id, key="admin"):
