@@ -8,8 +8,7 @@
 // killed and started again, it reports what it knows and does nothing twice.
 
 import { execFile } from "node:child_process";
-import { existsSync, fsyncSync, mkdirSync, openSync, closeSync, readFileSync } from "node:fs";
-import { readdirSync, renameSync, unlinkSync, writeSync } from "node:fs";
+import * as fs from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 
@@ -32,6 +31,7 @@ interface Work {
 type Report = { execution_id: string; status: string; [more: string]: unknown };
 type Note = { work: Work; report?: Report };
 
+class Refused extends Error {}
 const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
 
 /** The reply, over restarts of the controller; null where there is none. Throws what is refused. */
@@ -56,18 +56,16 @@ async function untilDone<T>(method: string, url: string, body?: unknown): Promis
   }
 }
 
-class Refused extends Error {}
-
 const fileOf = (executionId: string) => join(NOTES, `${executionId}.json`);
 
 /** On the disk before anything follows from it. */
 function note(content: Note): void {
   const path = fileOf(content.work.execution_id);
-  const file = openSync(`${path}.new`, "w");
-  writeSync(file, JSON.stringify(content));
-  fsyncSync(file);
-  closeSync(file);
-  renameSync(`${path}.new`, path);
+  const file = fs.openSync(`${path}.new`, "w");
+  fs.writeSync(file, JSON.stringify(content));
+  fs.fsyncSync(file);
+  fs.closeSync(file);
+  fs.renameSync(`${path}.new`, path);
 }
 
 function run(work: Work): Promise<Report> {
@@ -101,14 +99,14 @@ async function finish(work: Work, report: Report): Promise<void> {
   await untilDone("POST", work.callback_url, report).catch((error: Error) => {
     console.log(`refused: ${error.message}`);
   });
-  unlinkSync(fileOf(work.execution_id));
+  fs.unlinkSync(fileOf(work.execution_id));
 }
 
-if (!existsSync(NOTES)) mkdirSync(NOTES);
+fs.mkdirSync(NOTES, { recursive: true });
 const who = { name: NAME, agent_type: "custom", hostname: hostname() };
 const me = await untilDone<{ agent_id: string }>("POST", `${URL_}/api/agents/register`, who);
-for (const name of readdirSync(NOTES).filter((each) => each.endsWith(".json"))) {
-  const { work, report } = JSON.parse(readFileSync(join(NOTES, name), "utf8")) as Note;
+for (const name of fs.readdirSync(NOTES).filter((each) => each.endsWith(".json"))) {
+  const { work, report } = JSON.parse(fs.readFileSync(join(NOTES, name), "utf8")) as Note;
   const message = "its agent was killed while it ran";
   await finish(work, report ?? { execution_id: work.execution_id, status: "failed", message });
 }
