@@ -13,6 +13,8 @@ import pytest
 
 from kronforce.store.database import Database, Tx, open_database, writing
 from kronforce.store.migrate import migrate
+from tests.store.pull_agent import PullAgent
+from tests.store.rig import Rig
 
 
 @pytest.fixture(scope="session")
@@ -87,3 +89,23 @@ def tx(database) -> Iterator[Tx]:
 def output_tx(database) -> Iterator[Tx]:
     with writing(database.output) as tx:
         yield tx
+
+
+@pytest.fixture
+def rig_class():
+    """Give the kind of `rig` that a module's tests ask for; one that moves the clock says so."""
+    return Rig
+
+
+@pytest.fixture
+async def rig(rig_class, store_url, tmp_path):
+    """Give the engine over a store, started."""
+    made = rig_class(store_url, tmp_path)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def puller(rig):
+    return await PullAgent.enrolled(rig)

@@ -1,18 +1,8 @@
 """A cancellation says who and why, whatever it ends and whatever happens on the way."""
 
-import pytest
-
 from kronforce.core.lifecycle import Reason, State
 from kronforce.v1 import agent_service_pb2 as pb
 from tests.store.rig import ADMIN, FakeAgent, Rig, Someone, item
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
 
 
 async def running(rig, **fields):

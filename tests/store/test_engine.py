@@ -2,8 +2,6 @@
 
 from contextlib import asynccontextmanager
 
-import pytest
-
 from kronforce.core.access import Role, Scope
 from kronforce.engine.triggering import Triggered
 from kronforce.errors import KronforceError
@@ -14,14 +12,6 @@ from kronforce.v1.job_service_pb2 import TriggerJobRequest
 from tests.store.rig import ADMIN, FakeAgent, Rig, Someone, item
 
 SUCCEEDED, FAILED, CANCELLED, SKIPPED, LOST = 4, 5, 7, 8, 11
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
 
 
 @asynccontextmanager

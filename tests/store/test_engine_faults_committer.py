@@ -15,21 +15,13 @@ from kronforce.store.hot.commands import CreateRun, Finish
 from kronforce.store.tables import events
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 from tests.store.only_on import ON_POSTGRESQL, ON_SQLITE
-from tests.store.rig import ADMIN, FakeAgent, Rig
+from tests.store.rig import ADMIN, FakeAgent
 
 SUCCEEDED = 4
 
 
 class OperationalError(Exception):
     """As the drivers say that the connection is gone."""
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
 
 
 async def _true(value):

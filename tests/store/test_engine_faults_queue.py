@@ -17,14 +17,6 @@ from tests.store.rig import FakeAgent, Rig, Someone
 SUCCEEDED, FAILED, CANCELLED, EXPIRED = 4, 5, 7, 9
 
 
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
-
-
 def _live(rig, run: Triggered):
     return rig.engine.table.by_id[run.execution_ids[0]]
 

@@ -16,14 +16,6 @@ SUCCEEDED, FAILED, LOST = 4, 5, 11
 KIB = 1 << 10
 
 
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
-
-
 async def _true(value):
     return value
 

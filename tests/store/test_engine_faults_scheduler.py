@@ -1,6 +1,5 @@
 """Schedules over both stores: every due instant is fired once or says why not, and none starves."""
 
-import pytest
 import sqlalchemy as sa
 
 from kronforce.engine import scheduler
@@ -11,19 +10,11 @@ from kronforce.store.hot.commands import CreateRun
 from kronforce.store.tables import fires, jobs, runs, slots
 from kronforce.v1 import job_pb2
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
-from tests.store.rig import ADMIN, FakeAgent, Rig
+from tests.store.rig import ADMIN, FakeAgent
 
 SUCCEEDED, SKIPPED = 4, 8
 EVERY_SECOND = job_pb2.Schedule(cron="* * * * * *")
 NOBODY = job_pb2.Target(agent=job_pb2.AgentTarget(agent_id="nobody"))
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
 
 
 async def _true(value):

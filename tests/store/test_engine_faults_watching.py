@@ -9,15 +9,7 @@ from kronforce.store import executions as execution_store
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1.execution_pb2 import OutputChunk
 from kronforce.v1.execution_service_pb2 import ReadOutputRequest, WatchRunsRequest
-from tests.store.rig import ADMIN, FakeAgent, Rig, Someone
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
+from tests.store.rig import ADMIN, FakeAgent, Someone
 
 
 def say(rig, a, sent, offset: int, data: bytes, sequence: int) -> None:

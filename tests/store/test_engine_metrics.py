@@ -49,14 +49,6 @@ class Watched:
 
 
 @pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
-
-
-@pytest.fixture
 async def watched(rig):
     watched = Watched(rig)
     yield watched

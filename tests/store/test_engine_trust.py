@@ -7,18 +7,10 @@ import pytest
 from kronforce.core.lifecycle import Reason
 from kronforce.errors import Unauthenticated
 from kronforce.v1.job_pb2 import Job, LocalTarget, ShellTask, Target, Task
-from tests.store.rig import FakeAgent, Rig
+from tests.store.rig import FakeAgent
 
 SHELL = Task(shell=ShellTask(command="true"))
 LOCAL = Target(local=LocalTarget())
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
 
 
 async def agent(rig, name, **fields):

@@ -347,11 +347,8 @@ async def _quarantined(scene):
 
 
 @pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = ManualRig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
+def rig_class():
+    return ManualRig
 
 
 @asynccontextmanager

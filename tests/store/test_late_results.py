@@ -14,11 +14,8 @@ AGENT_CLOCK = 1_234_567 * SECOND
 
 
 @pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = ManualRig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
+def rig_class():
+    return ManualRig
 
 
 async def agent(rig, name="a1", **fields):

@@ -23,20 +23,7 @@ from tests.store.pull_agent import (
     on,
     python_task,
 )
-from tests.store.rig import ADMIN, FakeAgent, Rig, Someone
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
-
-
-@pytest.fixture
-async def puller(rig):
-    return await PullAgent.enrolled(rig)
+from tests.store.rig import ADMIN, FakeAgent, Someone
 
 
 async def cancel(rig, run_id):

@@ -22,16 +22,8 @@ from tests.store.rig import ADMIN, ManualRig
 
 
 @pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = ManualRig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
-
-
-@pytest.fixture
-async def puller(rig):
-    return await PullAgent.enrolled(rig)
+def rig_class():
+    return ManualRig
 
 
 # A step that no loop takes for a stall of its own.

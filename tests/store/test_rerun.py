@@ -20,19 +20,11 @@ from kronforce.errors import (
 from kronforce.store import jobs, output, tables
 from kronforce.v1 import job_pb2
 from kronforce.v1.job_service_pb2 import RerunRunRequest
-from tests.store.rig import ADMIN, FakeAgent, Rig, Someone
+from tests.store.rig import ADMIN, FakeAgent, Someone
 from tests.store.rows import NOW
 
 OTHERS = Scope(principal_id="others", role=Role.OPERATOR, groups=frozenset({"others"}))
 ALL = job_pb2.Target(all=job_pb2.AllTarget())
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
 
 
 @asynccontextmanager

@@ -12,11 +12,8 @@ LIMIT = 5
 
 
 @pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = ManualRig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
+def rig_class():
+    return ManualRig
 
 
 async def states(rig, run_id):

@@ -34,7 +34,7 @@ from kronforce.telemetry.calls import CallCounts
 from kronforce.v1 import job_pb2
 from kronforce.v1.job_pb2 import AllTarget, Target
 from tests.store.counted import both, counted, kept
-from tests.store.rig import ADMIN, FakeAgent, Rig, Someone
+from tests.store.rig import ADMIN, FakeAgent, Someone
 from tests.store.rows import (
     EVERYTHING,
     FIRST,
@@ -50,14 +50,6 @@ from tests.store.rows import (
 migration = importlib.import_module("kronforce.store.migrations.main.m0006_stats")
 
 NO_SUMS = {"runs": 0, "started": 0, "busy_us": 0, "longest_us": 0, "waits": 0, "wait_us": 0}
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = Rig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
 
 
 def add(tx, at=NOW, *, job=1, agent=None, group="Default", state=4, took=None, runs=1, **sums):

@@ -21,19 +21,11 @@ from kronforce.v1.execution_pb2 import OutputChunk
 from kronforce.v1.job_pb2 import Job, Parameter, Task
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
 from tests.store.only_on import ON_SQLITE
-from tests.store.rig import ADMIN, FakeAgent, Rig, Someone, item
+from tests.store.rig import ADMIN, FakeAgent, Someone, item
 
 STATE_FAILED = 5
 OPERATOR = Scope(principal_id="op", role=Role.OPERATOR)
 WEB = Scope(principal_id="web", role=Role.OPERATOR, groups=frozenset({"web"}))
-
-
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    made = Rig(store_url, tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest.fixture

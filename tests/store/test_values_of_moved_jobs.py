@@ -10,14 +10,6 @@ from tests.store.test_values_in_runs import get, make
 TASK = Task(noop={"message": "{{TOKEN}}"})
 
 
-@pytest.fixture
-async def rig(store_url, tmp_path):
-    made = Rig(store_url, tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
-
-
 async def given(rig):
     """What an agent that comes now gets for the run that waits."""
     agent = FakeAgent(rig, await rig.enrol(), auto=False)
