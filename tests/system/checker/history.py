@@ -27,13 +27,19 @@ TERMINAL = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What a job allows; `output_bytes` says that each attempt prints its own known stream."""
+    """What a job allows; `output_bytes` says that each attempt prints its own known stream.
+
+    `in_agent`: its tasks run inside the agent and end with it. `capped`: of its output the middle
+    is given up, which must be said.
+    """
 
     delivery: str = "at_most_once"
     retry_max: int = 0
     max_concurrent: int = 0
     notes_effects: bool = True
     output_bytes: int | None = None
+    in_agent: bool = False
+    capped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +80,13 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Happened:
-    """An event, in commit order."""
+    """An event, in commit order; `at` is when the controller heard of it."""
 
     cursor: str
     kind: str
     run_id: str = ""
     execution_id: str = ""
+    at: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +135,19 @@ class Audit:
     triggered: tuple[str, ...] = ()
 
 
+# As an end of `Killed`: until the round was over.
+ALWAYS = 1 << 62
+
+
+@dataclass(frozen=True, kw_only=True)
+class Killed:
+    """The round ended this process, or may have, from `since` to `until`."""
+
+    role: str
+    since: int = 0
+    until: int = ALWAYS
+
+
 @dataclass(frozen=True, kw_only=True)
 class History:
     """Everything that was recorded of one round."""
@@ -147,6 +167,10 @@ class History:
     # A launcher that is killed takes with it what the controller had not stored yet: then a
     # success may have gaps, which must be explicit.
     launcher_killed: bool = False
+    # What was done to which process; None: nobody noted it, so that anything may have been.
+    killed: tuple[Killed, ...] | None = None
+    # Processes that were there although all work had ended.
+    left: tuple[str, ...] = ()
     # Rows of evidence by execution.
     evidence: Mapping[str, int] = field(default_factory=dict)
 

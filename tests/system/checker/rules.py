@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 
+from tests.system.checker.causes import LAUNCHER, causeless, left_behind, was_killed
 from tests.system.checker.history import (
     TERMINAL,
     Attempt,
@@ -274,15 +275,20 @@ def _no_overlap(history: History, job: str) -> Findings:
 
 def _outputs(history: History) -> Findings:
     """(g) Output is contiguous, gaps are explicit, and the bytes are those that were printed."""
+    told = {e.execution_id: e.at for e in history.events if e.kind == "execution.completed"}
     for run in history.runs:
-        size = history.policies.get(run.job, Policy()).output_bytes
+        policy = history.policies.get(run.job, Policy())
+        size = policy.output_bytes
         for attempt in run.attempts:
             pieces = history.outputs.get(attempt.id)
             if pieces is None:
                 continue
             yield from _contiguous(attempt.id, pieces)
             if size is not None:
-                whole = attempt.state == "succeeded" and not history.launcher_killed
+                may_miss = policy.capped or was_killed(
+                    history, LAUNCHER, attempt, told.get(attempt.id)
+                )
+                whole = attempt.state == "succeeded" and not may_miss
                 yield from _printed(run, attempt, pieces, size, whole=whole)
 
 
@@ -376,5 +382,7 @@ RULES: tuple[tuple[str, Callable[[History], Findings]], ...] = (
     ("f", _instants),
     ("g", _outputs),
     ("h", _audit),
+    ("k", causeless),
     ("l", _limits),
+    ("n", left_behind),
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.system.checker.counting import count
 from tests.system.checker.history import (
     Acknowledged,
     Attempt,
@@ -12,6 +13,7 @@ from tests.system.checker.history import (
     Fired,
     Happened,
     History,
+    Killed,
     Piece,
     Policy,
     Run,
@@ -256,6 +258,48 @@ def broken() -> dict[str, tuple[str, History]]:
                 },
             ),
         ),
+        "a loss, and no launcher was killed": (
+            "k",
+            replace(with_attempts(good, FIRST, replace(SECOND, state="lost")), killed=()),
+        ),
+        "a loss long before a launcher was killed": (
+            "k",
+            replace(
+                with_attempts(good, FIRST, replace(SECOND, state="lost")),
+                killed=(Killed(role="launcher", since=10**9),),
+            ),
+        ),
+        "a loss inside an agent, and only a launcher was killed": (
+            "k",
+            replace(
+                with_attempts(good, FIRST, replace(SECOND, state="lost")),
+                killed=(Killed(role="launcher"),),
+                policies={**good.policies, "work": Policy(retry_max=1, in_agent=True)},
+            ),
+        ),
+        "an agent that came back without what it had accepted": (
+            "k",
+            replace(
+                with_attempts(good, FIRST, replace(SECOND, state="lost", reason="agent_restarted")),
+                killed=(Killed(role="launcher"),),
+            ),
+        ),
+        "an end with the agent, which nobody stopped": (
+            "k",
+            replace(
+                with_attempts(
+                    good, FIRST, replace(SECOND, state="cancelled", reason="agent_stopped")
+                ),
+                killed=(),
+            ),
+        ),
+        "an agent that was offline for no reason": (
+            "k",
+            replace(
+                good, killed=(), events=(*good.events, Happened(cursor="o", kind="agent.offline"))
+            ),
+        ),
+        "a process that was left": ("n", replace(good, left=("12 sleep 60",))),
         "more at a time than the limit": (
             "l",
             replace(
@@ -287,7 +331,7 @@ def test_a_broken_history_is_told_by_its_rule(name: str) -> None:
 
 
 def test_every_rule_has_a_broken_history() -> None:
-    assert {rule for rule, _ in broken().values()} == set("abcdefghl")
+    assert {rule for rule, _ in broken().values()} == set("abcdefghkln")
 
 
 def test_a_delivery_of_at_least_once_may_go_on_after_a_loss() -> None:
@@ -301,6 +345,47 @@ def test_a_success_may_have_an_explicit_gap_where_a_launcher_was_killed() -> Non
     history = replace(sound(), launcher_killed=True, outputs={"e2": pieces})
     assert judge(history) == []
     assert judge(replace(history, outputs={"e2": pieces[:1]})) != []
+
+
+def test_a_loss_has_its_cause_where_its_launcher_was_killed() -> None:
+    lost = with_attempts(sound(), FIRST, replace(SECOND, state="lost"))
+    killed = (Killed(role="launcher", since=25, until=26),)
+    findings = judge(replace(lost, killed=killed))
+    assert [finding for finding in findings if finding.startswith("(k)")] == []
+
+
+def test_a_launcher_that_dies_before_a_success_is_told_of_may_take_output_with_it() -> None:
+    pieces = (Piece(offset=0, gap=10), Piece(offset=10, data=stream_of("e2", SIZE)[10:]))
+    killed = (Killed(role="launcher", since=10**8, until=10**8),)
+    history = replace(sound(), killed=killed, outputs={"e2": pieces})
+    late = tuple(replace(event, at=10**9) for event in history.events)
+    assert judge(replace(history, events=late, followed=late)) == []
+    assert judge(history) != []
+
+
+def test_a_capped_output_may_have_a_gap_and_must_say_so() -> None:
+    pieces = (Piece(offset=0, gap=10), Piece(offset=10, data=stream_of("e2", SIZE)[10:]))
+    history = replace(sound(), outputs={"e2": pieces})
+    policies = {**history.policies, "work": Policy(retry_max=1, output_bytes=SIZE, capped=True)}
+    assert judge(replace(history, policies=policies)) == []
+    assert judge(replace(history, policies=policies, outputs={"e2": pieces[1:]})) != []
+
+
+def test_what_should_be_zero_is_zero_in_a_sound_history_and_counted_in_a_broken_one() -> None:
+    good = replace(sound(), killed=())
+    again = replace(good.effects[2], what="start")
+    broken = replace(
+        with_attempts(good, FIRST, replace(SECOND, state="lost")),
+        effects=(*good.effects, again),
+        acknowledged=(*good.acknowledged, replace(good.acknowledged[0], run_id="r9")),
+        outputs={"e2": (Piece(offset=5, data=b"x"),)},
+        left=("12 sleep 60",),
+    )
+    assert count(good).broken == 0
+    assert count(good) + count(good) == replace(count(good), acknowledged=2, runs=4, attempts=6)
+    counts = count(broken)
+    assert (counts.unfinished, counts.lost_without_cause, counts.duplicated) == (1, 1, 2)
+    assert (counts.orphans, counts.silent_gaps) == (1, 1)
 
 
 def test_a_fourth_loss_is_told_of() -> None:

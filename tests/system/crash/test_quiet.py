@@ -4,6 +4,8 @@ It comes by every registered failpoint of all processes, so that each kill elsew
 happen: a point that is registered and never hit fails here.
 """
 
+from dataclasses import replace
+
 from tests.system.checker.rules import judge
 from tests.system.rig.cluster import Cluster
 from tests.system.rig.failpoint_round import points
@@ -24,7 +26,7 @@ async def test_a_mixed_load_keeps_every_promise_when_nothing_breaks(made: Cluste
     await load.stop_ticking()
     await recorder.settled()
     history = await recorder.history()
-    assert judge(history) == []
+    assert judge(replace(history, killed=())) == []
     assert made.complaints() == []
     assert {point.name for point in points()} - made.hits() == set()
     assert [await each.stop() for each in (made.agents["one"], made.controller) if each] == [0, 0]

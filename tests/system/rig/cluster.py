@@ -25,14 +25,20 @@ T = TypeVar("T")
 
 PATIENCE_SECS = 60.0
 TRACEBACK_LINES = 40
+# A controller that a test ended while it started; anything else is a start that failed.
+ENDED_BY_US = frozenset({0, -signal.SIGKILL, -signal.SIGTERM})
 ADMIN_KEY = "kf_" + "0123456789abcdef" * 4
 
 
 class Cluster:
-    """The processes of one test. Use `cluster(...)`, which ends them."""
+    """The processes of one test. Use `cluster(...)`, which ends them.
 
-    def __init__(self, folder: Path, db: str) -> None:
+    They run this checkout's code, or that of another folder (`code`), which is on their path.
+    """
+
+    def __init__(self, folder: Path, db: str, code: tuple[Path, ...] = ()) -> None:
         self.folder = folder
+        self.code = code
         self.data_dir = folder / "controller"
         self.db = db or str(self.data_dir / "kronforce.db")
         self.failpoint_log = folder / "failpoints.log"
@@ -41,6 +47,8 @@ class Cluster:
         self.address = "127.0.0.1:0"
         # What the next start of a role comes with, for those that are brought back by themselves.
         self.next_failpoint: dict[str, str] = {}
+        # What agents find in their environment beside what all of them do.
+        self.agent_environ: dict[str, str] = {}
         self._client: AsyncClient | None = None
         self._token = ""
 
@@ -92,8 +100,8 @@ class Cluster:
             return bool(endpoint["pid"] == controller.pid)
 
         await until(serving, "the controller to serve", START_LIMIT_SECS)
-        killed = not controller.running and controller.ended.result() == -signal.SIGKILL
-        assert controller.running or killed, f"the controller did not start: {controller.tail()}"
+        ended = not controller.running and controller.ended.result() in ENDED_BY_US
+        assert controller.running or ended, f"the controller did not start: {controller.tail()}"
 
     # Agents.
 
@@ -114,7 +122,9 @@ class Cluster:
         agent = self.agents[name] = await processes.start(
             f"agent {name}",
             ["agent", "run", *where, "--name", name, "--slots", str(slots), *flags],
-            self.environment(failpoint) | {"KRONFORCE_JOIN_TOKEN": self._token},
+            self.environment(failpoint)
+            | {"KRONFORCE_JOIN_TOKEN": self._token}
+            | self.agent_environ,
             self.folder / f"agent-{name}.log",
         )
         if wait:
@@ -137,6 +147,13 @@ class Cluster:
     def launchers(self) -> list[int]:
         return processes.launchers(self.folder / "agents")
 
+    def strays(self) -> list[int]:
+        """Processes of this folder beside controller, agents and launchers."""
+        ours = {agent.pid for agent in self.agents.values()} | set(self.launchers())
+        if self.controller is not None:
+            ours.add(self.controller.pid)
+        return [pid for pid in processes.living(self.folder) if pid not in ours]
+
     # Both.
 
     def hits(self) -> set[str]:
@@ -152,6 +169,10 @@ class Cluster:
             "KRONFORCE_TEST_FAILPOINTS": "1",
             "KRONFORCE_FAILPOINT_LOG": str(self.failpoint_log),
         }
+        if self.code:
+            # Not from the working folder, which is this checkout.
+            environ["PYTHONSAFEPATH"] = "1"
+            environ["PYTHONPATH"] = os.pathsep.join(map(str, self.code))
         return environ | ({"FAILPOINT": failpoint} if failpoint else {})
 
     async def close(self) -> None:
@@ -178,9 +199,9 @@ def _complaints(log: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, db: str) -> AsyncIterator[Cluster]:
+async def cluster(folder: Path, db: str, code: tuple[Path, ...] = ()) -> AsyncIterator[Cluster]:
     """Nothing runs yet; at the end nothing is left."""
-    made = Cluster(folder, db)
+    made = Cluster(folder, db, code)
     try:
         yield made
     finally:

@@ -11,15 +11,14 @@ import kronforce_agent.agent
 import kronforce_agent.launcher.loop  # noqa: F401 - registers the launcher's
 from kronforce import failpoints
 from kronforce_agent import failpoints as agent_failpoints
-from tests.system.checker.history import History
-from tests.system.rig import processes
+from tests.system.checker.causes import AGENT, CONTROLLER, LAUNCHER
+from tests.system.checker.history import History, Killed
 from tests.system.rig.cluster import Cluster, until
 from tests.system.rig.keeping import Keeper, kept
 from tests.system.rig.load import Load
 from tests.system.rig.recording import Recorder
 from tests.system.rig.tasks import Notes
 
-CONTROLLER, AGENT, LAUNCHER = "controller", "agent", "launcher"
 SETTLE_SECS = 60.0
 # What an agent logs, as an error, when its launcher has died.
 LAUNCHER_GONE = '"action": "launcher_gone"'
@@ -110,7 +109,8 @@ async def play(cluster: Cluster, point: Point) -> History:
         await recorder.settled(SETTLE_SECS)
         history = await recorder.history()
         await _nothing_left(cluster)
-    return replace(history, launcher_killed=point.role == LAUNCHER)
+    killed = (Killed(role=point.role),)
+    return replace(history, killed=killed)
 
 
 async def _replace_controller(cluster: Cluster, plan: str) -> None:
@@ -145,13 +145,6 @@ async def _nothing_left(cluster: Cluster) -> None:
 
     async def quiet() -> bool:
         await asyncio.sleep(0)
-        return not _strays(cluster)
+        return not cluster.strays()
 
     await until(quiet, "tasks of ended attempts to be gone", 10.0)
-
-
-def _strays(cluster: Cluster) -> list[int]:
-    ours = {cluster.agents["one"].pid, *cluster.launchers()}
-    if cluster.controller is not None:
-        ours.add(cluster.controller.pid)
-    return [pid for pid in processes.living(cluster.folder) if pid not in ours]

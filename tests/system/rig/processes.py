@@ -128,10 +128,15 @@ async def sweep(folder: Path) -> None:
         if not found:
             return
         for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+            end(pid)
         await asyncio.sleep(POLL_SECS)
     raise AssertionError(f"processes of {folder} cannot be killed: {living(folder)}")
+
+
+def end(pid: int) -> None:
+    """SIGKILL, where it is still there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _processes() -> list[Path]:

@@ -50,9 +50,11 @@ TERMINAL_FROM = ExecutionState.EXECUTION_STATE_SUCCEEDED
 class Recorder:
     """One history in the making."""
 
-    def __init__(self, cluster: Cluster, notes: Notes) -> None:
+    def __init__(self, cluster: Cluster, notes: Notes, patience_secs: float = 60.0) -> None:
         self._cluster = cluster
         self._notes = notes
+        # For how long followers may take to catch up; what they did not get then is judged.
+        self._patience_secs = patience_secs
         self.policies: dict[str, Policy] = {}
         self.acknowledged: list[Acknowledged] = []
         self._seen: list[Seen] = []
@@ -133,7 +135,7 @@ class Recorder:
         except AssertionError as late:
             raise AssertionError(f"{late}: {await self._open_runs()}") from None
         if self._tasks:
-            await until(self._all_followed, "followers to catch up")
+            await until(self._all_followed, "followers to catch up", self._patience_secs)
 
     async def _all_ended(self) -> bool:
         try:
@@ -200,13 +202,14 @@ class Recorder:
         """
         listed = [event async for event in self._cluster.client.events.list()]
         events = tuple(_happened(event) for event in reversed(listed))
+        last = events[-1].cursor if events else ""
         if self._tasks and events:
-            last = events[-1].cursor
-            await until(lambda: self._has_followed_to(last), "followers to catch up")
+            with contextlib.suppress(AssertionError):  # the checker says what is missing
+                await until(lambda: self._has_followed_to(last), "followers", self._patience_secs)
         await self._stop_following()
-        if self._tasks and events:
-            told = [event.cursor for event in self._followed].index(events[-1].cursor)
-            del self._followed[told + 1 :]
+        told = [event.cursor for event in self._followed]
+        if last in told:
+            del self._followed[told.index(last) + 1 :]
         return events
 
     async def _has_followed_to(self, cursor: str) -> bool:
@@ -300,6 +303,7 @@ def _happened(event: Any) -> Happened:
         kind=event.kind,
         run_id=event.run_id,
         execution_id=event.execution_id,
+        at=_instant(event, "at"),
     )
 
 
