@@ -16,7 +16,7 @@ PROTOC := $(GEN)/bin/python -m grpc_tools.protoc -I proto -I build/googleapis
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test check check-contract check-generated generate bench test-chaos wheel lock clean
+.PHONY: run test check check-contract check-generated generate bench test-chaos test-kills wheel lock clean
 
 run: $(VENV)/.stamp-run
 	@$(BIN)/kronforce up --seed --trust-operators --open-agents
@@ -34,6 +34,14 @@ bench: $(VENV)/.stamp
 
 test-chaos: $(VENV)/.stamp
 	$(BIN)/pytest tests/chaos
+
+# Of it, rounds of kills alone: so many, from this seed on; `make test-kills ROUNDS=20 SEED=17`
+# plays one chapter again.
+ROUNDS ?= 1000
+SEED ?= 1
+test-kills: $(VENV)/.stamp
+	KRONFORCE_KILL_ROUNDS=$(ROUNDS) KRONFORCE_KILL_SEED=$(SEED) \
+		$(BIN)/pytest -n 2 tests/chaos/test_many_kills.py
 
 check: $(VENV)/.stamp check-contract check-generated
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ Every job's attempts note what they do; the chatty ones print a stream that the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from tests.system.checker.history import Policy
@@ -17,6 +18,22 @@ CHATTY_BYTES = 400_000
 LONG_BYTES = 60_000
 # Longer than a process takes to be killed and started again on a busy machine.
 LONG_PARTS, LONG_PAUSE_SECS = 10, 0.25
+INSIDE_MS = 800
+
+# What `fire_some` can be asked for: jobs, and what is done with them.
+KINDS = (
+    "short",
+    "copied",
+    "limited",
+    "failing",
+    "redelivered",
+    "chatty",
+    "long",
+    "overdue",
+    "inside",
+    "cancelled at once",
+    "cancelled while it runs",
+)
 
 
 class Load:
@@ -67,6 +84,27 @@ class Load:
             schedule={"type": "cron", "value": "* * * * * *"},
             misfire_policy="run_all",
         )
+
+        await self._client.jobs.create(
+            {
+                "name": "inside",
+                "target": {"type": "any"},
+                "task": {"type": "noop", "sleep_ms": INSIDE_MS},
+            }
+        )
+        self._recorder.policies["inside"] = Policy(notes_effects=False, in_agent=True)
+
+    async def fire_some(self, kinds: Sequence[str]) -> None:
+        """Fire these at once."""
+        await asyncio.gather(*(self._fire_kind(kind) for kind in kinds))
+
+    async def _fire_kind(self, kind: str) -> None:
+        if kind == "copied":
+            await self._recorder.trigger("short", times=5)
+        elif kind.startswith("cancelled"):
+            await self._cancelled(kind, wait=kind == "cancelled while it runs")
+        else:
+            await self._recorder.trigger(kind)
 
     async def fire(self) -> None:
         """Fire it all at once, and cancel what is to be cancelled."""
