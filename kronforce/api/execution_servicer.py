@@ -134,7 +134,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def _run(self, scope: Scope, run_id: str) -> Run:
         found = await self._store.read(_run, scope, run_id)
         message = run_message(found.row, found.counts, found.end)
-        shown = [self._shown(row) for row in found.executions]
+        shown = self._shown(found.executions)
         missing = await missing_bytes(self._store, found.executions, found.inline)
         for row, execution in zip(found.executions, shown, strict=True):
             execution.missing_bytes = missing.get(row.key, 0)
@@ -143,7 +143,7 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
 
     async def _execution(self, scope: Scope, execution_id: str) -> Execution:
         row, inline = await self._store.read(_execution, scope, execution_id)
-        message = self._shown(row)
+        [message] = self._shown([row])
         add_heads(message, await read_heads(self._store, row, inline))
         came = {} if inline is None else {row.key: inline}
         message.missing_bytes = (await missing_bytes(self._store, [row], came)).get(row.key, 0)
@@ -155,13 +155,13 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         missing = {mark.key: mark for mark in marks if mark.key not in shown}
         if missing:
             rows = await self._store.read_once(executions.executions_by_keys, scope, missing)
-            for row in rows:
-                shown[row.key] = self._shown(row)
-                self._ended.keep(missing[row.key], shown[row.key])
+            for row, message in zip(rows, self._shown(rows), strict=True):
+                shown[row.key] = message
+                self._ended.keep(missing[row.key], message)
         return shown
 
-    def _shown(self, row: ExecutionRow) -> Execution:
-        return execution_message(row, self._reasons.of(row))
+    def _shown(self, rows: Sequence[ExecutionRow]) -> list[Execution]:
+        return list(map(execution_message, rows, self._reasons.of_each(rows)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

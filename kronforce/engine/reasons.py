@@ -6,7 +6,7 @@ rows. What is stored wins, except over what is plainly newer (a cancel).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kronforce.core.lifecycle import Reason
 from kronforce.core.targets import can_serve, is_candidate
@@ -39,9 +39,17 @@ class Reasons:
 
     def of(self, row: ExecutionRow) -> str:
         """The reason to show."""
+        return self._of(row, {})
+
+    def of_each(self, rows: Sequence[ExecutionRow]) -> list[str]:
+        """The same for a page; who could take a route's work is looked for once in all of it."""
+        nobody: dict[int, Reason] = {}
+        return [self._of(row, nobody) for row in rows]
+
+    def _of(self, row: ExecutionRow, nobody: dict[int, Reason]) -> str:
         match row.phase:
             case Phase.READY:
-                return row.state_reason or self._of_ready(row)
+                return row.state_reason or self._of_ready(row, nobody)
             case Phase.CONCURRENCY:
                 return Reason.CONCURRENCY
             case Phase.RETRY_WAIT:
@@ -53,7 +61,7 @@ class Reasons:
             case _:
                 return row.state_reason
 
-    def _of_ready(self, row: ExecutionRow) -> str:
+    def _of_ready(self, row: ExecutionRow, nobody: dict[int, Reason]) -> str:
         route = self._dispatcher.routes.get(row.route)
         if route is None:
             return Reason.QUEUE
@@ -61,7 +69,10 @@ class Reasons:
         reason = self._dispatcher.waiting_reason(live, row.route)
         if reason in _NOBODY:
             # Nobody who is here does: is there somebody who is away, or drains?
-            return nobody_reason(route.need, self._directory.named_by(route.need.target))
+            if row.route not in nobody:
+                enrolled = self._directory.named_by(route.need.target)
+                nobody[row.route] = nobody_reason(route.need, enrolled)
+            return nobody[row.route]
         return reason
 
     def _of_running(self, row: ExecutionRow) -> str:
