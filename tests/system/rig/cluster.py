@@ -24,6 +24,9 @@ from tests.system.rig.processes import POLL_SECS, START_LIMIT_SECS, Process
 T = TypeVar("T")
 
 PATIENCE_SECS = 60.0
+# What is not there soon is asked for less often: asking costs what is asked its time.
+POLL_GROWTH = 1.1
+POLL_MOST_SECS = 0.15
 TRACEBACK_LINES = 40
 # A controller that a test ended while it started; anything else is a start that failed.
 ENDED_BY_US = frozenset({0, -signal.SIGKILL, -signal.SIGTERM})
@@ -216,12 +219,14 @@ async def until(
     """The first true answer. Polls: there is no signal from a process that may just have died."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit_secs
+    pause = POLL_SECS
     while True:
         if answer := await check():
             return answer
         if loop.time() > deadline:
             raise AssertionError(f"waited {limit_secs:g} s for {what}")
-        await asyncio.sleep(POLL_SECS)
+        await asyncio.sleep(pause)
+        pause = min(pause * POLL_GROWTH, POLL_MOST_SECS)
 
 
 def patient(check: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T | None]]:
