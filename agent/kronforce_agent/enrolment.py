@@ -48,13 +48,16 @@ def load(folder: Path) -> Credential | None:
     """The stored credential. Raises EnrolmentError if the file is not one."""
     path = _path(folder)
     try:
-        return Credential(**json.loads(path.read_text()))
+        found = Credential(**json.loads(path.read_text()))
+        if not all(isinstance(each, str) for each in asdict(found).values()):
+            raise TypeError("not all of it is text")
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise EnrolmentError(
             f"{path} cannot be read ({error}); remove it and start with a new join token"
         ) from error
+    return found
 
 
 def save(folder: Path, credential: Credential) -> None:

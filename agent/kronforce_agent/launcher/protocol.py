@@ -438,6 +438,9 @@ def _frames(buffer: bytes) -> Iterator[tuple[int, int]]:
         position = end
 
 
+_UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, RecursionError, struct.error)
+
+
 def decode(buffer: bytes, start: int, end: int) -> Message:
     """The message whose kind byte is at `start` and whose body ends before `end`."""
     kind = buffer[start]
@@ -447,7 +450,7 @@ def decode(buffer: bytes, start: int, end: int) -> Message:
             return unpack(buffer, start + 1, end)
         body = json.loads(buffer[start + 1 : end])
         return _from_json(_KINDS[kind], body)
-    except (KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
+    except _UNREADABLE as error:
         raise ProtocolError(f"a frame of kind {kind} cannot be read: {error!r}") from error
 
 

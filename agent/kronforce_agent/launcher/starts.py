@@ -98,7 +98,7 @@ def read_starts(path: Path) -> tuple[LauncherRecord | None, list[Start]]:
         return None, []
     try:
         record = LauncherRecord(**json.loads(lines[0]))
-    except (IndexError, ValueError, TypeError):
+    except (IndexError, ValueError, TypeError, RecursionError):
         return None, []
     return record, [start for start in map(_parse, lines[1:]) if start is not None]
 
