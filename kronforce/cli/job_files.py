@@ -146,15 +146,16 @@ class Unreadable(Exception):
 
 def read_documents(file: str) -> Iterator[Document]:
     """The documents of one file; empty ones are left out. Raises Unreadable."""
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    from kronforce.cli import shallow_yaml
 
     try:
         with open(file, "rb") as stream:  # noqa: PTH123 - also reads a pipe
             content = stream.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise Unreadable(f"{file}: is larger than {MAX_FILE_BYTES:,} bytes")
-        for node in YAML(typ="safe", pure=True).compose_all(content.decode("utf-8-sig")):
+        for node in shallow_yaml.reader(MAX_DEPTH + 1).compose_all(content.decode("utf-8-sig")):
             document = _Reader(file).document(node)
             if document.value is not None:
                 yield document
