@@ -21,7 +21,7 @@ from kronforce.core.custom_tasks import own_secrets
 from kronforce.core.ids import to_text
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.agents.directory import Directory, view_of
-from kronforce.engine.agents.hello import check_hello, skew_ms
+from kronforce.engine.agents.hello import check_hello, highest_fence, skew_ms
 from kronforce.engine.agents.leases import HEARTBEAT_SECS, LEASE_SECS, Leases
 from kronforce.engine.agents.output_streams import OutputStreams
 from kronforce.engine.agents.reconcile import Step, reconcile
@@ -167,8 +167,7 @@ class Sessions:
                 controller=self._controller, facts=hello.facts.SerializeToString(),
                 slots=hello.slots, task_types=list(hello.task_types),
                 skew_ms=skew_ms(hello, self._clock.now_us()),
-                highest_fence=max((i.fence for i in hello.inventory.items), default=0),
-                now=self._clock.now_us(),
+                highest_fence=highest_fence(hello), now=self._clock.now_us(),
             )  # fmt: skip
             return await self._begin(opened, hello)
         finally:
