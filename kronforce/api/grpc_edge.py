@@ -314,7 +314,7 @@ class GrpcTransport:
     def _pairs(
         self, metadata: Mapping[str, str] | None, peer: str | None
     ) -> tuple[tuple[str, str], ...] | None:
-        pairs = () if metadata is None else tuple(metadata.items())
+        pairs = tuple((name, _sendable(value)) for name, value in (metadata or {}).items())
         if peer is None:
             return pairs
         if not self._surface:
@@ -331,6 +331,16 @@ class GrpcTransport:
                 response_deserializer=GetMessageClass(method.output_type).FromString,
             )
         return self._callables[name]
+
+
+def _sendable(value: str) -> str:
+    """The text as metadata can hold it, which fails the whole call otherwise.
+
+    What a stranger put into a header is then what nobody's key is, and not a fault of ours.
+    """
+    if value.isascii() and value.isprintable():
+        return value
+    return "".join(each if " " <= each <= "~" else "?" for each in value)
 
 
 async def _replies(call: Any) -> AsyncIterator[Message]:
