@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct, Value
 
+from kronforce.core.params_rules import free_json_problems
 from kronforce.core.variable_rules import MASKED_FROM
 from kronforce.v1.agent_pb2 import TaskField, TaskFieldType, TaskTypeDefinition
 from kronforce.v1.job_pb2 import CustomTask, Job
@@ -127,6 +128,9 @@ def custom_problems(task: CustomTask) -> Iterator[Problem]:
         yield from _name("task.agent_task_type", task.agent_task_type)
     if _depth_beyond(task.data, DATA_DEPTH_MAX):
         yield "task.data", f"is nested deeper than {DATA_DEPTH_MAX} levels"
+        return
+    if wrong := free_json_problems("task.data", task.data):
+        yield from wrong
         return
     size = len(MessageToJson(task.data, indent=None, ensure_ascii=False).encode())
     if size > DATA_BYTES_MAX:

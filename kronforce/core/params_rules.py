@@ -29,13 +29,18 @@ _SURELY_SMALL = JSON_BYTES_MAX // 6
 
 def params_problems(params: Struct) -> list[Problem]:
     """Everything that is wrong with a run's input, by place; at most one for its size."""
-    if found := list(_walk(params)):
+    if found := free_json_problems("params", params):
         return found
     if params.ByteSize() > _SURELY_SMALL:
         size = len(MessageToJson(params, indent=None, ensure_ascii=False).encode())
         if size > JSON_BYTES_MAX:
             return [("params", f"is {size:,} bytes as JSON; at most {JSON_BYTES_MAX:,}")]
     return []
+
+
+def free_json_problems(place: str, free: Struct) -> list[Problem]:
+    """What is wrong with any free JSON, by place, but for its size."""
+    return list(_walk(place, free))
 
 
 def is_too_deep(free: Struct) -> bool:
@@ -56,12 +61,12 @@ def _inner(value: Struct | ListValue) -> Iterator[Struct | ListValue]:
             yield each.list_value
 
 
-def _walk(params: Struct) -> Iterator[Problem]:
-    waiting = [(f"params.{key}", value, 2) for key, value in params.fields.items()]
+def _walk(root: str, free: Struct) -> Iterator[Problem]:
+    waiting = [(f"{root}.{key}", value, 2) for key, value in free.fields.items()]
     while waiting:
         place, value, depth = waiting.pop()
         if depth > DEPTH_MAX:
-            yield "params", f"is nested deeper than {DEPTH_MAX} levels"
+            yield root, f"is nested deeper than {DEPTH_MAX} levels"
             return
         match value.WhichOneof("kind"):
             case "number_value":

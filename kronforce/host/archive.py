@@ -210,7 +210,7 @@ def _manifest(source: Path, tar: tarfile.TarFile) -> Manifest:
         raise HostError(f"{source} is no backup of Kronforce")
     try:
         manifest = _parsed(source, content.read())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HostError(f"the manifest of {source} is damaged; use another backup") from error
     names = [part.name for part in manifest.parts]
     for name in names:

@@ -77,9 +77,13 @@ def scope_value(scope: Scope) -> str | None:
     return None if scope.groups is None else json.dumps(sorted(scope.groups))
 
 
+# No name is as long, in lower case either; SQLite refuses patterns of more than 50,000 bytes.
+LIKE_MAX = 1_000
+
+
 def like(text: str) -> str:
     """The pattern of what contains the text, in any case."""
-    escaped = text.lower().replace("/", "//").replace("%", "/%").replace("_", "/_")
+    escaped = text[:LIKE_MAX].lower().replace("/", "//").replace("%", "/%").replace("_", "/_")
     return f"%{escaped}%"
 
 

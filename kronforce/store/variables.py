@@ -20,6 +20,7 @@ from kronforce.store import counters, dialect
 from kronforce.store.database import Tx
 from kronforce.store.keyset import fetch_page
 from kronforce.store.paging import Page, PageRequest
+from kronforce.store.prepared import LIKE_MAX
 from kronforce.store.tables import job_variables, jobs, variables
 from kronforce.store.visibility import in_scope, usable_in
 
@@ -93,7 +94,8 @@ def list_variables(
     """Those that the scope may see, by name; `search` is any part of it, in any case."""
     query = sa.select(variables).where(_visible(tx, scope))
     if search:
-        found = sa.func.lower(variables.c.name).contains(search.lower(), autoescape=True)
+        part = search[:LIKE_MAX].lower()
+        found = sa.func.lower(variables.c.name).contains(part, autoescape=True)
         query = query.where(found)
     return fetch_page(
         tx,
