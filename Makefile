@@ -16,7 +16,8 @@ PROTOC := $(GEN)/bin/python -m grpc_tools.protoc -I proto -I build/googleapis
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test check check-contract check-generated generate bench test-chaos test-kills wheel lock clean
+.PHONY: run test check check-contract check-generated generate bench test-chaos test-kills \
+	fuzz wheel lock clean
 
 run: $(VENV)/.stamp-run
 	@$(BIN)/kronforce up --seed --trust-operators --open-agents
@@ -42,6 +43,10 @@ SEED ?= 1
 test-kills: $(VENV)/.stamp
 	KRONFORCE_KILL_ROUNDS=$(ROUNDS) KRONFORCE_KILL_SEED=$(SEED) \
 		$(BIN)/pytest -n 2 tests/chaos/test_many_kills.py
+
+# Ten minutes for each target; KRONFORCE_FUZZ_SECS says otherwise.
+fuzz: $(VENV)/.stamp
+	$(BIN)/python -m tests.fuzz
 
 check: $(VENV)/.stamp check-contract check-generated
 	$(BIN)/ruff check .

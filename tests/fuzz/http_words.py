@@ -1,0 +1,122 @@
+"""Words of HTTP, MCP and metadata, and what a stranger may put in their place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+METADATA = {
+    "authorization": [
+        "Bearer kf_",
+        "bearer kfa_x",
+        "Basic eDp5",
+        "Bearer " + "k" * 9_000,
+        "\udcff",
+    ],
+    "x-forwarded-for": ["::1", "1.2.3.4, 5", "x" * 300, "[::", "::ffff:1.2.3.4", "1.2.3.4:99999"],
+    "x-kronforce-surface": ["http", "mcp", "x"],
+    "x-request-id": ["a" * 500, "\r\n", ""],
+    "x-client-id": ["c" * 500, ""],
+    "if-match": ['"1"', "*", "W/", "x" * 500],
+}
+OTHERS = [
+    "/",
+    "/mcp",
+    "/metrics",
+    "/api/about",
+    "/health",
+    "/api/auth/session",
+    "/api/auth/logout",
+    "/api/stream-tickets",
+    "/api/docs",
+    "/openapi.json",
+    "/../etc/passwd",
+    "//",
+    "/%2e%2e/",
+]
+PARTS = [
+    b"%00",
+    b"%ff",
+    b"..%2f",
+    b"%2f",
+    b"a b",
+    b"x" * 3_000,
+    b"%F0%9F%92%A9",
+    b"",
+    b"%",
+    b"\xff",
+]
+QUERIES = [
+    b"page_token=%s",
+    b"page_size=-1",
+    b"page=99999999",
+    b"per_page=1",
+    b"ticket=%s",
+    b"&&=&",
+    b"a.b.c=1",
+    b"name" + b".a" * 5_000 + b"=1",
+    b"state=%ff",
+    b"page=1&page=2",
+    b"x" * 9_000,
+    b"since=0000",
+    b"job.task.shell.command=1",
+    b"limit=1e9",
+    b"download=1",
+    b"follow=true",
+]
+HEADERS = {
+    b"authorization": [b"Bearer ", b"Bearer kf_x", b"\xff", b"Bearer " + b"k" * 9_000],
+    b"cookie": [b"kronforce-80=x", b"=;=;", b"a" * 20_000, b"\xff=\xff"],
+    b"last-event-id": [b"", b"\x00", b"9" * 400, b"x" * 9_000, b"WyJhIl0"],
+    b"content-type": [b"text/plain", b"multipart/form-data; boundary=x", b"\xff", b""],
+    b"content-length": [b"-1", b"x", b"99999999999999", b"0"],
+    b"accept": [b"text/event-stream", b"*/*;q=", b"\xff"],
+    b"accept-encoding": [b"gzip;q=0", b"gzip", b"x" * 500],
+    b"host": [b"", b"evil", b"[::1", b"a:b:c", b"\xff", b"test:99999999"],
+    b"origin": [b"null", b"http://evil", b"\xff"],
+    b"sec-fetch-site": [b"cross-site", b"same-origin"],
+    b"if-match": [b'"1"', b"*", b'W/"x"', b"\xff" * 100],
+    b"range": [b"bytes=0-", b"bytes=-1", b"bytes=9-1", b"x"],
+    b"x-forwarded-for": [b"1.2.3.4", b"\xff", b"," * 500],
+    b"x-request-id": [b"a" * 9_000, b"\xff", b"a\tb"],
+    b"x-kronforce-signature": [b"t=1,v1=" + b"0" * 64, b"\xff"],
+    b"x-hub-signature-256": [b"sha256=" + b"0" * 64],
+    b"x-kronforce-delivery": [b"d" * 9_000, b"\xff", b""],
+    b"expect": [b"100-continue"],
+    b"traceparent": [b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01", b"x"],
+}
+JSON = [
+    b"[",
+    b"{",
+    b'{"a":',
+    b"\xff",
+    b"null",
+    b"[]",
+    b'""',
+    b"9" * 5_000,
+    b"{}" * 2,
+    b'{"name": "\\ud800"}',
+]
+RPC = [
+    "tools/call",
+    "tools/list",
+    "initialize",
+    "ping",
+    "resources/read",
+    "x",
+    "",
+    "notifications/x",
+]
+ODD: list[Any] = [
+    None,
+    1,
+    -1,
+    2**70,
+    "",
+    "x" * 5_000,
+    [],
+    {},
+    [[]],
+    True,
+    1.5,
+    {"a": {"b": [None]}},
+]
