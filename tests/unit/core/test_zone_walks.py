@@ -10,7 +10,7 @@ from kronforce.core.schedules.cron import parse_cron
 from kronforce.core.schedules.zones import DstFold, DstGap, DstRule, count_fires
 from tests.oracles.comparing import RULES, Around
 from tests.oracles.cron_walk import random_line, read
-from tests.oracles.zone_walk import changes, walk, watch
+from tests.oracles.zone_walk import Clocks, changes, walk, watch
 
 SAMPLE = {
     "Europe/Berlin": 2026,
@@ -31,6 +31,8 @@ SAMPLE = {
     "America/Santiago": 2034,
 }
 LINES = 5
+BERLIN = ZoneInfo("Europe/Berlin")
+BEGIN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("name", "year"), SAMPLE.items(), ids=SAMPLE)
@@ -59,16 +61,20 @@ def test_a_zone_that_gave_up_a_day_agrees_as_well() -> None:
     assert found == []
 
 
+@pytest.fixture(scope="module")
+def berlin() -> Clocks:
+    """Every minute of the year, looked at once for all rules."""
+    return watch(BERLIN, BEGIN, END)
+
+
 @pytest.mark.parametrize("fold", list(DstFold))
 @pytest.mark.parametrize("gap", list(DstGap))
-def test_a_year_of_fires_is_counted_as_it_is_walked(gap: DstGap, fold: DstFold) -> None:
-    zone, line = ZoneInfo("Europe/Berlin"), "0 0,30 1-3 * * *"
-    begin, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
-    tick = timedelta(microseconds=1)
+def test_a_year_of_fires_is_counted_as_it_is_walked(
+    berlin: Clocks, gap: DstGap, fold: DstFold
+) -> None:
+    line, tick = "0 0,30 1-3 * * *", timedelta(microseconds=1)
 
-    fires, _ = walk(
-        read(line), watch(zone, begin, end), gap=gap.name.lower(), fold=fold.name.lower()
-    )
+    fires, _ = walk(read(line), berlin, gap=gap.name.lower(), fold=fold.name.lower())
 
     rule = DstRule(gap=gap, fold=fold)
-    assert count_fires(parse_cron(line), begin - tick, end - tick, zone, rule) == len(fires)
+    assert count_fires(parse_cron(line), BEGIN - tick, END - tick, BERLIN, rule) == len(fires)
