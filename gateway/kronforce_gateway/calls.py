@@ -18,6 +18,7 @@ from kronforce_gateway import failures, long_polls, not_yet, replies, requests
 from kronforce_gateway.bindings import Binding, bindings_of
 from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.failures import Failure
+from kronforce_gateway.front.hosts import is_loopback
 from kronforce_gateway.front.passage import admit, failed, headers_of
 from kronforce_gateway.routes import Found, Routes
 
@@ -30,6 +31,9 @@ Stream = Callable[[Found[Binding], Scope, Receive, Send], Awaitable[None]]
 
 # As over gRPC: what is larger is sent in parts.
 MAX_BODY = 4 << 20
+# Reading JSON takes the loop's time, a second for ten megabytes: of who is not known to have a key
+# no more is read.
+MAX_STRANGERS_BODY = 16 << 10
 # What is taken as it comes is somebody else's event, from whoever knows a path.
 MAX_RAW_BODY = 1 << 20
 
@@ -87,9 +91,13 @@ class Api:
         if_match = headers.get(b"if-match", b"").decode("latin-1")
         metadata = requests.forwarded(headers)
         session = self._callers.lend(scope, headers, metadata)
+        asked = False
         try:
             if binding.body:
                 body = await self._body(binding, headers, receive)
+                if len(body) > MAX_STRANGERS_BODY and not binding.raw:
+                    asked = True
+                    await self._check_sender(binding, scope, metadata)
             else:
                 body = no_body(headers)
             request = requests.read_request(
@@ -97,7 +105,8 @@ class Api:
             )
         except Failure:
             # As over gRPC: what is wrong with a request is told to whoever may call at all.
-            if not (binding.public or (binding.of_agents and "authorization" not in metadata)):
+            keyless = binding.of_agents and "authorization" not in metadata
+            if not (asked or binding.public or keyless):
                 await self._check_key(scope, metadata)
             raise
         if binding.waits:
@@ -155,6 +164,16 @@ class Api:
             raise later.target.failure()
         allowed = sorted({*self._routes.verbs(path), *self._later.verbs(path)})
         raise failures.wrong_verb(verb, path, allowed) if allowed else failures.not_found(path)
+
+    async def _check_sender(
+        self, binding: Binding, scope: Scope, metadata: Mapping[str, str]
+    ) -> None:
+        """Of a large body, before it is read. Raises Failure."""
+        keyless = binding.of_agents and "authorization" not in metadata
+        if not (keyless and is_loopback(peer_of(scope))):
+            if keyless and binding.public:
+                raise failures.too_large(MAX_STRANGERS_BODY)
+            await self._check_key(scope, metadata)
 
     async def _check_key(self, scope: Scope, metadata: Mapping[str, str]) -> None:
         try:

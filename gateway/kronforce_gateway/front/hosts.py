@@ -7,7 +7,9 @@ A request without a Host (HTTP/1.0) comes from no browser.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -45,6 +47,15 @@ def name_in(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].rstrip(".").lower()
+
+
+@lru_cache(maxsize=1_024)
+def is_loopback(peer: str) -> bool:
+    """Whether a caller's address is this machine's."""
+    try:
+        return ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        return False
 
 
 def place_of(origin: str) -> str:

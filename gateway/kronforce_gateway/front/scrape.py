@@ -7,14 +7,13 @@ it needs a key, any: how much runs here is nobody's business by default.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
 
 from kronforce.api.transport import CallFailed, Transport
 from kronforce.v1 import key_service_pb2, options_pb2
 from kronforce_gateway import failures, requests
 from kronforce_gateway.calls import Receive, Scope, Send, peer_of, respond
+from kronforce_gateway.front.hosts import is_loopback
 from kronforce_gateway.front.own_paths import check_verb
 from kronforce_gateway.front.passage import admit, headers_of
 
@@ -62,12 +61,4 @@ class Scrape:
 
 
 def _is_here(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    return _loopback(peer_of(scope)) and not any(name in headers for name in _OF_PROXIES)
-
-
-@lru_cache(maxsize=1_024)
-def _loopback(peer: str) -> bool:
-    try:
-        return ipaddress.ip_address(peer).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(peer_of(scope)) and not any(name in headers for name in _OF_PROXIES)

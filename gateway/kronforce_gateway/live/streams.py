@@ -26,7 +26,7 @@ from kronforce_gateway import failures, requests
 from kronforce_gateway.bindings import Binding
 from kronforce_gateway.browser.callers import Callers
 from kronforce_gateway.browser.sessions import Session
-from kronforce_gateway.calls import peer_of, read_body
+from kronforce_gateway.calls import MAX_STRANGERS_BODY, peer_of, read_body
 from kronforce_gateway.failures import Failure
 from kronforce_gateway.front.passage import admit, headers_of
 from kronforce_gateway.live import download, wire
@@ -121,6 +121,8 @@ class Streams:
         metadata: Mapping[str, str] = requests.forwarded(headers)
         try:
             metadata, session = self._caller(scope, headers)
+            if len(body) > MAX_STRANGERS_BODY:
+                await self._callers.who(metadata, peer_of(scope))
             wanted = wanted_of(found, scope, headers, body, metadata)
         except NothingFollows:
             await _nothing(send)
