@@ -201,6 +201,24 @@ async def test_an_agent_that_sends_without_credit_is_cut_off(rig, monkeypatch):
     await a.leave()
 
 
+async def test_output_in_a_result_is_stored_to_its_limit_and_the_rest_is_a_gap(rig):
+    run, a, talker = await running(rig)
+    whole = b"".join(b"%05d\n" % number for number in range(10_000))
+    message = pb.AgentMessage(execution_id=talker.sent.execution_id, fence=talker.sent.fence)
+    message.result.state, message.result.stdout_bytes = SUCCEEDED, len(whole)
+    message.result.output.add(stream=1, offset=0, data=whole)
+    a.send(message)
+    assert (await rig.ended(run.run_id)).state == SUCCEEDED
+    stored = await rig.store.read(output_store.get_inline, talker.live.key)
+    head, gap, tail = pb.ExecutionOutput.FromString(stored).chunks
+    half = result_output.MAX_INLINE // 2
+    assert (head.data, tail.data) == (whole[:half], whole[-half:])
+    assert (gap.offset, gap.gap_bytes) == (half, len(whole) - 2 * half)
+    (attempt,) = await rig.attempts(run.run_id)
+    assert attempt.stdout_bytes == len(whole)
+    await a.leave()
+
+
 async def test_a_result_whose_output_is_gone_with_its_agent_still_counts(rig, monkeypatch):
     monkeypatch.setattr(result_output, "OUTPUT_PATIENCE_SECS", 0.4)
     run, a, talker = await running(rig, lost_after_secs=1)
