@@ -1,6 +1,6 @@
 """Clusters of real processes for tests, on either store."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.system.rig.cluster import Cluster, cluster
+from tests.system.rig.tour import Tour
 
 STORES = ("sqlite", "postgresql")
 ROOMS = ("crash", "failures", "mistakes", "host")
@@ -21,6 +22,14 @@ def db(request: pytest.FixtureRequest) -> str:
         return ""
     url: str = request.getfixturevalue("postgres_database_url")
     return url
+
+
+@pytest.fixture
+def tour(tmp_path: Path) -> Iterator[Tour]:
+    """Give a shell beside a fresh `kronforce up`."""
+    beside = Tour(tmp_path)
+    yield beside
+    beside.stop()
 
 
 @pytest.fixture

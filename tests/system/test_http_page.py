@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import chain
 
 import pytest
 
-from tests.system.rig.tour import CHECKOUT, START_LIMIT_SECS, TOUR_LIMIT_SECS, Tour
+from tests.system.rig.tour import CHECKOUT, START_LIMIT_SECS, TOUR_LIMIT_SECS, Tour, code_blocks
 
 PAGE = (CHECKOUT / "docs" / "http.md").read_text(encoding="utf-8")
 
@@ -32,20 +31,8 @@ EXPECTED: dict[str, Sequence[str]] = {
 pytestmark = pytest.mark.timeout(START_LIMIT_SECS + TOUR_LIMIT_SECS)
 
 
-@pytest.fixture
-def tour(tmp_path: Path) -> Iterator[Tour]:
-    made = Tour(tmp_path)
-    yield made
-    made.stop()
-
-
-def lines() -> list[str]:
-    found = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return [line for block in found for line in block.splitlines()]
-
-
 def test_every_line_of_the_page_does_what_it_says(tour: Tour) -> None:
-    (prepared, *pasted) = tour.paste([". .venv/bin/activate", *lines()])
+    (prepared, *pasted) = tour.paste([". .venv/bin/activate", *chain(*code_blocks(PAGE, "sh"))])
 
     assert prepared.code == 0
     for each in pasted:

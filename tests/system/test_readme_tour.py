@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.system.rig.tour import CHECKOUT, START_LIMIT_SECS, TOUR_LIMIT_SECS, Pasted, Tour
+from tests.system.rig.tour import (
+    CHECKOUT,
+    START_LIMIT_SECS,
+    TOUR_LIMIT_SECS,
+    Pasted,
+    Tour,
+    code_blocks,
+)
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
@@ -45,18 +51,10 @@ EXPECTED_OF_CALLS = {
 pytestmark = pytest.mark.timeout(START_LIMIT_SECS + TOUR_LIMIT_SECS)
 
 
-@pytest.fixture
-def tour(tmp_path: Path) -> Iterator[Tour]:
-    made = Tour(tmp_path)
-    yield made
-    made.stop()
-
-
 def blocks(language: str, *, where: Callable[[str], bool] = lambda _: True) -> list[list[str]]:
     """The tour's code blocks of a language, as lines."""
     section = README.split("\n## A tour", 1)[1].split("\n## ", 1)[0]
-    found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    return [block.splitlines() for block in found if where(block)]
+    return [lines for lines in code_blocks(section, language) if where("\n".join(lines))]
 
 
 def of_tool(tool: str) -> list[str]:

@@ -7,11 +7,12 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from tests.system.rig.tour import CHECKOUT, START_LIMIT_SECS, TOUR_LIMIT_SECS, Tour
+from tests.system.rig.tour import CHECKOUT, START_LIMIT_SECS, TOUR_LIMIT_SECS, Tour, code_blocks
 
 PAGE = (CHECKOUT / "docs" / "webhooks.md").read_text(encoding="utf-8")
 BEFORE = [". .venv/bin/activate", "kronforce job apply -f examples/webhooks.yaml"]
@@ -33,8 +34,7 @@ def section(title: str) -> list[str]:
         part.split("\n", 1) if number else ("", part)
         for number, part in enumerate(PAGE.split("\n## "))
     )
-    blocks = re.findall(r"^```sh\n(.*?)^```$", parts[title], re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    return list(chain(*code_blocks(parts[title], "sh")))
 
 
 def test_the_page_does_what_it_says_and_no_token_is_in_the_log(tour: Tour) -> None:

@@ -107,3 +107,9 @@ class Tour:
             self.process.kill()
             self.process.wait()
             raise
+
+
+def code_blocks(page: str, language: str) -> list[list[str]]:
+    """The fenced blocks of a page in a language, as lines."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [block.splitlines() for block in found]
