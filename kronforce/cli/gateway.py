@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from kronforce.cli.failure import CommandError
+from kronforce.cli.given_flags import given, settled
 from kronforce.cli.session import current
 
 if TYPE_CHECKING:
@@ -77,16 +78,8 @@ class GatewayFlags:
 
     def load(self, environ: Mapping[str, str]) -> Config:
         """Everything settled. Raises CommandError."""
-        from kronforce.config import CannotStart, load
-
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        given = {name: value for name, value in values.items() if value is not None}
-        # Not served here, so nothing about it can be wrong.
-        given["grpc_bind"] = "127.0.0.1:0"
-        try:
-            return load(given, environ)
-        except CannotStart as error:
-            raise CommandError(str(error)) from error
+        # gRPC is not served here, so nothing about it can be wrong.
+        return settled({**given(self), "grpc_bind": "127.0.0.1:0"}, environ)
 
 
 def gateway(

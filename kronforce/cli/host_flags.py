@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 from kronforce.cli.failure import CommandError
+from kronforce.cli.given_flags import given, settled
 from kronforce.cli.session import current
 
 if TYPE_CHECKING:
@@ -43,14 +44,7 @@ class HostFlags:
 
     def load(self) -> Config:
         """The controller's settings. Raises CommandError."""
-        from kronforce.config import CannotStart, load
-
-        flags = {"data_dir": self.data_dir, "db": self.db, "config": self.config}
-        given = {name: value for name, value in flags.items() if value is not None}
-        try:
-            return load(given, current().settings.environ)
-        except CannotStart as error:
-            raise CommandError(str(error)) from error
+        return settled(given(self), current().settings.environ)
 
 
 @contextmanager

@@ -4,18 +4,16 @@ Their values travel to child processes by environment and not as arguments,
 which everybody on the host can read.
 """
 
-# ruff: noqa: PLC0415 - what a command does not need is not imported at its start
-
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from kronforce.cli.failure import CommandError
+from kronforce.cli.given_flags import given, settled
 
 if TYPE_CHECKING:
     from kronforce.config import Config
@@ -131,20 +129,10 @@ class ServerFlags:
     trust_operators: Annotated[bool | None, _SWITCH] = None
     open_agents: Annotated[bool | None, _SWITCH] = None
 
-    def given(self) -> dict[str, object]:
-        """What was said on the line, by setting name."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
     def load(self, environ: Mapping[str, str]) -> Config:
         """Everything settled. Raises CommandError."""
-        from kronforce.config import CannotStart, load
-
-        try:
-            return load(self.given(), environ)
-        except CannotStart as error:
-            raise CommandError(str(error)) from error
+        return settled(given(self), environ)
 
     def environment(self) -> dict[str, str]:
-        """The same for a child process."""
-        return {f"KRONFORCE_{name.upper()}": str(value) for name, value in self.given().items()}
+        """What was said on the line, for a child process."""
+        return {f"KRONFORCE_{name.upper()}": str(value) for name, value in given(self).items()}
