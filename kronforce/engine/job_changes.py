@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 from kronforce.clock import from_us, to_us
 from kronforce.core import ids
@@ -28,6 +28,7 @@ from kronforce.engine.auditing import record
 from kronforce.engine.values import named_by_jobs as job_variables
 from kronforce.errors import Aborted, GroupNotFound, InvalidArgument, JobNotFound, NotAllowed
 from kronforce.store import agents, events, fires, jobs, requests, webhooks
+from kronforce.store.audit import KeyedActor
 from kronforce.store.database import Tx
 from kronforce.store.jobs import JobRow
 from kronforce.v1.event_pb2 import SEVERITY_INFO
@@ -44,27 +45,12 @@ _TIMING_FIELDS = (
 )  # fmt: skip
 
 
-class Author(Protocol):
-    """Who makes a change, and from where."""
-
-    @property
-    def key(self) -> int: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def id(self) -> str: ...
-    @property
-    def peer(self) -> str: ...
-    @property
-    def surface(self) -> str: ...
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
     """What all changes have in common."""
 
     scope: Scope
-    author: Author
+    author: KeyedActor
     # Whether the author may run processes as the controller's user.
     trusted: bool
     now: int

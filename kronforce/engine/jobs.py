@@ -26,7 +26,7 @@ from kronforce.core.schedules.window import JobStatus
 from kronforce.engine import job_changes
 from kronforce.engine.cancelling import Cancelling
 from kronforce.engine.first_run import create_with_run
-from kronforce.engine.job_changes import Author, Change, RequestClaim
+from kronforce.engine.job_changes import Change, RequestClaim
 from kronforce.engine.scheduler import Scheduler
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots
 from kronforce.engine.triggering import Triggering
@@ -35,6 +35,7 @@ from kronforce.errors import (
     KronforceError,
     OutsideWindow,
 )
+from kronforce.store.audit import KeyedActor
 from kronforce.store.jobs import JobRow, last_runs
 from kronforce.store.paging import PageRequest
 from kronforce.store.runs import list_runs
@@ -80,7 +81,7 @@ class Jobs:
         self._trust_operators = trust_operators
 
     async def create(
-        self, scope: Scope, author: Author, job: Job, *, request_id: str, immediate: bool
+        self, scope: Scope, author: KeyedActor, job: Job, *, request_id: str, immediate: bool
     ) -> tuple[JobRow, bool]:
         """Make a job and, with `immediate`, trigger it once, also when the request is repeated.
 
@@ -102,7 +103,9 @@ class Jobs:
             self._scheduler.changed(row)
         return row, replayed
 
-    async def check_new(self, scope: Scope, author: Author, job: Job, *, immediate: bool) -> JobRow:
+    async def check_new(
+        self, scope: Scope, author: KeyedActor, job: Job, *, immediate: bool
+    ) -> JobRow:
         """What `create` would make; raises what would refuse it, and makes nothing."""
         _check_definition(job, self._clock.now())
         if immediate:
@@ -119,7 +122,7 @@ class Jobs:
         return row
 
     async def check_change(
-        self, scope: Scope, author: Author, ref: str, job: Job, paths: Sequence[str]
+        self, scope: Scope, author: KeyedActor, ref: str, job: Job, paths: Sequence[str]
     ) -> JobRow:
         """What `update` would make of it; raises what would refuse it, and changes nothing."""
         mask = _read_paths(paths)
@@ -130,7 +133,7 @@ class Jobs:
         return row
 
     async def update(
-        self, scope: Scope, author: Author, ref: str, job: Job, paths: Sequence[str]
+        self, scope: Scope, author: KeyedActor, ref: str, job: Job, paths: Sequence[str]
     ) -> JobRow:
         """Make the next version; without a mask the whole definition is new."""
         return await self._changed(
@@ -145,7 +148,7 @@ class Jobs:
         """What is taken, and yet not what its author may expect."""
         return self._triggering.unresolved(JobSnapshot(row))
 
-    async def pause(self, scope: Scope, author: Author, ref: str, until: int | None) -> JobRow:
+    async def pause(self, scope: Scope, author: KeyedActor, ref: str, until: int | None) -> JobRow:
         """Hold the schedule, for good or until an instant."""
         if until is not None and until <= self._clock.now_us():
             raise InvalidArgument.of(
@@ -155,11 +158,11 @@ class Jobs:
             job_changes.pause_job, self._change(scope, author), ref=ref, until=until
         )
 
-    async def resume(self, scope: Scope, author: Author, ref: str) -> JobRow:
+    async def resume(self, scope: Scope, author: KeyedActor, ref: str) -> JobRow:
         """Let the schedule fire again, from now on."""
         return await self._changed(job_changes.resume_job, self._change(scope, author), ref=ref)
 
-    async def delete(self, scope: Scope, author: Author, ref: str, etag: str) -> int:
+    async def delete(self, scope: Scope, author: KeyedActor, ref: str, etag: str) -> int:
         """Delete the job; how many waiting runs were cancelled with it."""
         row = await self._store.write(
             job_changes.delete_job, self._change(scope, author), ref=ref, etag=etag
@@ -179,7 +182,7 @@ class Jobs:
         self._snapshots.forget(row.key)
         self._scheduler.changed(row)
 
-    def _change(self, scope: Scope, author: Author) -> Change:
+    def _change(self, scope: Scope, author: KeyedActor) -> Change:
         return Change(
             scope=scope,
             author=author,
@@ -196,7 +199,7 @@ class Jobs:
             )
 
     async def _create_with_run(
-        self, scope: Scope, author: Author, job: Job, request_id: str
+        self, scope: Scope, author: KeyedActor, job: Job, request_id: str
     ) -> JobRow:
         row, replayed, fired = await create_with_run(
             self._store,
@@ -216,7 +219,7 @@ class Jobs:
     async def _has_run(self, row: JobRow) -> bool:
         return row.key in await self._store.read(last_runs, [row.key])
 
-    async def _trigger_once(self, scope: Scope, author: Author, row: JobRow) -> None:
+    async def _trigger_once(self, scope: Scope, author: KeyedActor, row: JobRow) -> None:
         job_id = ids.to_text(row.id)
         # The same for each repetition of the request: one run, however often it is sent.
         request = TriggerJobRequest(job_id=job_id, request_id=f"immediate:{job_id}")
@@ -226,7 +229,7 @@ class Jobs:
             await self._changed(job_changes.replan_job, self._change(scope, author), ref=job_id)
             raise result
 
-    async def _cancel_waiting(self, author: Author, row: JobRow) -> int:
+    async def _cancel_waiting(self, author: KeyedActor, row: JobRow) -> int:
         """Also what waits from before the job was moved: nothing of a deleted job starts."""
         cancelled = 0
         page: PageRequest | None = PageRequest(size=CANCEL_AT_ONCE)

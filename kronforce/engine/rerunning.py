@@ -17,8 +17,9 @@ from kronforce.core.lifecycle import TERMINAL, State
 from kronforce.core.targets import AllAgents
 from kronforce.engine.snapshots import JobSnapshots
 from kronforce.engine.trigger_requests import Rerun
-from kronforce.engine.triggering import RETRY, Caller, Outcome, Triggering
+from kronforce.engine.triggering import RETRY, Outcome, Triggering
 from kronforce.errors import NothingToRerun, RunNotFound
+from kronforce.store.audit import KeyedActor
 from kronforce.store.database import Tx
 from kronforce.store.runs import RunRow, RunTargetRow, find_run, run_targets
 from kronforce.store.store import Store
@@ -44,7 +45,7 @@ class Rerunning:
         self._snapshots = snapshots
         self._triggering = triggering
 
-    async def rerun(self, scope: Scope, caller: Caller, request: RerunRunRequest) -> Outcome:
+    async def rerun(self, scope: Scope, caller: KeyedActor, request: RerunRunRequest) -> Outcome:
         """A new run. Raises RunNotFound or NothingToRerun."""
         found = await self._store.read(_source, scope, request.run_id)
         agents = None

@@ -14,7 +14,6 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from kronforce.clock import Clock
 from kronforce.core.access import Scope
@@ -45,6 +44,7 @@ from kronforce.errors import (
     RequestIdReused,
 )
 from kronforce.failpoints import failpoint
+from kronforce.store.audit import KeyedActor
 from kronforce.store.hot.commands import Created, CreateRun, NewTarget
 from kronforce.store.open_work import execution_ids_of
 from kronforce.store.store import Store
@@ -62,21 +62,6 @@ STALE_RETRIES = 3
 
 _before_stage = failpoint("engine.trigger.before_stage")
 _after_commit = failpoint("engine.trigger.after_commit")
-
-
-class Caller(Protocol):
-    """Who triggers, and from where; `api.call.Principal` is one."""
-
-    @property
-    def key(self) -> int: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def id(self) -> str: ...
-    @property
-    def peer(self) -> str: ...
-    @property
-    def surface(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +82,7 @@ class Triggered:
 Outcome = Triggered | KronforceError
 
 
-def trigger_of(caller: Caller) -> int:
+def trigger_of(caller: KeyedActor) -> int:
     """What a call fires a run by: the API, or an AI client."""
     return MCP if caller.surface == "mcp" else API
 
@@ -129,7 +114,7 @@ class Triggering:
     async def trigger(
         self,
         scope: Scope,
-        caller: Caller,
+        caller: KeyedActor,
         requests: Sequence[TriggerJobRequest],
         *,
         trigger: int | None = None,
@@ -155,7 +140,7 @@ class Triggering:
     async def _try(
         self,
         scope: Scope,
-        caller: Caller,
+        caller: KeyedActor,
         requests: Sequence[TriggerJobRequest],
         trigger: int,
         rerun: Rerun | None,
@@ -202,7 +187,7 @@ class Triggering:
             await self._keys.fill()
 
     def _prepare(
-        self, scope: Scope, caller: Caller, request: TriggerJobRequest, trigger: int,
+        self, scope: Scope, caller: KeyedActor, request: TriggerJobRequest, trigger: int,
         rerun: Rerun | None,
     ) -> CreateRun:  # fmt: skip
         """Everything that can be refused without the store."""

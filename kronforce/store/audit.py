@@ -37,6 +37,13 @@ class Actor(Protocol):
     def surface(self) -> str: ...
 
 
+class KeyedActor(Actor, Protocol):
+    """One whose requests are told apart from those of others, by the row of its key."""
+
+    @property
+    def key(self) -> int: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewEntry:
     """What one principal did. `detail` is what `core.audit_detail` made."""

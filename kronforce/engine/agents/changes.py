@@ -52,21 +52,13 @@ OPEN = "open"
 _PLACEMENT = frozenset({"tags", "labels", "allowed_groups"})
 
 
-class Caller(Protocol):
+class Caller(Actor, Protocol):
     """Who calls; `api.call.Principal` is one."""
 
     @property
-    def name(self) -> str: ...
-    @property
     def kind(self) -> str: ...
     @property
-    def id(self) -> str: ...
-    @property
     def agent_key(self) -> int | None: ...
-    @property
-    def peer(self) -> str: ...
-    @property
-    def surface(self) -> str: ...
 
 
 class Sessions(Protocol):

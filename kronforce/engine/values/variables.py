@@ -20,7 +20,6 @@ from kronforce.core.variable_rules import (
     other_problems,
     value_problems,
 )
-from kronforce.engine.job_changes import Author
 from kronforce.engine.values import changes as variable_changes
 from kronforce.engine.values import key_rotation
 from kronforce.engine.values.cache import VariableCache
@@ -28,6 +27,7 @@ from kronforce.engine.values.changes import Change, Draft
 from kronforce.engine.values.key_rotation import Rotated
 from kronforce.errors import InvalidArgument
 from kronforce.security.envelope import Keyring
+from kronforce.store.audit import Actor
 from kronforce.store.store import Store
 from kronforce.store.variables import VariableRow
 from kronforce.v1.variable_pb2 import Variable
@@ -57,7 +57,7 @@ class Variables:
         self._cache = cache
         self._trust_operators = trust_operators
 
-    async def create(self, scope: Scope, author: Author, wanted: Variable) -> VariableRow:
+    async def create(self, scope: Scope, author: Actor, wanted: Variable) -> VariableRow:
         """Make one."""
         change = self._change(scope, author)
         if problem := name_problem(wanted.name):
@@ -74,7 +74,7 @@ class Variables:
         return row
 
     async def update(
-        self, scope: Scope, author: Author, ref: str, wanted: Variable, paths: Sequence[str]
+        self, scope: Scope, author: Actor, ref: str, wanted: Variable, paths: Sequence[str]
     ) -> VariableRow:
         """Change the fields of the mask; without one all that can be."""
         change = self._change(scope, author)
@@ -90,13 +90,13 @@ class Variables:
         await self._cache.refresh()
         return row
 
-    async def delete(self, scope: Scope, author: Author, ref: str, *, force: bool) -> None:
+    async def delete(self, scope: Scope, author: Actor, ref: str, *, force: bool) -> None:
         """Delete one that no job names, or any with `force`."""
         change = self._change(scope, author)
         await self._store.write(variable_changes.delete_variable, change, ref=ref, force=force)
         await self._cache.refresh()
 
-    async def rotate_key(self, author: Author) -> Rotated:
+    async def rotate_key(self, author: Actor) -> Rotated:
         """A new key for secrets, and every secret written anew under it."""
         rotated = await key_rotation.rotate(
             self._store,
@@ -108,7 +108,7 @@ class Variables:
         await self._cache.refresh()
         return rotated
 
-    def _change(self, scope: Scope, author: Author) -> Change:
+    def _change(self, scope: Scope, author: Actor) -> Change:
         return Change(
             scope=scope,
             author=author,
