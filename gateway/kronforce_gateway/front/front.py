@@ -109,11 +109,15 @@ class Front:
 
     def _replying(self, scope: Scope, passage: Passage, send: Send) -> Send:
         request_id = (request_ids.HEADER, passage.headers[request_ids.HEADER])
+        head_only = scope["method"] == "HEAD"
 
         def reply(message: Any) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 passage.status = message["status"]
                 headers = message["headers"]
+                if head_only:
+                    # It would be the length of a GET's body, which nobody has made.
+                    headers = [each for each in headers if each[0] != b"content-length"]
                 message["headers"] = [
                     *headers,
                     request_id,

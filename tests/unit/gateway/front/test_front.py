@@ -57,6 +57,11 @@ async def test_a_request_has_an_id_its_callers_or_one_of_ours() -> None:
         made = again
 
 
+async def test_a_head_alone_does_not_say_that_a_body_would_be_empty() -> None:
+    assert "content-length" in (await door().call()).headers
+    assert "content-length" not in (await door().call(verb="HEAD")).headers
+
+
 async def test_the_id_goes_with_the_call_also_where_the_callers_was_none() -> None:
     one = door()
     answer = await one.call(x_request_id="a b")
