@@ -17,7 +17,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-header --no-emit-index-url --no-emit-find-links
 
 .PHONY: run test check check-contract check-generated generate bench test-chaos test-kills \
-	fuzz wheel lock clean
+	soak fuzz wheel lock clean
 
 run: $(VENV)/.stamp-run
 	@$(BIN)/kronforce up --seed --trust-operators --open-agents
@@ -43,6 +43,10 @@ SEED ?= 1
 test-kills: $(VENV)/.stamp
 	KRONFORCE_KILL_ROUNDS=$(ROUNDS) KRONFORCE_KILL_SEED=$(SEED) \
 		$(BIN)/pytest -n 2 tests/chaos/test_many_kills.py
+
+# Two hours of mixed load; KRONFORCE_SOAK_SECS says otherwise.
+soak: $(VENV)/.stamp
+	$(BIN)/python -m tests.soak
 
 # Ten minutes for each target; KRONFORCE_FUZZ_SECS says otherwise.
 fuzz: $(VENV)/.stamp
