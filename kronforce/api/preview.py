@@ -11,7 +11,7 @@ from kronforce.clock import from_us, to_us
 from kronforce.core.access import Scope
 from kronforce.core.ids import to_text
 from kronforce.core.job_preview import Spent, preview
-from kronforce.core.job_rules import validate_timing
+from kronforce.core.job_rules import timing_alone, validate_timing
 from kronforce.core.job_settings import TIMEZONE, effective
 from kronforce.core.schedules.interval import Interval
 from kronforce.core.schedules.one_shot import OneShot
@@ -88,8 +88,9 @@ def preview_unsaved(job: Job, question: Question) -> PreviewScheduleResponse:
     """When it would fire if it were saved now; raises InvalidArgument."""
     if problems := validate_timing(job, question.now):
         raise InvalidArgument.of(*((f"job.{field}", text) for field, text in problems))
-    starts = max(question.now, effective(job).starts_at or question.now)
-    return _answer(job, job.status, None, starts, question)
+    alone = timing_alone(job)
+    starts = max(question.now, effective(alone).starts_at or question.now)
+    return _answer(alone, job.status, None, starts, question)
 
 
 def _answer(

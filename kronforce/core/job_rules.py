@@ -84,6 +84,18 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("max_run_history", 0, 1_000_000),
 )
 _ENUMS = ("status", "misfire_policy", "concurrency_policy", "delivery", "dst_gap", "dst_fold")
+# The fields that say when a job fires.
+_TIMING = frozenset(
+    {
+        "schedule",
+        "timezone",
+        "dst_gap",
+        "dst_fold",
+        "jitter_secs",
+        "starts_at",
+        "expires_at",
+    }
+)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?")
 
 
@@ -108,7 +120,6 @@ def validate_job(job: Job, now: datetime | None = None) -> list[Problem]:
 
 def validate_timing(job: Job, now: datetime | None = None) -> list[Problem]:
     """What is wrong with the fields that say when it fires; the rest may be missing."""
-    names = {"schedule", "timezone", "dst_gap", "dst_fold", "jitter_secs", "starts_at"}
     return [
         (field, description)
         for field, description in (
@@ -117,8 +128,18 @@ def validate_timing(job: Job, now: datetime | None = None) -> list[Problem]:
             *_number_problems(job),
             *_enum_problems(job),
         )
-        if field.partition(".")[0] in {*names, "expires_at"}
+        if field.partition(".")[0] in _TIMING
     ]
+
+
+def timing_alone(job: Job) -> Job:
+    """The job with what `validate_timing` looked at, and what its name and status add to that."""
+    alone = Job()
+    alone.CopyFrom(job)
+    for field, _ in job.ListFields():
+        if field.name not in _TIMING and field.name not in ("name", "status"):
+            alone.ClearField(field.name)  # type: ignore[arg-type]  # the stub wants literals
+    return alone
 
 
 def normalise_job(job: Job) -> Job:
