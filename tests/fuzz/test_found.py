@@ -1,8 +1,11 @@
 """What fuzzing found, each as small as it is."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from kronforce.api.grpc_edge import _sendable
+from kronforce.api.preview import Question, preview_unsaved
 from kronforce.cli.job_files import Unreadable, read_documents
 from kronforce.core.access import Role, Scope
 from kronforce.core.custom_tasks import custom_problems
@@ -14,7 +17,7 @@ from kronforce.store.database import open_database, reading
 from kronforce.store.migrate import migrate
 from kronforce.store.paging import PageRequest
 from kronforce.v1 import agent_service_pb2 as pb
-from kronforce.v1.job_pb2 import CustomTask
+from kronforce.v1.job_pb2 import CustomTask, Job
 from kronforce_agent import enrolment, records
 from kronforce_agent.enrolment import EnrolmentError
 from kronforce_agent.launcher.protocol import FrameReader, ProtocolError
@@ -103,3 +106,11 @@ def test_a_search_for_what_no_name_can_be_finds_nothing(tmp_path, text):
         assert not executions.list_executions(tx, ADMIN, search=text, page=page).items
         assert not variables.list_variables(tx, ADMIN, search=text, page=page).items
     database.close()
+
+
+def test_a_preview_looks_at_nothing_that_it_did_not_check():
+    job = Job(concurrency_policy=-7, misfire_policy=-7, delivery=-7, retry_on=["?"])
+    job.schedule.cron = "0 0 2 * * *"
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    question = Question(now=now, after=now, count=2)
+    assert len(preview_unsaved(job, question).fires) == 2

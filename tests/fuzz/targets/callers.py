@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ from tests.fuzz.inputs import damage
 from tests.fuzz.target import Check, Target
 
 BATCH = 500
+GZIP = b"\x1f\x8b"
 # A stream of a good request goes on for ever; so many replies of it, or so long, is enough.
 _REPLIES = 2
 _STREAM_SECS = 0.05
@@ -74,7 +76,7 @@ class _Callers:
         assert status is not None, (verb, path, query, body, headers)
         assert status < 500 or status in (501, 503), (status, verb, path, query, body, answer)
         if status >= 400 and answer and verb != "HEAD" and path != b"/mcp":
-            orjson.loads(answer)
+            orjson.loads(gzip.decompress(answer) if answer[:2] == GZIP else answer)
         self._world.forgive()
 
     async def mcp(self, number: int) -> None:
