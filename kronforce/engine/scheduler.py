@@ -203,8 +203,11 @@ class Scheduler:
         plan = self._without_overlap(row, plan)
         _before_fire()
         if plan.skipped or not plan.fire:
-            await self._store.write(_record, row, plan, None if plan.fire else advance, now)
-        if not plan.fire:
+            # Skips with the timing and never before: what is planned again after a crash may
+            # judge an instant otherwise, and must not fire one that is noted as skipped.
+            if plan.fire and not await self._stage(row, snapshot, list(plan.fire), None, now):
+                return False
+            await self._store.write(_record, row, plan, advance, now)
             return True
         *earlier, last = plan.fire
         # The timing moves on with the last, once all before it are stored.
@@ -333,18 +336,17 @@ def _waits_for_start(run: CreateRun) -> bool:
     return made and any(not target.skip_reason for target in run.targets)
 
 
-def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance | None, now: datetime) -> None:
-    """Write skipped ranges; and where nothing is fired, the job's next instant."""
-    if advance is not None:
-        try:
-            job_store.set_timing(
-                tx, key=row.key, status=advance.status, paused_until=row.paused_until,
-                next_fire_at=advance.next_fire_at, next_nominal_at=advance.next_nominal_at,
-                now=to_us(now), bump=False, expected_revision=row.revision,
-            )  # fmt: skip
-        except (Aborted, NotFound):
-            # Changed or deleted meanwhile: it is read again.
-            return
+def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance, now: datetime) -> None:
+    """Write skipped ranges and the job's next instant."""
+    try:
+        job_store.set_timing(
+            tx, key=row.key, status=advance.status, paused_until=row.paused_until,
+            next_fire_at=advance.next_fire_at, next_nominal_at=advance.next_nominal_at,
+            now=to_us(now), bump=False, expected_revision=row.revision,
+        )  # fmt: skip
+    except (Aborted, NotFound):
+        # Changed or deleted meanwhile: it is read again.
+        return
     fired = plan.fire[0].at if plan.fire else None
     record_skips(
         tx,
@@ -352,7 +354,7 @@ def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance | None, now: 
               apart=fired is not None and s.first > fired)
          for s in plan.skipped],
     )  # fmt: skip
-    if advance is not None and advance.ends:
+    if advance.ends:
         event = NewEvent(kind="job.unscheduled", severity=1, at=to_us(now),
                          message=f"{row.name} fires no more by itself", actor=NAME, job_id=row.id,
                          job_name=row.name, group_name=row.group_name)  # fmt: skip

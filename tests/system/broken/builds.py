@@ -204,6 +204,22 @@ BUILDS: tuple[Broken, ...] = (
         rule="f",
         both=True,
     ),
+    Broken(
+        fault="an instant is noted as skipped before the timing has moved on",
+        edits=_edit(
+            "kronforce/engine/scheduler.py",
+            "            if plan.fire and not await self._stage(",
+            "            if plan.skipped:\n"
+            "                skips = [Skip(row.key, to_us(s.first), to_us(s.last), "
+            "s.count, s.reason,"
+            " to_us(now), apart=True)"
+            " for s in plan.skipped]\n"
+            "                await self._store.write(record_skips, skips)\n"
+            "            if plan.fire and not await self._stage(",
+        ),
+        provocation="killed while it catches up",
+        rule="f",
+    ),
     # Output.
     Broken(
         fault="output goes on one chunk too far after a restart of the agent",
