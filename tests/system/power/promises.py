@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from kronforce.config import Config
 from kronforce.core.ids import to_text
 from kronforce.master_key import opened
 from kronforce.store import secret_keys
+from kronforce.store.copying import DamagedError
 from kronforce.store.database import open_database, output_file, reading
 from kronforce.store.wholeness import look_at_start
 from kronforce.v1.execution_pb2 import ExecutionState
@@ -54,9 +57,13 @@ class Controller:
 
     def broken(self) -> list[str]:
         """Every promise that does not hold."""
-        found = list(self._of_files())
-        if self._cut.values("job"):
-            found += self._of_rows()
+        found: list[str] = []
+        try:
+            found += self._of_files()
+            if self._cut.values("job"):
+                found += self._of_rows()
+        except (DamagedError, sqlite3.DatabaseError, sa.exc.DatabaseError) as error:
+            found.append(f"the database cannot be read: {error}")
         return [f"{self._cut}: {each}" for each in found]
 
     def _of_files(self) -> Iterable[str]:

@@ -22,10 +22,10 @@ RUNS = 4
 
 
 class Recorded(Cluster):
-    """A cluster whose processes are recorded."""
+    """A cluster whose processes are recorded; of another build, where `code` says so."""
 
-    def __init__(self, recording: Recording) -> None:
-        super().__init__(recording.root, "")
+    def __init__(self, recording: Recording, code: tuple[Path, ...] = ()) -> None:
+        super().__init__(recording.root, "", code)
         self.recording = recording
 
     def environment(self, failpoint: str = "") -> dict[str, str]:
@@ -62,9 +62,9 @@ def broken_journals(recording: Recording, count: int, seed: int) -> list[str]:
     return found
 
 
-async def record_load(recording: Recording) -> None:
+async def record_load(recording: Recording, code: tuple[Path, ...] = ()) -> None:
     """Jobs, secrets and runs; then everything is killed at once, as by the power."""
-    cluster = Recorded(recording)
+    cluster = Recorded(recording, code)
     try:
         await cluster.start_controller()
         recording.tell("serving", "")
