@@ -220,7 +220,9 @@ async def controller(
         )
         await server.start()
         stack.push_async_callback(server.stop)
-        source = MetricsSource(engine=engine, store=store, clock=clock, calls=calls)
+        source = MetricsSource(
+            engine=engine, store=store, clock=clock, calls=calls, under_way=in_flight
+        )
         stack.push_async_callback(source.stop)
         http = await _serve_http(stack, config, server, chain, clock, source)
         metrics = await _serve_metrics(stack, config, source)

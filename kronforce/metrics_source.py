@@ -12,7 +12,7 @@ from kronforce import __version__
 from kronforce.clock import Clock
 from kronforce.engine.engine import Engine
 from kronforce.store.store import Store
-from kronforce.telemetry.calls import CallCounts, HttpReading
+from kronforce.telemetry.calls import CallCounts, HttpReading, UnderWay
 
 if TYPE_CHECKING:
     from kronforce.engine.metrics.metrics import Metrics
@@ -24,11 +24,20 @@ FIRST_SECS = 2.0
 class MetricsSource:
     """One per controller. `http` is what its gateway counts, once there is one."""
 
-    def __init__(self, *, engine: Engine, store: Store, clock: Clock, calls: CallCounts) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        store: Store,
+        clock: Clock,
+        calls: CallCounts,
+        under_way: UnderWay,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._clock = clock
         self._calls = calls
+        self._under_way = under_way
         self._metrics: Metrics | None = None
         self.http: HttpReading | None = None
 
@@ -60,6 +69,7 @@ class MetricsSource:
             store=self._store,
             clock=self._clock,
             calls=self._calls,
+            under_way=self._under_way,
             version=__version__,
             http=self.http,
         )

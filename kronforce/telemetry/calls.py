@@ -19,6 +19,16 @@ class HttpReading(Protocol):
         ...
 
 
+class UnderWay(Protocol):
+    """How many calls have begun and not ended, whichever way they came in."""
+
+    @property
+    def unary(self) -> int: ...
+
+    @property
+    def streams(self) -> int: ...
+
+
 @dataclass(slots=True)
 class CallCounts:
     """One per process; written by the event loop alone."""

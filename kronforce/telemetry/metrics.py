@@ -113,6 +113,11 @@ CALLS = _counter(
 CALL_SECONDS = _counter(
     "call_seconds_total", "Time that those calls took; a stream counts from its start.", "method"
 )
+CALLS_RUNNING = _gauge("calls_running", "API calls under way: unary, or streams.", "kind")
+LOOP_TASKS = _gauge(
+    "event_loop_tasks_running",
+    "Tasks of the controller's event loop: a fixed few, and some for each call under way.",
+)
 HTTP_REQUESTS = _counter(
     "http_requests_total",
     "HTTP requests that ended, by verb, route (a template) and status.",
@@ -129,7 +134,7 @@ FAMILIES = (
     EXECUTIONS, JOBS, JOBS_BY_TASK_TYPE, AGENTS, GROUPS, DB_OK, DB_SIZE, DB_WAL_SIZE,
     BUILD, PENDING, PENDING_LIMIT, RUNNING, OLDEST_WAITING, START_DELAY, TRIGGERED, RUNS, SLOTS,
     SLOTS_BUSY, DB_OUTPUT_SIZE, DB_XMIN_AGE, COMMIT, WRITES, FAILED_WRITES, DISK_FREE,
-    DISK_RESERVE, LOOP_LAG, CALLS, CALL_SECONDS, HTTP_REQUESTS,
+    DISK_RESERVE, LOOP_LAG, CALLS, CALL_SECONDS, CALLS_RUNNING, LOOP_TASKS, HTTP_REQUESTS,
     HTTP_SECONDS, HTTP_RUNNING,
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ from kronforce.store.agents import AgentRow
 from kronforce.store.hot.committer import Committer
 from kronforce.store.store import Store
 from kronforce.telemetry import metrics as m
-from kronforce.telemetry.calls import CallCounts, HttpReading
+from kronforce.telemetry.calls import CallCounts, HttpReading, UnderWay
 from kronforce.telemetry.loop_lag import LoopLag
 from kronforce.telemetry.metrics import Family, Samples
 from kronforce.v1.run_pb2 import Trigger
@@ -40,6 +40,7 @@ class Metrics:
         store: Store,
         clock: Clock,
         calls: CallCounts,
+        under_way: UnderWay,
         version: str,
         http: HttpReading | None = None,
     ) -> None:
@@ -47,6 +48,7 @@ class Metrics:
         self._store = store
         self._clock = clock
         self._calls = calls
+        self._under_way = under_way
         self._version = version
         self._http = http
         self._tally = engine.job_tally
@@ -163,6 +165,11 @@ class Metrics:
             m.LOOP_LAG: {(): self._lag.seconds.read()},
             m.CALLS: {key: float(count) for key, count in calls.ended.items()},
             m.CALL_SECONDS: {(name,): float(secs) for name, secs in calls.seconds.items()},
+            m.CALLS_RUNNING: {
+                ("unary",): float(self._under_way.unary),
+                ("stream",): float(self._under_way.streams),
+            },
+            m.LOOP_TASKS: _one(len(asyncio.all_tasks())),
         }
 
 
