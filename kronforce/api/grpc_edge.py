@@ -366,6 +366,8 @@ _CHANNEL_OPTIONS = (
     # One that vanished without a word is noticed within half a minute, also between calls.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # No such ping is sent while another has no answer, for which gRPC by itself waits a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # Replies may be larger than requests.

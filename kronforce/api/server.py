@@ -55,6 +55,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # A peer that vanished without a word is noticed within half a minute.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Also where gRPC's own ping was on its way, while which it sends no other.
+    ("grpc.http2.ping_timeout_ms", 30_000),
     ("grpc.enable_channelz", 1),
 )
 

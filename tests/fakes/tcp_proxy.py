@@ -1,8 +1,9 @@
 """A TCP proxy with faults, for tests of what networks do.
 
-Between a client and a server on loopback: it can hold bytes back (black-hole), cut every
-connection, refuse new ones, close one direction, delay, and slice what it passes on. All faults
-begin and end at the test's word; nothing is random.
+Between a client and a server on loopback: it can hold bytes back (black-hole, in either direction
+or both), cut every connection, refuse new ones, close one direction, strand the old connections
+while new ones pass (what was on its way then arrives after what was sent later), delay, and slice
+what it passes on. All faults begin and end at the test's word; nothing is random.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class TcpProxy:
         self._target = (host, int(port))
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
-        self._flows = asyncio.Event()
-        self._flows.set()
+        # Of all connections: what goes up to the server, and what comes down from it.
+        self._up, self._down = _open(), _open()
         self._refusing = False
         self.delay_secs = 0.0
         # Bytes passed on in one write; 0: whatever came.
@@ -53,11 +54,26 @@ class TcpProxy:
 
     def black_hole(self) -> None:
         """Connections stay open and nothing passes, in either direction."""
-        self._flows.clear()
+        self._up.clear()
+        self._down.clear()
+
+    def deafen_server(self) -> None:
+        """Half-open: nothing goes up any more, and what comes down passes."""
+        self._up.clear()
+
+    def deafen_clients(self) -> None:
+        """Half-open: nothing comes down any more, and what goes up passes."""
+        self._down.clear()
+
+    def strand(self) -> None:
+        """Nothing passes on the connections that there are; new ones are as they should be."""
+        for connection in self._connections:
+            connection.flows.clear()
 
     def heal(self) -> None:
         """Pass on what was held back, and everything after it; accept again."""
-        self._flows.set()
+        for flow in (self._up, self._down, *(each.flows for each in self._connections)):
+            flow.set()
         self._refusing = False
 
     def drop(self) -> None:
@@ -88,8 +104,8 @@ class TcpProxy:
         connection = _Connection(writer, far_writer)
         self._connections.add(connection)
         connection.pumps = [
-            asyncio.ensure_future(self._pump(reader, far_writer)),
-            asyncio.ensure_future(self._pump(far_reader, writer)),
+            asyncio.ensure_future(self._pump(reader, far_writer, self._up, connection.flows)),
+            asyncio.ensure_future(self._pump(far_reader, writer, self._down, connection.flows)),
         ]
         try:
             await asyncio.gather(*connection.pumps, return_exceptions=True)
@@ -98,17 +114,33 @@ class TcpProxy:
             self._connections.discard(connection)
             connection.ended.set()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *flows: asyncio.Event
+    ) -> None:
         while data := await reader.read(READ_BYTES):
-            await self._flows.wait()
+            await _all_set(flows)
             if self.delay_secs:
                 await asyncio.sleep(self.delay_secs)
             step = self.slice_bytes or len(data)
             for start in range(0, len(data), step):
                 writer.write(data[start : start + step])
                 await writer.drain()
+        # A black hole swallows the end as well.
+        await _all_set(flows)
         with contextlib.suppress(OSError):
             writer.write_eof()
+
+
+def _open() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+async def _all_set(events: tuple[asyncio.Event, ...]) -> None:
+    while not all(event.is_set() for event in events):
+        for event in events:
+            await event.wait()
 
 
 class _Connection:
@@ -117,6 +149,7 @@ class _Connection:
     def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self._near = near
         self._far = far
+        self.flows = _open()
         self.pumps: list[asyncio.Future[None]] = []
         self.ended = asyncio.Event()
 

@@ -40,6 +40,12 @@ FIRST_PAUSE_SECS = 0.1
 LONGEST_PAUSE_SECS = 2.0
 # The server sends a frame at least every 15 s; three missing ones mean a dead connection.
 SILENCE_SECS = 45.0
+# While a call is under way the connection is asked for a sign of life this often, and given up
+# without one: a dead one that nobody closed would take every call with it until the system gives
+# it up, a quarter of an hour later. Soon enough that the call is made again before its deadline;
+# not more often than servers allow.
+KEEPALIVE_SECS = 10.0
+KEEPALIVE_ANSWER_SECS = 8.0
 # The largest reply: replies are at most 4 MiB, a frame of output a little more.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 
@@ -51,6 +57,12 @@ def open_channel(connection: Connection) -> grpc.aio.Channel:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.keepalive_time_ms", round(KEEPALIVE_SECS * 1000)),
+        ("grpc.keepalive_timeout_ms", round(KEEPALIVE_ANSWER_SECS * 1000)),
+        # While another of its pings has no answer, gRPC sends none for this: a minute, unless told.
+        ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_ANSWER_SECS * 1000)),
+        # A call may wait for long, with nothing to send.
+        ("grpc.http2.max_pings_without_data", 0),
     ]
     if is_loopback(connection.address):
         options.append(("grpc.enable_http_proxy", 0))

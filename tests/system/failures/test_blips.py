@@ -1,4 +1,7 @@
-"""Failures 10 and 11, small: the network between agent and controller goes away for a while."""
+"""Failures 10 and 11, small: the network between agent and controller goes away for a while.
+
+`tests/chaos/test_partitions.py` has them at their length, between clients and controller too.
+"""
 
 import asyncio
 import hashlib
@@ -14,7 +17,7 @@ from tests.system.rig.cluster import Cluster, cluster
 from tests.system.rig.tasks import printing
 
 SIZE = 3_000_000
-PARTS = 60
+PARTS = 45
 BLIP_SECS = 3.0
 
 
@@ -30,7 +33,15 @@ def half(proxy: TcpProxy) -> None:
     proxy.half_close()
 
 
-@pytest.mark.parametrize("fault", [cut, hold, half])
+def up_only(proxy: TcpProxy) -> None:
+    proxy.deafen_clients()
+
+
+def down_only(proxy: TcpProxy) -> None:
+    proxy.deafen_server()
+
+
+@pytest.mark.parametrize("fault", [cut, hold, half, up_only, down_only])
 async def test_a_blip_loses_no_run_and_no_byte(
     tmp_path: Path, fault: Callable[[TcpProxy], None]
 ) -> None:
