@@ -8,6 +8,7 @@ is grpc imported. `GrpcTransport` is the other end, for callers in Python.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -150,7 +151,12 @@ async def _write_all(replies: AsyncIterator[Any], call: Call, context: Context) 
         if call.initial_metadata:
             metadata, call.initial_metadata = call.initial_metadata, []
             await context.send_initial_metadata(tuple(metadata))
-        await context.write(reply)
+        try:
+            await context.write(reply)
+        except grpc.aio.InternalError:
+            # Its caller left in the middle of this write, which is no fault of ours: said like
+            # any other leaving, where grpc would log an error.
+            raise asyncio.CancelledError from None
 
 
 async def _abort(error: KronforceError, call: Call, context: Context) -> NoReturn:
