@@ -12,16 +12,16 @@ from tests.system.failures.abandoning import WAYS, Way
 from tests.system.failures.test_abandoned_calls import leaves_nothing, started
 from tests.system.failures.test_hostile_http2 import ATTACKS, send
 from tests.system.rig.cluster import Cluster, cluster
-from tests.system.rig.footprint import WITH_METRICS, footprint, settled
+from tests.system.rig.footprint import ONE_ARENA, WITH_METRICS, footprint, settled
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 ROUNDS = 10
 CALLS = 1_000
-ATTACK_ROUNDS = 30
+ATTACK_ROUNDS = 40
 # What the allocator takes beyond what it had, from one half to the other: 3 KiB a call at most.
 GROWN_BYTES = 16 << 20
-# Here what one attack takes for a moment may come to lie in another of its arenas.
+# What one attack takes for a moment, some 50 MiB, may lie beside what another took.
 GROWN_BY_ATTACKS = 64 << 20
 
 
@@ -46,7 +46,7 @@ async def test_hostile_frames_for_long_cost_memory_that_comes_to_rest(
     tmp_path: Path, attack
 ) -> None:
     async with cluster(tmp_path, "") as made:
-        await made.start_controller(**WITH_METRICS)
+        await made.start_controller(**WITH_METRICS, **ONE_ARENA)
         held = [await after_attack(made, attack) for _ in range(ATTACK_ROUNDS)]
 
         assert second_half(held) < GROWN_BY_ATTACKS, held

@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.fakes import http2
 from tests.system.failures.abandoning import CONNECT, KEY, LIST_JOBS, WATCH_RUNS
 from tests.system.rig.cluster import Cluster, cluster
-from tests.system.rig.footprint import WITH_METRICS, footprint, settled
+from tests.system.rig.footprint import ONE_ARENA, WITH_METRICS, footprint, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -20,16 +20,15 @@ MIB = 1 << 20
 # What the server takes of one message and of one call's metadata.
 MESSAGE_LIMIT, METADATA_LIMIT = 4 * MIB, 16 << 10
 ROUNDS = 4
-# What one attack takes for a moment, as often as the allocator has arenas for it on a small
-# machine. That it comes to rest there is seen at length, in `tests/chaos`.
-ROOM_BYTES = 192 * MIB
+# What one attack takes for a moment, some 50 MiB, may lie beside what another took.
+ROOM_BYTES = 128 * MIB
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def serving(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     """Give a controller that tells of itself, to all tests here."""
     async with cluster(tmp_path_factory.mktemp("hostile"), "") as one:
-        await one.start_controller(**WITH_METRICS)
+        await one.start_controller(**WITH_METRICS, **ONE_ARENA)
         yield one
 
 

@@ -18,6 +18,9 @@ from tests.system.rig.cluster import Cluster, until
 
 # Starts a listener for /metrics on a port of its own, for `start_controller`.
 WITH_METRICS = {"KRONFORCE_METRICS_BIND": "127.0.0.1:0"}
+# By itself glibc has eight arenas for each core and keeps in each the most that it ever had there,
+# which would take hundreds of rounds to come to rest.
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 SETTLE_SECS = 60.0
 _GAUGE = re.compile(
     r"^kronforce_(calls_running|event_loop_tasks_running)(?:{kind=\"(\w+)\"})? (\S+)"
