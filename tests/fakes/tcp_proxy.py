@@ -50,6 +50,11 @@ class TcpProxy:
         while self._connections:
             await asyncio.gather(*(each.ended.wait() for each in self._connections))
 
+    def move_to(self, target: str) -> None:
+        """Whoever connects from now on gets to another server."""
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+
     # Faults.
 
     def black_hole(self) -> None:

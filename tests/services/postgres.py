@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts and stops one PostgreSQL on loopback for tests, benches and whoever asks.
 
-    python tests/services/postgres.py start|stop|url [--holder PID]
+    python tests/services/postgres.py start|stop|url|pause|resume [--holder PID]
 
 It installs the Debian package where it is missing and root and apt are there, runs as the
 unprivileged user `postgres` (as ourselves without root), on a free port, and prints the URL.
@@ -10,7 +10,9 @@ All calls of one checkout share one server, guarded by a file lock. Processes th
 without a holder it stays until a plain `stop`, which ends it whoever holds it. Tests call this
 as a process and never import it: the server must not be forked from one that has loaded grpc.
 With `KRONFORCE_POSTGRES_SCRATCH=1` it is another server, which does not care for power cuts: what
-tests want, and no bench may use. Standard library only.
+tests want, and no bench may use. With `KRONFORCE_POSTGRES_NAME` it is one more, of whoever gave the
+name: that one may be paused (stopped at once, as by a crash) and resumed on its data and another
+port. Standard library only.
 """
 
 import argparse
@@ -30,11 +32,13 @@ from typing import TypedDict
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRATCH = os.environ.get("KRONFORCE_POSTGRES_SCRATCH") == "1"
+NAME = os.environ.get("KRONFORCE_POSTGRES_NAME", "")
 # Outside the checkout: user `postgres` must be able to reach it, whatever our own folders' modes.
 HOME = Path(tempfile.gettempdir()) / "-".join(
     [
         "kronforce-postgres",
         *(["scratch"] if SCRATCH else []),
+        *([NAME] if NAME else []),
         str(os.getuid()),
         hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12],
     ]
@@ -67,7 +71,7 @@ class Unavailable(Exception):
 def main() -> int:
     """Run one command and print the server's URL where there is one."""
     parser = argparse.ArgumentParser(description="PostgreSQL for tests, on loopback")
-    parser.add_argument("command", choices=["start", "stop", "url"])
+    parser.add_argument("command", choices=[*COMMANDS])
     parser.add_argument("--holder", type=int, help="process id that needs the server")
     arguments = parser.parse_args()
     try:
@@ -115,7 +119,28 @@ def show(holder: int | None) -> int:
     return 0
 
 
-COMMANDS = {"start": start, "stop": stop, "url": show}
+def pause(holder: int | None) -> int:
+    del holder
+    if not NAME or (state := read_state()) is None:
+        print("only a server with a name of its own can be paused", file=sys.stderr)
+        return 1
+    end(state)
+    return 0
+
+
+def resume(holder: int | None) -> int:
+    del holder
+    if not NAME or (state := read_state()) is None:
+        print("only a server with a name of its own can be resumed", file=sys.stderr)
+        return 1
+    state["port"] = free_port()
+    serve(Path(state["binaries"]), Path(state["data"]), state["port"])
+    STATE.write_text(json.dumps(state))
+    print(url(state["port"]))
+    return 0
+
+
+COMMANDS = {"start": start, "stop": stop, "url": show, "pause": pause, "resume": resume}
 
 
 def launch() -> State:
@@ -128,12 +153,7 @@ def launch() -> State:
     command(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
             "--locale=C.UTF-8", "-E", "UTF8", "--no-sync")  # fmt: skip
     port = free_port()
-    settings = (
-        f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' "
-        f"-c max_connections={MAX_CONNECTIONS} {WITHOUT_FSYNC * SCRATCH}"
-    )
-    command(binaries / "pg_ctl", "-D", data, "-w", "-t", str(START_LIMIT_SECS),
-            "-l", data / "server.log", "-o", settings, "start")  # fmt: skip
+    serve(binaries, data, port)
     return {
         "port": port,
         "binaries": str(binaries),
@@ -143,11 +163,24 @@ def launch() -> State:
     }
 
 
+def serve(binaries: Path, data: Path, port: int) -> None:
+    settings = (
+        f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' "
+        f"-c max_connections={MAX_CONNECTIONS} {WITHOUT_FSYNC * SCRATCH}"
+    )
+    command(binaries / "pg_ctl", "-D", data, "-w", "-t", str(START_LIMIT_SECS),
+            "-l", data / "server.log", "-o", settings, "start")  # fmt: skip
+
+
 def halt(state: State) -> None:
+    end(state)
+    remove_remains()
+
+
+def end(state: State) -> None:
     if (Path(state["data"]) / "postmaster.pid").exists():
         command(Path(state["binaries"]) / "pg_ctl", "-D", state["data"], "-w", "-m", "immediate",
                 "-t", str(START_LIMIT_SECS), "stop", check=False)  # fmt: skip
-    remove_remains()
 
 
 def remove_remains() -> None:
