@@ -8,12 +8,19 @@ call; it holds the data folder for as long as the controller runs.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -55,7 +62,7 @@ from kronforce.engine.jobs import Jobs
 from kronforce.engine.values.variables import Variables
 from kronforce.engine.webhooks.firing import Deliveries
 from kronforce.engine.webhooks.managing import Webhooks
-from kronforce.errors import AlreadyExists, InvalidArgument
+from kronforce.errors import AlreadyExists, InvalidArgument, StoreFull
 from kronforce.metrics_source import MetricsSource
 from kronforce.security import tls
 from kronforce.security.envelope import Keyring
@@ -95,11 +102,27 @@ def run(config: Config, *, built_in_agent: bool = False) -> None:
     os.umask(0o077)
     data_dir.prepare(config.data_dir)
     with (
+        _told_of_no_room(config),
         data_dir.held(config.data_dir),
         _database_file_held(config),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_serve(config, built_in_agent))
+
+
+@contextmanager
+def _told_of_no_room(config: Config) -> Iterator[None]:
+    """A start needs some pages: keys, the lock, where it can be reached."""
+    try:
+        yield
+    except (OSError, StoreFull) as error:
+        if isinstance(error, OSError) and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        where = " or ".join(str(folder) for folder in config.folders)
+        raise CannotStart(
+            f"the disk of {where} is full, and a start has to write a little: free some space"
+            " there and start again; nothing was lost"
+        ) from error
 
 
 def _database_file_held(config: Config) -> AbstractContextManager[None]:
@@ -235,7 +258,7 @@ def _engine(
     config: Config, store: Store, clock: Clock, new_id: IdSource, keyring: Keyring
 ) -> Engine:
     limits = Limits(
-        data_dir=config.data_dir,
+        folders=config.folders,
         disk_reserve=config.disk_reserve,
         max_pending=config.max_pending,
         retention=timedelta(days=config.retention_days),
@@ -420,7 +443,7 @@ def _about(config: Config, store: Store, clock: Clock) -> About:
         started_at=clock.now_us(),
         sqlite=config.sqlite,
         location=store.database.location,
-        data_dir=config.data_dir,
+        folders=config.folders,
         disk_reserve=config.disk_reserve,
     )
 

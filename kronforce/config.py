@@ -94,6 +94,14 @@ class Config:
         """Whether the store is a file."""
         return not self.db.startswith(("postgresql://", "postgres://"))
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where room is needed: the data folder, and the database's where that is another one."""
+        found = [self.data_dir]
+        if self.sqlite and (beside := Path(self.db).parent) not in found:
+            found.append(beside)
+        return found
+
 
 def load(flags: Mapping[str, object], environ: Mapping[str, str] | None = None) -> Config:
     """Settle every setting. `flags` holds what the command line says, by setting name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class About:
     sqlite: bool
     # Without credentials.
     location: str
-    data_dir: Path
+    # Where room is needed.
+    folders: Sequence[Path]
     disk_reserve: int
 
 
@@ -100,4 +102,4 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):
             return False
 
     def _disk_free(self) -> int:
-        return shutil.disk_usage(self._about.data_dir).free
+        return min(shutil.disk_usage(folder).free for folder in self._about.folders)

@@ -8,7 +8,7 @@ Each loop is level-triggered and survives being killed at any point.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -69,7 +69,8 @@ from kronforce.store.tables import Phase
 class Limits:
     """What the operator may set."""
 
-    data_dir: Path
+    # Where room is needed.
+    folders: Sequence[Path]
     disk_reserve: int
     max_pending: int
     retention: timedelta
@@ -97,7 +98,7 @@ class Engine:
         self.variables = VariableCache(store, keyring)
         self.resolving = Resolving(cache=self.variables, clock=clock)
         self.capacity = Capacity(
-            folder=limits.data_dir, disk_reserve=limits.disk_reserve,
+            folders=limits.folders, disk_reserve=limits.disk_reserve,
             max_pending=limits.max_pending, pending=lambda: self.counts.waiting,
         )  # fmt: skip
         self.dispatcher = Dispatcher(store, clock)

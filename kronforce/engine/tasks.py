@@ -50,7 +50,13 @@ class Tasks:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, Unavailable):
+            # Not a fault of ours: the store is away or has no room.
+            log.warning("%s failed: %s", task.get_name(), error,
+                        extra={"action": "background_failed"})  # fmt: skip
+        else:
             log.error("%s failed", task.get_name(), exc_info=error,
                       extra={"action": "background_failed"})  # fmt: skip
 

@@ -76,11 +76,7 @@ def _there(path: Path) -> Path:
 
 
 def _folders(where: Surroundings) -> list[Path]:
-    """The data folder, and the database's where that is another one."""
-    folders = [where.config.data_dir]
-    if where.config.sqlite and Path(where.config.db).parent not in folders:
-        folders.append(Path(where.config.db).parent)
-    return folders
+    return where.config.folders
 
 
 def file_system(where: Surroundings) -> Iterator[Finding]:

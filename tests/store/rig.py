@@ -50,7 +50,7 @@ class Rig:
             store=self.store,
             clock=self.clock,
             new_id=self.new_id,
-            limits=Limits(data_dir=folder, disk_reserve=0, max_pending=1_000, retention=retention),
+            limits=Limits(folders=[folder], disk_reserve=0, max_pending=1_000, retention=retention),
             keyring=Keyring(MasterKey(b"m" * 32)),
             controller="test",
             version="test",

@@ -100,7 +100,7 @@ class Rig:
             clock=clock,
             new_id=new_id,
             limits=Limits(
-                data_dir=Path(), disk_reserve=0, max_pending=1_000, retention=timedelta(days=30)
+                folders=[Path()], disk_reserve=0, max_pending=1_000, retention=timedelta(days=30)
             ),
             keyring=keyring,
             controller="test",
@@ -136,7 +136,7 @@ class Rig:
             trust_operators=False,
         )
         audit_log = AuditLog(store=store, clock=clock)
-        about = About(started_at=0, sqlite=True, location="here", data_dir=Path(), disk_reserve=0)
+        about = About(started_at=0, sqlite=True, location="here", folders=[Path()], disk_reserve=0)
         servicers = {
             "JobService": JobServicer(
                 store=store,

@@ -1,62 +1,30 @@
 """Failure 13: a data folder on a disk that gets full; nothing that was acknowledged is lost."""
 
-import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kronforce.v1.api_key_pb2 import ROLE_VIEWER
 from kronforce_client import ClientError, Overloaded
 from tests.system.checker.history import Policy
 from tests.system.checker.rules import judge
 from tests.system.failures.jobs import ended, fire, outcome, shell
 from tests.system.rig.cluster import Cluster, cluster, until
 from tests.system.rig.recording import Recorder
-from tests.system.rig.tasks import Notes
+from tests.system.rig.restoring import command
+from tests.system.rig.small_disk import MIB, Disk, mounted
+from tests.system.rig.tasks import Notes, printing
 
-MIB = 1 << 20
 DISK_BYTES = 64 * MIB
 RESERVE_BYTES = 24 * MIB
-
-
-class Disk:
-    """A small file system that a test fills and empties."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._filler = folder / "filler"
-
-    def fill_to(self, free: int) -> None:
-        """Leave about so many bytes free."""
-        stats = os.statvfs(self.folder)
-        available = stats.f_bavail * stats.f_frsize
-        with self._filler.open("ab") as file:
-            file.write(b"\0" * max(0, available - free))
-
-    def fill(self) -> None:
-        """Leave none."""
-        try:
-            with self._filler.open("ab", buffering=0) as file:
-                while file.write(b"\0" * 65_536):
-                    pass
-        except OSError:
-            pass
-
-    def empty(self) -> None:
-        self._filler.unlink(missing_ok=True)
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     """Give a tmpfs of 64 MiB; without root there is none."""
-    folder = tmp_path / "controller"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs root, to mount a small file system")
-    yield Disk(folder)
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(tmp_path / "controller", DISK_BYTES) as made:
+        yield made
 
 
 @pytest.fixture
@@ -152,6 +120,129 @@ async def test_a_controller_killed_on_a_full_disk_comes_back_with_everything(
     assert outcome(run) == ("succeeded", "")
 
 
-async def define(cluster: Cluster, recorder: Recorder, name: str, command: str) -> None:
+# More than a log of this disk's size has room for in what it holds already.
+TRIES = 400
+LARGE = "x" * 8_000
+
+
+async def test_each_kind_of_write_is_refused_by_name_and_goes_on_once_there_is_room(
+    small: Cluster, disk: Disk
+) -> None:
+    client = small.client
+    await client.jobs.create(shell("there", "true"))
+    numbers = iter(range(10_000))
+    writes: dict[str, Callable[[], Awaitable[object]]] = {
+        "a definition": lambda: client.jobs.create(
+            shell(f"more-{next(numbers)}", "true", description=LARGE)
+        ),
+        "a secret": lambda: client.variables.create(f"V{next(numbers)}", LARGE, secret=True),
+        "a key": lambda: client.keys.create(f"key-{next(numbers)}", role=ROLE_VIEWER),
+        "a pause": lambda: client.jobs.pause("there"),
+        "a trigger": lambda: client.jobs.trigger("there"),
+        "a join token": client.agents.create_join_token,
+    }
+    disk.fill()
+    for what, write in writes.items():
+        error = await _refused(write)
+        assert error is not None, f"{what} is taken for ever"
+        assert error.reason == "DISK_FULL", what
+        assert "free some space" in error.message, what
+        assert str(disk.folder) in error.message, what
+    assert [job.name async for job in client.jobs.list()][-1] == "there"
+    said = await command(small, "backup", "--out", str(disk.folder / "backup.tar.gz"))
+    assert said.code == 1
+    assert "Traceback" not in said.text
+    assert not list(disk.folder.glob("*.tar.gz*"))
+
+    disk.empty()
+
+    for write in writes.values():
+        await until(_taken(write), "a write to be taken again", 20.0)
+    assert [line for line in small.complaints() if "Traceback" in line] == []
+
+
+async def _refused(write: Callable[[], Awaitable[object]]) -> ClientError | None:
+    """The log may have some room left in itself."""
+    for _ in range(TRIES):
+        try:
+            await write()
+        except Overloaded as error:
+            return error
+    return None
+
+
+def _taken(write: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool]]:
+    async def taken() -> bool:
+        try:
+            await write()
+        except Overloaded:
+            return False
+        return True
+
+    return taken
+
+
+async def test_output_that_finds_no_room_is_held_back_and_arrives_whole(
+    small: Cluster, disk: Disk
+) -> None:
+    notes = Notes(small.folder / "notes")
+    recorder = Recorder(small, notes)
+    go = small.folder / "go"
+    work = f"until [ -e {go} ]; do sleep 0.05; done; {printing(3 * MIB, parts=30, pause_secs=0.02)}"
+    await define(small, recorder, "chatty", notes.command(work), output_bytes=3 * MIB)
+    await recorder.trigger("chatty")
+    await until(_started(notes), "the task to start")
+    disk.fill()
+    go.touch()
+
+    async def held_back() -> bool:
+        assert small.controller is not None
+        return "output_held_back" in small.controller.tail(100_000) or notes_end(notes)
+
+    def notes_end(notes: Notes) -> bool:
+        return any(effect.what == "end" for effect in notes.effects())
+
+    await until(held_back, "output to find no room")
+    disk.empty()
+    await recorder.settled()
+    history = await recorder.history()
+    assert judge(history) == []
+    assert {run.state for run in history.runs} == {"succeeded"}
+
+
+def _started(notes: Notes) -> Callable[[], Awaitable[bool]]:
+    async def started() -> bool:
+        return bool(notes.effects())
+
+    return started
+
+
+@pytest.mark.parametrize("free", [0, 8_192, 65_536, 400_000])
+async def test_a_first_start_without_room_is_told_and_the_next_one_is_a_first_start(
+    disk: Disk, tmp_path: Path, free: int
+) -> None:
+    async with cluster(tmp_path, "") as one:
+        disk.fill_to(free)
+        if not free:
+            disk.fill()
+        started = await command(one, "controller", "--grpc-bind", "127.0.0.1:0", "--bind", "off")
+        assert started.code == 1
+        assert "Traceback" not in started.text
+        assert str(disk.folder) in started.text
+        disk.empty()
+        await one.start_controller(KRONFORCE_DISK_RESERVE=str(RESERVE_BYTES))
+        await one.start_agent()
+        run = await ended(one, await fire(one, "works", "true"))
+        assert outcome(run) == ("succeeded", "")
+        assert (disk.folder / "admin.key").read_text().startswith("kf_")
+
+
+async def define(
+    cluster: Cluster,
+    recorder: Recorder,
+    name: str,
+    command: str,
+    output_bytes: int | None = None,
+) -> None:
     await cluster.client.jobs.create(shell(name, command))
-    recorder.policies[name] = Policy()
+    recorder.policies[name] = Policy(output_bytes=output_bytes)
