@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.soak.sampling import Sample
 
 # Caches fill in it: at this load the largest, 20,000 answers that are kept as JSON, within half an
-# hour, SQLite's pages sooner. A shorter soak sees them grow, and says so of the controller's memory.
+# hour, pages of SQLite sooner. A shorter soak sees them grow and says so.
 WARM_UP = 0.3
 # Of the time, at its beginning (after the warm-up) and end: ten minutes of two hours.
 TENTH = 1 / 12
