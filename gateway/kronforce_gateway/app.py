@@ -46,7 +46,7 @@ class Gateway:
         front = front or FrontSettings()
         self._mcp = mcp
         self.sessions = Sessions(monotonic)
-        callers = Callers(self.sessions, transport)
+        callers = Callers(self.sessions, transport, public_url=front.public_url)
         tickets = Tickets(monotonic)
         self._streams = Streams(transport, callers, tickets)
         self._api = Api(transport, SERVICES, callers=callers, streams=self._streams.answer)

@@ -33,9 +33,11 @@ _READS = {"GET", "HEAD", "OPTIONS"}
 class Callers:
     """Puts a session's key into a call, and asks whose a key is."""
 
-    def __init__(self, sessions: Sessions, transport: Transport) -> None:
+    def __init__(self, sessions: Sessions, transport: Transport, *, public_url: str = "") -> None:
         self.sessions = sessions
         self._transport = transport
+        # What browsers have it under, also where a proxy calls it by another name.
+        self._public = place_of(public_url)
 
     def lend(
         self, scope: Scope, headers: Mapping[bytes, bytes], metadata: dict[str, str]
@@ -50,10 +52,24 @@ class Callers:
         if session is None:
             return None
         if scope["method"] not in _READS:
-            check_origin(headers)
+            self.check_origin(headers)
             check_token(session, headers)
         metadata["authorization"] = session.authorization
         return session
+
+    def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raise Failure unless the request comes from a page of ours, or from no page."""
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        page = place_of(origin)
+        if origin and (not page or page not in (host, self._public)):
+            raise _refused(
+                "CROSS_ORIGIN",
+                f"a page of {origin[:200]} may not call this for you; use a key instead",
+            )
+        site = headers.get(b"sec-fetch-site", b"none")
+        if not origin and site not in (b"same-origin", b"none"):
+            raise _refused("CROSS_ORIGIN", "a page of another site may not call this for you")
 
     def find(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Session | None:
         """The session of the request's cookie."""
@@ -73,20 +89,6 @@ class Callers:
             )
         except CallFailed as failed:
             raise failures.of_call(failed) from failed
-
-
-def check_origin(headers: Mapping[bytes, bytes]) -> None:
-    """Raise Failure unless the request comes from a page of this host, or from no page."""
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    page = place_of(origin)
-    if origin and (not page or page != host):
-        raise _refused(
-            "CROSS_ORIGIN", f"a page of {origin[:200]} may not call this for you; use a key instead"
-        )
-    site = headers.get(b"sec-fetch-site", b"none")
-    if not origin and site not in (b"same-origin", b"none"):
-        raise _refused("CROSS_ORIGIN", "a page of another site may not call this for you")
 
 
 def check_token(session: Session, headers: Mapping[bytes, bytes]) -> None:

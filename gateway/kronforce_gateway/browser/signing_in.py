@@ -13,7 +13,7 @@ from kronforce.v1 import options_pb2
 from kronforce_client.dialect import DialectError, Problem, loads, render
 from kronforce_gateway import failures
 from kronforce_gateway.browser import cookies
-from kronforce_gateway.browser.callers import Callers, check_origin, check_token
+from kronforce_gateway.browser.callers import Callers, check_token
 from kronforce_gateway.browser.sessions import ABSOLUTE_SECS, Session
 from kronforce_gateway.calls import Receive, Scope, Send, peer_of, read_body, respond
 from kronforce_gateway.failures import Failure
@@ -51,7 +51,7 @@ class SigningIn:
             raise failures.wrong_verb(scope["method"], scope["path"], ["POST"])
         admit(scope, LOGOUT, PUBLIC)
         headers = headers_of(scope)
-        check_origin(headers)
+        self._callers.check_origin(headers)
         session = self._callers.find(scope, headers)
         if session is not None:
             check_token(session, headers)
@@ -61,7 +61,7 @@ class SigningIn:
     async def _sign_in(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
     ) -> None:
-        check_origin(headers)
+        self._callers.check_origin(headers)
         authorization = f"Bearer {_key_in(await read_body(headers, receive, MAX_BODY))}"
         me = await self._who(scope, authorization)
         before = self._callers.find(scope, headers)

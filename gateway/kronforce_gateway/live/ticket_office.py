@@ -19,7 +19,7 @@ from kronforce_gateway.live.tickets import TICKET_SECS, Tickets, stream_of
 PATH = "/api/stream-tickets"
 
 # A path with its query; longer ones are no stream's.
-MAX_BODY = 65_536
+MAX_BODY = 16 << 10
 
 
 class TicketOffice:

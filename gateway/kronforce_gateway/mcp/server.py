@@ -28,9 +28,10 @@ from kronforce_gateway.mcp.catalogue import Tool
 from kronforce_gateway.mcp.results import Result
 from kronforce_gateway.mcp.watching import watch_run
 
-# Of one key; an AI client has one, a team's shared key a few dozen.
-MAX_SESSIONS = 64
-SESSION_IDLE_SECS = 30 * 60.0
+# Of one key; an AI client has one, a team's shared key a few dozen, and clients that are killed
+# leave theirs to the idle limit.
+MAX_SESSIONS = 256
+SESSION_IDLE_SECS = 15 * 60.0
 
 # A list of tools changes with the key's role and the server's version.
 LIST_FRESH_MS = 60_000

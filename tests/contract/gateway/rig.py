@@ -14,6 +14,7 @@ from kronforce.v1 import options_pb2
 from kronforce.v1.api_key_pb2 import ApiKey
 from kronforce.v1.key_service_pb2 import WhoAmIResponse
 from kronforce_gateway.app import Gateway
+from kronforce_gateway.front.settings import FrontSettings
 from kronforce_gateway.listener import Listener
 from tests.contract.harness import Served, serve, stand_ins
 from tests.fakes.http_reader import Answer, ask
@@ -40,14 +41,16 @@ class Rig:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, **handlers: Any) -> AsyncIterator[Rig]:
+async def gateway(
+    folder: Path, *, front: FrontSettings | None = None, **handlers: Any
+) -> AsyncIterator[Rig]:
     """A gateway over stand-ins; a handler is given by its method's name."""
     services = stand_ins(**{"WhoAmI": who_am_i, **handlers})
     async with serve(folder, services) as served:
         transport = LocalTransport(
             endpoints_of(services, loopback=True), served.chain(options_pb2.SURFACE_HTTP)
         )
-        app = Gateway(transport)
+        app = Gateway(transport, front)
         listener = Listener(app, bind="127.0.0.1:0", on_stop=app.stop)
         await listener.start()
         rig = Rig(served, app, listener)

@@ -15,6 +15,7 @@ from kronforce.v1.run_pb2 import RunUpdates
 from kronforce_gateway.browser import sessions as module
 from kronforce_gateway.browser.cookies import cookie_name, setting
 from kronforce_gateway.browser.sessions import ABSOLUTE_SECS, IDLE_SECS, Sessions
+from kronforce_gateway.front.settings import FrontSettings
 from tests.contract.gateway.rig import Rig, gateway
 
 SESSION, LOGOUT = "/api/auth/session", "/api/auth/logout"
@@ -92,6 +93,20 @@ async def test_a_write_needs_the_token_and_a_page_of_ours(tmp_path: Path) -> Non
         assert await browser.status(TRIGGER, "POST") == (403, "BAD_CSRF_TOKEN")
         assert await browser.status("/api/auth/me") == (200, "")
         assert await browser.status(LOGOUT, "POST") == (403, "BAD_CSRF_TOKEN")
+
+
+async def test_behind_a_proxy_that_calls_it_by_another_name_a_page_of_the_public_url_is_ours(
+    tmp_path: Path,
+) -> None:
+    front = FrontSettings(public_url="https://jobs.example/")
+    async with gateway(tmp_path, front=front) as rig:
+        browser = Browser(rig)
+        await browser.sign_in()
+
+        ours = await browser.status(TRIGGER, "POST", origin="https://jobs.example")
+        other = await browser.status(TRIGGER, "POST", origin="https://jobs.example:8443")
+
+    assert (ours, other) == ((200, ""), (403, "CROSS_ORIGIN"))
 
 
 async def test_signing_out_ends_the_session_and_its_streams(tmp_path: Path) -> None:
