@@ -86,10 +86,10 @@ class StreamedOutput:
             patient = gone and away <= live.run.job.settings.lost_after_secs
             if state.sequence > seen or patient:
                 now_seen = state.sequence
-                self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(now_seen, away))
+                self._timers.patiently(OUTPUT_PATIENCE_SECS, lambda: give_up(now_seen, away))
                 return
             self._output.close_gap(live, *ends)
 
         seen = state.sequence
         state.waiting.append(check)
-        self._timers.after(OUTPUT_PATIENCE_SECS, lambda: give_up(seen, 0.0))
+        self._timers.patiently(OUTPUT_PATIENCE_SECS, lambda: give_up(seen, 0.0))

@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 # How long the loop sleeps when nothing is due; a new timer wakes it earlier.
 IDLE_SECS = 60.0
+# A call that comes this much late says that the loop stood still; one that gives up on somebody
+# waits so much longer, for what has arrived meanwhile to be read.
+STALL_SECS = 3.0
+READ_SECS = 1.0
 
 
 class Timers:
@@ -36,6 +40,18 @@ class Timers:
         heapq.heappush(self._heap, entry)
         if self._heap[0] is entry:
             self._wake.set()
+
+    def patiently(self, secs: float, call: Callable[[], None]) -> None:
+        """The same for a call that gives up on somebody who may have answered long ago."""
+        due = self._clock.monotonic() + secs
+
+        def late() -> None:
+            if self._clock.monotonic() - due > STALL_SECS:
+                self.after(READ_SECS, call)
+            else:
+                call()
+
+        self.after(secs, late)
 
     def __len__(self) -> int:
         return len(self._heap)

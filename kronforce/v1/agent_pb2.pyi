@@ -357,7 +357,7 @@ class Agent(_message.Message):
 
     @_builtins.property
     def last_seen_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last heard, to within 20 s. Unset: never."""
+        """When it was last heard, to within 30 s. Unset: never."""
 
     @_builtins.property
     def disconnected_at(self) -> _timestamp_pb2.Timestamp:

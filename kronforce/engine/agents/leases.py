@@ -22,8 +22,11 @@ ANSWER_SECS = 30.0
 # How often leases and answers are looked at.
 TICK_SECS = 1.0
 # A tick that comes this much late says that the loop stood still: nobody is expired before what
-# has arrived meanwhile is read.
+# has arrived meanwhile is read, and the time counts against nobody.
 STALL_SECS = 3.0
+# How often it is stored when agents were last heard: a commit for all of them, to within half a
+# minute with the heartbeat before it.
+NOTE_SECS = 20.0
 
 
 class Leases:
@@ -42,31 +45,33 @@ class Leases:
     async def run(self) -> None:
         """Leases and answers, every second; ends when it is cancelled."""
         last = self._clock.monotonic()
-        beat = 0.0
+        beat = noted = 0.0
         while True:
             await self._clock.sleep_until(last + TICK_SECS)
             now = self._clock.monotonic()
-            stalled, last = now - last > STALL_SECS, now
+            stood_still, last = stall(last, now), now
             for session in list(self._sessions.values()):
                 if session.pulls:
                     # Its silence means something else: `engine/pull`.
                     continue
                 try:
-                    self._check_session(session, now, stalled=stalled)
+                    self._check_session(session, now, stood_still)
                 except Exception:
                     log.exception("a session could not be checked",
                                   extra={"action": "session_check_failed"})  # fmt: skip
             if now - beat >= HEARTBEAT_SECS:
                 beat = now
                 self._beat()
+            if now - noted >= NOTE_SECS:
+                noted = now
                 self._note_last_seen()
 
-    def _check_session(self, session: Session, now: float, *, stalled: bool) -> None:
-        if not stalled and now - session.last_heard > LEASE_SECS:
+    def _check_session(self, session: Session, now: float, stood_still: float) -> None:
+        if not stood_still and now - session.last_heard > LEASE_SECS:
             log.warning("agent %s was silent for %d s", session.agent_name, LEASE_SECS,
                         extra={"action": "lease_ended"})  # fmt: skip
             session.close()
-        self._check_answers(session, now)
+        self._check_answers(session, now, stood_still)
         if session.closed:
             # Its stream may hang for long yet, in the middle of a write.
             self._lost(session)
@@ -78,7 +83,7 @@ class Leases:
             session.send(message)
 
     def _note_last_seen(self) -> None:
-        """For people who look at the list: to within a heartbeat or two."""
+        """For people who look at the list."""
         now, ahead = self._clock.now_us(), self._clock.monotonic()
         heard = [
             (session.agent_key, now - int((ahead - session.last_heard) * 1_000_000))
@@ -87,10 +92,12 @@ class Leases:
         if heard:
             self._tasks.spawn(self._store.write(touch_agents, heard), name="last-seen")
 
-    def _check_answers(self, session: Session, now: float) -> None:
+    def _check_answers(self, session: Session, now: float, stood_still: float) -> None:
         for live in list(session.held.values()):
             if live.phase != Phase.ASSIGNED or live.assigned_at is None or live.finishing:
                 continue
+            # Its answer may be among what was not read.
+            live.assigned_at += stood_still
             silent = now - live.assigned_at
             if silent > 2 * ANSWER_SECS:
                 session.close()
@@ -100,3 +107,10 @@ class Leases:
                 message = pb.ControllerMessage(execution_id=live.id_text, fence=live.fence)
                 message.revoke.reason = "neither accepted nor rejected"
                 session.send(message)
+
+
+def stall(last: float, now: float) -> float:
+    """For how long a loop that ticks every TICK_SECS stood still since its last tick; 0: it came in
+    time, or nearly."""
+    late = now - last - TICK_SECS
+    return late if late > STALL_SECS - TICK_SECS else 0.0

@@ -22,7 +22,7 @@ from kronforce.core.ids import to_text
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.agents.directory import Directory, view_of
 from kronforce.engine.agents.hello import check_hello, highest_fence, skew_ms
-from kronforce.engine.agents.leases import HEARTBEAT_SECS, LEASE_SECS, Leases
+from kronforce.engine.agents.leases import HEARTBEAT_SECS, LEASE_SECS, Leases, stall
 from kronforce.engine.agents.output_streams import OutputStreams
 from kronforce.engine.agents.reconcile import Step, reconcile
 from kronforce.engine.agents.reports import Reports
@@ -51,6 +51,9 @@ from kronforce.store.tables import Phase
 from kronforce.v1 import agent_service_pb2 as pb
 
 log = logging.getLogger(__name__)
+
+# After this process stood still: agents come back within five seconds, and have to be served.
+RETURN_SECS = 10.0
 
 _on_hello = failpoint("engine.session.hello")
 _before_send = failpoint("engine.session.before_send")
@@ -88,6 +91,8 @@ class Sessions:
         self._controller = controller
         self._version = version
         self.away: dict[int, Away] = {}
+        # When it was last looked who stays away.
+        self._looked = self._expire_from = clock.monotonic()
         # For how long an agent may be away before what it held is lost, seconds.
         self.patience: Callable[[int, LiveExecution], float] = _lost_after
         self._opening: set[int] = set()
@@ -404,6 +409,12 @@ class Sessions:
     def expire_away(self) -> None:
         """What agents that stay away held longer than `lost_after_secs` is lost."""
         now = self._clock.monotonic()
+        stood_still, self._looked = stall(self._looked, now), now
+        if stood_still:
+            # Whoever came back meanwhile waits to be let in, or tries again in a moment.
+            self._expire_from = now + RETURN_SECS
+        if now < self._expire_from:
+            return
         for agent_key, away in list(self.away.items()):
             gone = now - away.since
             for key, live in list(away.held.items()):
