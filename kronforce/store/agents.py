@@ -149,6 +149,12 @@ def get_agent_by_credential(tx: Tx, hash: bytes) -> AgentRow | None:  # noqa: A0
     return _maybe(tx, _live().where(agents.c.credential_hash == hash))
 
 
+def get_agents_by_credential(tx: Tx, hashes: Sequence[bytes]) -> list[AgentRow]:
+    """Those of these hashes that are credentials of agents, unless they are deleted."""
+    query = _live().where(agents.c.credential_hash.in_(hashes))
+    return [_agent(row) for row in tx.conn.execute(query)]
+
+
 def list_agents(
     tx: Tx, scope: Scope, *, page: PageRequest, state: int | None = None, tag: str | None = None
 ) -> Page[AgentRow]:

@@ -88,6 +88,11 @@ def get_key_by_hash(tx: Tx, hash: bytes) -> KeyRow | None:  # noqa: A002 - the c
     return None if row is None else _key(row)
 
 
+def get_keys_by_hash(tx: Tx, hashes: Sequence[bytes]) -> list[KeyRow]:
+    """Those of these hashes that are keys, and not revoked."""
+    return [_key(row) for row in tx.conn.execute(_live().where(api_keys.c.hash.in_(hashes)))]
+
+
 def find_key(tx: Tx, ref: str) -> KeyRow | None:
     """The key of this id, or the one not revoked of this exact name."""
     row = tx.conn.execute(_all().where(_named(ref))).one_or_none()
