@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from kronforce.core.schedules.misfire import DueFire, FirePlan, SkippedRange, pl
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.live import LiveExecution
-from kronforce.engine.snapshots import JobSnapshot, JobSnapshots
+from kronforce.engine.snapshots import KEPT, JobSnapshot, JobSnapshots
 from kronforce.engine.triggering import SCHEDULER, Triggering
 from kronforce.errors import Aborted, KronforceError, NotFound
 from kronforce.failpoints import failpoint
@@ -41,8 +42,13 @@ log = logging.getLogger(__name__)
 # What is due within this is held in memory; the column is read again before it has passed.
 HORIZON = timedelta(seconds=60)
 RELOAD_SECS = 30.0
-# Jobs read at a time; when a batch is full the next follows at once.
+# Jobs read, and fired, at a time.
 BATCH = 1_000
+# Jobs held of that minute, a KiB each; what lies behind them is read when they have fired. As many
+# as snapshots are kept, or those that were made ahead would be gone again.
+HELD = KEPT
+# Definitions parsed ahead between two looks at the clock: some milliseconds.
+AHEAD = 20
 # After a fire that the store did not take: how long until it is tried again.
 RETRY_SECS = 1.0
 
@@ -63,6 +69,8 @@ class Scheduler:
         self._capacity = capacity
         self._heap: list[tuple[int, int]] = []
         self._due: dict[int, JobRow] = {}
+        # Held, and perhaps not parsed yet.
+        self._unread: deque[int] = deque(maxlen=HELD)
         self._wake = asyncio.Event()
         self._reload_at = clock.monotonic()
         # Where the last read ended, if it was full.
@@ -89,6 +97,8 @@ class Scheduler:
         known = self._due.get(row.key)
         if known is None or known.next_fire_at != at:
             heapq.heappush(self._heap, (at, row.key))
+            if self._snapshots.cached_key(row) is None:
+                self._unread.append(row.key)
         self._due[row.key] = row
 
     async def load(self) -> None:
@@ -104,7 +114,9 @@ class Scheduler:
             if self._wants_reload():
                 await self._guarded(self._reload())
             await self._guarded(self._fire_due())
-            timeout = 0.0 if self._wants_reload() else self._reload_at - self._clock.monotonic()
+            self._read_ahead()
+            at_once = self._unread or self._wants_reload()
+            timeout = 0.0 if at_once else self._reload_at - self._clock.monotonic()
             if self._heap:
                 wait = (self._heap[0][0] - self._clock.now_us()) / 1_000_000
                 timeout = min(timeout, wait)
@@ -128,11 +140,32 @@ class Scheduler:
     async def _reload(self) -> None:
         self._reload_at = self._clock.monotonic() + RELOAD_SECS
         until = to_us(self._clock.now() + HORIZON)
-        rows = await self._store.read(job_store.due_jobs, until, BATCH)
-        for row in rows:
-            self._hold(row)
-        # A full read: there is more, at this instant or behind it.
-        self._read_to = rows[-1].next_fire_at if len(rows) == BATCH else None
+        after, count = (0, 0), 0
+        while True:
+            rows = await self._store.read(job_store.due_jobs, until, BATCH, after)
+            for row in rows:
+                self._hold(row)
+            count += len(rows)
+            if len(rows) < BATCH:
+                self._read_to = None
+                return
+            # A full read: there is more, at this instant or behind it.
+            after = rows[-1].next_fire_at or 0, rows[-1].key
+            self._read_to = after[0]
+            if count >= HELD or self._is_due():
+                return
+
+    def _is_due(self) -> bool:
+        return bool(self._heap) and self._heap[0][0] <= self._clock.now_us()
+
+    def _read_ahead(self) -> None:
+        """Parse some of what is due soon, while nothing is: thousands may be due at one instant."""
+        for _ in range(min(AHEAD, len(self._unread))):
+            if self._is_due():
+                return
+            row = self._due.get(self._unread.popleft())
+            if row is not None and self._snapshots.cached_key(row) is None:
+                self._keep(row)
 
     async def _fire_due(self) -> None:
         now = self._clock.now()

@@ -350,12 +350,13 @@ def mark_deleted(tx: Tx, key: int, now: int, *, expected_revision: int | None = 
     return _changed(tx, update.returning(*_COLUMNS), key)
 
 
-def due_jobs(tx: Tx, until: int, limit: int) -> list[JobRow]:
-    """Jobs that fire at or before `until`, earliest first."""
+def due_jobs(tx: Tx, until: int, limit: int, after: tuple[int, int] = (0, 0)) -> list[JobRow]:
+    """Jobs that fire at or before `until`, earliest first, from behind (instant, key) on."""
+    at, key = jobs.c.next_fire_at, jobs.c.key
     query = sa.select(*_COLUMNS).where(
-        jobs.c.next_fire_at.is_not(None), jobs.c.next_fire_at <= until
+        at.is_not(None), at >= after[0], at <= until, (at > after[0]) | (key > after[1])
     )
-    return _jobs(tx, query.order_by(jobs.c.next_fire_at).limit(limit))
+    return _jobs(tx, query.order_by(at, key).limit(limit))
 
 
 def planned_jobs(tx: Tx, after_key: int, limit: int) -> list[JobRow]:
