@@ -27,6 +27,7 @@ RUNS = 5
 QUICK_SECS = 3.0
 QUICK_OUTPUT_BYTES = 256 << 20
 QUICK_HISTORY = 20_000
+QUICK_SCALE = 0.02
 
 
 def main() -> int:
@@ -47,6 +48,7 @@ def main() -> int:
             seconds=arguments.seconds or (QUICK_SECS if arguments.quick else None),
             output_bytes=QUICK_OUTPUT_BYTES if arguments.quick else None,
             profile=arguments.profile,
+            scale=arguments.scale or (QUICK_SCALE if arguments.quick else 1.0),
             history=arguments.history or (QUICK_HISTORY if arguments.quick else 0),
         )
         runs = 1 if arguments.quick else arguments.runs
@@ -109,6 +111,7 @@ def _arguments() -> argparse.Namespace:
     add("--runs", type=int, default=RUNS, help="the median of so many")
     add("--seconds", type=float, help="of each run's window, instead of the scenario's own")
     add("--history", type=int, default=0, help="executions that retention rows begin with")
+    add("--scale", type=float, default=0.0, help="part of the sizes that rows of scale have")
     add("--quick", action="store_true", help=f"one run of {QUICK_SECS:g} s, not a figure")
     add("--store", action=argparse.BooleanOptionalAction, default=None,
         help="write results.json; default: only with all runs, windows as usual")  # fmt: skip
@@ -117,6 +120,7 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.store is None:
         touched = arguments.quick or arguments.seconds or arguments.profile or arguments.history
+        touched = touched or arguments.scale
         arguments.store = not touched and arguments.runs >= RUNS
     return arguments
 

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench import machine, postgresql, product, profiling, usage
+from tests.bench.books import Void
+from tests.bench.scale import cost_ratio, fire_lag, herd, idle, reconnect, starting
+from tests.bench.scale.site import Site
 from tests.bench.table import Scenario
+
+SCALE = {
+    "cost_ratio": cost_ratio.measure,
+    "fire_lag": fire_lag.measure,
+    "herd": herd.measure,
+    "idle": idle.measure,
+    "reconnect": reconnect.measure,
+    "starting": starting.measure,
+}
+"""By a load's kind: these run in this process, on products that they start themselves."""
 
 WARM_SECS = 2.0
 """Imports, first pages, plans, a steady queue: not what is measured."""
@@ -27,6 +42,7 @@ class Settings:
     output_bytes: int | None = None
     profile: str = ""
     history: int = 0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +64,8 @@ class LoadFailed(Exception):
 def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server | None) -> Outcome:
     """Raises LoadFailed, product.DidNotStart."""
     fsync_ms = machine.fsync_median_ms(settings.folder)
+    if scenario.load["kind"] in SCALE:
+        return _run_at_scale(scenario, settings, fsync_ms)
     with ExitStack() as stack:
         db, postmaster = "", 0
         if scenario.postgresql:
@@ -70,6 +88,31 @@ def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server
         finally:
             process.kill()
     return Outcome(result=result, cores=cores, fsync_ms=fsync_ms)
+
+
+def _run_at_scale(scenario: Scenario, settings: Settings, fsync_ms: float) -> Outcome:
+    """What starts, ends and restarts a product by itself."""
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=settings.folder))
+    site = Site(
+        name=scenario.name,
+        folder=folder,
+        spec=_sized(scenario.load, settings.scale),
+        seconds=settings.seconds or scenario.seconds,
+        profile=settings.profile,
+    )
+    try:
+        result = SCALE[scenario.load["kind"]](site)
+    except Void as error:
+        raise LoadFailed(str(error)) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Outcome(result=result, cores=site.cores, fsync_ms=fsync_ms)
+
+
+def _sized(load: dict[str, Any], part: float) -> dict[str, Any]:
+    """The load with so large a part of its agents, jobs and executions."""
+    sizes = ("agents", "jobs", "executions")
+    return {k: max(1, round(v * part)) if k in sizes else v for k, v in load.items()}
 
 
 def _load(
@@ -129,7 +172,8 @@ def _follow(
             begin = look()
             seconds = settings.seconds or scenario.seconds
             if settings.profile:
-                recording = profiling.Recording(settings.profile, running, scenario.name, seconds)
+                pid = running.pids()[settings.profile][0]
+                recording = profiling.Recording(settings.profile, pid, scenario.name, seconds)
         elif told["event"] == "end":
             cores = usage.cores_between(begin, look())
         else:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -89,7 +89,7 @@ def running(
         yield _start(folder, slots, db, postmaster, started)
     finally:
         for process in reversed(started):
-            _stop(process)
+            stop(process)
         for pid in usage.find("kronforce_agent.launcher", str(folder)):
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
@@ -109,8 +109,8 @@ def _start(
         *data,
         *(["--db", db] if db else []),
     ]
-    controller = _spawn(folder, "controller", ["kronforce", "controller", *flags], started)
-    told = _until(lambda: _read_endpoint(folder), controller, folder / "controller.log")
+    controller = spawn(folder, "controller", ["kronforce", "controller", *flags], started)
+    told = until(lambda: read_endpoint(folder), controller, folder / "controller.log")
     endpoint = str(told["address"])
     key = (folder / "admin.key").read_text().strip()
     with grpc.insecure_channel(endpoint) as channel:
@@ -122,19 +122,9 @@ def _start(
         token.chmod(0o600)
         flags = ["--address", endpoint, "--name", AGENT, "--slots", str(slots), *data]
         words = ["kronforce_agent", *flags, "--token-file", str(token)]
-        agent = _spawn(folder, "agent", words, started)
+        agent = spawn(folder, "agent", words, started)
 
-        def online() -> bool:
-            request = agent_service_pb2.GetAgentRequest(agent_id=AGENT)
-            try:
-                found = agents.GetAgent(request, metadata=metadata)
-            except grpc.RpcError as error:
-                if error.code() == grpc.StatusCode.NOT_FOUND:
-                    return False
-                raise
-            return bool(found.state == agent_pb2.AGENT_STATE_ONLINE)
-
-        _until(online, agent, folder / "agent.log")
+        until(lambda: is_online(agents, metadata, AGENT), agent, folder / "agent.log")
     return Product(
         folder=folder,
         address=endpoint,
@@ -146,10 +136,23 @@ def _start(
     )
 
 
-def _spawn(
+def is_online(agents: Any, metadata: Any, name: str) -> bool:
+    """Whether the agent of this name is known and connected; `agents` is a stub."""
+    request = agent_service_pb2.GetAgentRequest(agent_id=name)
+    try:
+        found = agents.GetAgent(request, metadata=metadata)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return False
+        raise
+    return bool(found.state == agent_pb2.AGENT_STATE_ONLINE)
+
+
+def spawn(
     folder: Path, name: str, words: list[str], started: list[subprocess.Popen[bytes]]
 ) -> subprocess.Popen[bytes]:
-    with (folder / f"{name}.log").open("wb") as log:
+    """Start a program of ours in a folder that takes its log."""
+    with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *words],
             cwd=CHECKOUT,
@@ -167,7 +170,8 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("KRONFORCE_")}
 
 
-def _read_endpoint(folder: Path) -> dict[str, str]:
+def read_endpoint(folder: Path) -> dict[str, str]:
+    """What a controller that serves tells its host; empty before."""
     try:
         found: dict[str, str] = json.loads((folder / "endpoint.json").read_text())
     except (OSError, ValueError):
@@ -175,19 +179,27 @@ def _read_endpoint(folder: Path) -> dict[str, str]:
     return found
 
 
-def _until(ready: Callable[[], T], process: subprocess.Popen[bytes], log: Path) -> T:
-    deadline = time.monotonic() + START_LIMIT_SECS
+def until(
+    ready: Callable[[], T],
+    process: subprocess.Popen[bytes],
+    log: Path,
+    limit: float = START_LIMIT_SECS,
+    every: float = POLL_SECS,
+) -> T:
+    """What it gives as soon as it gives something. Raises DidNotStart."""
+    deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         found = ready()
         if found:
             return found
-        time.sleep(POLL_SECS)
+        time.sleep(every)
     raise DidNotStart(f"{log.stem} (exit {process.poll()}):\n{log.read_text()[-3000:]}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and see to it."""
     process.terminate()
     try:
         process.wait(STOP_LIMIT_SECS)

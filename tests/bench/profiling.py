@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.bench.product import CHECKOUT, Product
+from tests.bench.product import CHECKOUT
 
 FOLDER = CHECKOUT / "build" / "bench"
 WHO = ("controller", "agent", "launcher")
@@ -25,11 +25,11 @@ TOP = 40
 class Recording:
     """Of one process at a time, two would disturb each other. Raises SystemExit without py-spy."""
 
-    def __init__(self, who: str, running: Product, scenario: str, seconds: float) -> None:
+    def __init__(self, who: str, pid: int, scenario: str, seconds: float) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
         self._file = FOLDER / f"{scenario}-{who}.raw"
         duration = str(max(MIN_SECS, round(seconds)))
-        words = ["record", "--pid", str(running.pids()[who][0]), "--output", str(self._file),
+        words = ["record", "--pid", str(pid), "--output", str(self._file),
                  "--format", "raw", "--duration", duration, "--rate", str(RATE),
                  "--threads", "--nonblocking"]  # fmt: skip
         with self._file.with_suffix(".log").open("wb") as log:

@@ -56,14 +56,14 @@ _EVENT = (
 _KINDS = ("job.triggered", "execution.started", "execution.completed")
 
 
-def fill(url: str, count: int) -> None:
-    """Make the store at this path or URL, with so many executions that are due to go."""
+def fill(url: str, count: int, age_days: int = AGE_DAYS) -> None:
+    """Make the store at this path or URL, with so many executions; they are due to go."""
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True)
     database = open_database(url)
     try:
         migrate(database)
-        at = time.time_ns() // 1_000 - AGE_DAYS * 86_400 * SECOND
+        at = time.time_ns() // 1_000 - age_days * 86_400 * SECOND
         for low in range(1, count + 1, CHUNK):
             with writing(database.main) as tx:
                 _fill(tx, low, min(low + CHUNK - 1, count), at)

@@ -6,8 +6,10 @@ a row that misses its floor stays in the table as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from tests.bench.scale.rows import SCENARIOS as SCALE
+from tests.bench.scenario import Row, Scenario
 
 SHELL_TRUE = {"shell": {"command": "true"}}
 SHELL_PLAIN = {"shell": {"command": "echo db-1.example.org '/srv/data/here' ghp_16C7e42F292c69"}}
@@ -19,38 +21,6 @@ OUTPUT_BYTES = 1 << 30
 
 STORED_JOBS = 100_000
 """Of `schedule_preview`, before anything starts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One figure. `key` is where it stands in what the scenario gives."""
-
-    id: str
-    what: str
-    key: str
-    unit: str
-    floor: float
-    reach: float | None
-    higher_is_better: bool = False
-
-    def holds(self, value: float) -> bool:
-        return value >= self.floor if self.higher_is_better else value <= self.floor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """One load on a fresh product. `load` goes to the load generator as it is."""
-
-    name: str
-    rows: tuple[Row, ...]
-    task: dict[str, Any]
-    load: dict[str, Any]
-    seconds: float
-    slots: int = 64
-    postgresql: bool = False
-    history: int = 0
-    stored_jobs: int = 0
-    job: dict[str, Any] = field(default_factory=dict)
 
 
 def _latency(name: str, what: str, p50: tuple[float, float], p99: tuple[float, float]) -> Any:
@@ -247,4 +217,5 @@ SCENARIOS: tuple[Scenario, ...] = (
             ("retention", "SQLite FULL", False), ("retention_postgresql", "PostgreSQL", True),
         )
     ),
+    *SCALE,
 )  # fmt: skip

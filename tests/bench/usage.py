@@ -51,10 +51,19 @@ def cores_between(first: Snapshot, last: Snapshot) -> dict[str, float]:
 
 
 def peak_rss_mb(pid: int) -> float:
+    return _status(pid, "VmHWM:")
+
+
+def _status(pid: int, word: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(word):
             return int(line.split()[1]) * 1024 / 1e6
     return 0.0
+
+
+def rss_mb(pid: int) -> float:
+    """What it holds now."""
+    return _status(pid, "VmRSS:")
 
 
 def children(pid: int) -> list[int]:
@@ -77,6 +86,11 @@ def find(*words: str) -> list[int]:
         if all(word in line for word in words):
             found.append(int(entry.name))
     return found
+
+
+def own_secs(pid: int) -> float:
+    """What this process has used by itself."""
+    return _times(pid)[0]
 
 
 def tasks_secs(launcher: int) -> float:
