@@ -30,8 +30,14 @@ CONNECT = "/kronforce.v1.AgentService/Connect"
 REGISTER = "/kronforce.v1.AgentService/RegisterAgent"
 TOGETHER = 64
 """Enrolments, and first connections, under way at a time: not what is measured."""
-# A connection of its own for each agent, as if each had a host.
-OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+# A connection of its own for each agent, as if each had a host, which is sought again as often as
+# the agent says. It is never closed: grpc.aio looks through every task to close a channel.
+OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
+)
 
 
 class Fleet:
@@ -62,6 +68,12 @@ class Agent:
         )
         self._hello = pb.ConnectRequest(messages=[pb.AgentMessage(hello=hello)])
         self._first = asyncio.Event()
+        channel = grpc.aio.insecure_channel(fleet.address, options=OPTIONS)
+        self._connect: Any = channel.stream_stream(
+            CONNECT,
+            request_serializer=pb.ConnectRequest.SerializeToString,
+            response_deserializer=pb.ConnectResponse.FromString,
+        )
 
     async def run(self, room: asyncio.Semaphore) -> None:
         """For ever; the first connection waits for its turn."""
@@ -70,8 +82,7 @@ class Agent:
             session = asyncio.create_task(self._session())
             await self._first.wait()
         while True:
-            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                attempts = 0 if await session else attempts
+            attempts = 0 if await session else attempts
             pause = RETRY_SECS if attempts else FIRST_RETRY_SECS
             attempts += 1
             await asyncio.sleep(random.uniform(*pause))
@@ -79,33 +90,26 @@ class Agent:
 
     async def _session(self) -> bool:
         """Until it ends; whether it had begun."""
-        welcomed = False
-        beat = None
-        async with grpc.aio.insecure_channel(self._fleet.address, options=OPTIONS) as channel:
-            connect: Any = channel.stream_stream(
-                CONNECT,
-                request_serializer=pb.ConnectRequest.SerializeToString,
-                response_deserializer=pb.ConnectResponse.FromString,
-            )
-            call = connect(metadata=self._metadata)
-            try:
-                await call.write(self._hello)
-                while (frame := await call.read()) is not grpc.aio.EOF:
-                    if not welcomed:
-                        welcomed = True
-                        every = frame.messages[0].welcome.heartbeat_secs
-                        beat = asyncio.create_task(_beat(call, every))
-                        self._first.set()
-                        self._fleet.welcomed()
-                    await _reject(call, frame)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                pass
-            finally:
-                call.cancel()
-                if beat is not None:
-                    beat.cancel()
-                if welcomed:
-                    self._fleet.gone()
+        welcomed, beat = False, None
+        call = self._connect(metadata=self._metadata)
+        try:
+            await call.write(self._hello)
+            while (frame := await call.read()) is not grpc.aio.EOF:
+                if not welcomed:
+                    welcomed = True
+                    every = frame.messages[0].welcome.heartbeat_secs
+                    beat = asyncio.create_task(_beat(call, every))
+                    self._first.set()
+                    self._fleet.welcomed()
+                await _reject(call, frame)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass
+        finally:
+            call.cancel()
+            if beat is not None:
+                beat.cancel()
+            if welcomed:
+                self._fleet.gone()
         return welcomed
 
 
