@@ -28,6 +28,8 @@ Way = Callable[[Cluster, int], Awaitable[None]]
 STREAMS = 250
 # A gateway has room for more; each is a descriptor here and there.
 BROWSERS = 100
+# A connection of the channel's own, which it would share with others to the same address.
+OWN = (("grpc.use_local_subchannel_pool", 1),)
 KEY = ("authorization", f"Bearer {ADMIN_KEY}")
 WATCH_RUNS = "/kronforce.v1.ExecutionService/WatchRuns"
 WATCH_EVENTS = "/kronforce.v1.EventService/WatchEvents"
@@ -38,15 +40,16 @@ CONNECT = "/kronforce.v1.AgentService/Connect"
 
 async def watches_cancelled(made: Cluster, count: int) -> None:
     """As a careful client does it: each is under way and is then cancelled."""
-    async with grpc.aio.insecure_channel(made.address) as channel:
-        watching: Any = ExecutionServiceStub(channel)
-        jobs: Any = JobServiceStub(channel)
-        for _ in range(0, count, STREAMS):
+    for _ in range(0, count, STREAMS):
+        # One each: the server refuses streams for a while where so many are reset.
+        async with grpc.aio.insecure_channel(made.address, options=OWN) as channel:
+            watching: Any = ExecutionServiceStub(channel)
             calls = [
                 watching.WatchRuns(WatchRunsRequest(group="Default"), metadata=(KEY,))
                 for _ in range(min(STREAMS, count))
             ]
             # Answered behind them on the same connection.
+            jobs: Any = JobServiceStub(channel)
             await jobs.ListJobs(ListJobsRequest(), metadata=(KEY,))
             for call in calls:
                 call.cancel()
