@@ -34,6 +34,17 @@ READERS = 4
 # How long a statement may wait for another process's lock (a backup, a second controller).
 BUSY_MS = 10_000
 
+# For libpq, where the URL does not say otherwise. A server whose host went away without a word is
+# given up within half a minute and asked anew, not after TCP's quarter of an hour.
+_POSTGRESQL: dict[str, str | int] = {
+    "application_name": "kronforce",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
 # What one pinned plan costs is known; what the planner might choose on a stale estimate is not.
 _PINNED_PLANS = (
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
@@ -226,7 +237,9 @@ def _open_postgresql(url: str) -> Database:
         pool_size=READERS + 4,
         max_overflow=2,
         pool_pre_ping=True,
-        connect_args={"application_name": "kronforce"},
+        connect_args={
+            name: value for name, value in _POSTGRESQL.items() if name not in sa.make_url(dsn).query
+        },
     )
     return Database(engine, engine, location=engine.url.render_as_string(hide_password=True))
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kronforce.api.in_flight import InFlight
 from kronforce.clock import ManualClock
 from kronforce.engine.jobs import Jobs
 from kronforce.engine.metrics import readings
@@ -27,7 +28,12 @@ class Watched:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.metrics = Metrics(
-            engine=rig.engine, store=rig.store, clock=rig.clock, calls=CallCounts(), version="1"
+            engine=rig.engine,
+            store=rig.store,
+            clock=rig.clock,
+            calls=CallCounts(),
+            under_way=InFlight(rig.clock),
+            version="1",
         )
 
     async def read(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 import sqlalchemy as sa
 
+from kronforce.api.in_flight import InFlight
 from kronforce.core.lifecycle import State
 from kronforce.core.size_classes import class_of
 from kronforce.core.stat_windows import (
@@ -118,7 +119,12 @@ async def test_sums_are_those_of_what_is_stored(rig, seed):
 
 async def test_metrics_say_the_same(rig):
     metrics = Metrics(
-        engine=rig.engine, store=rig.store, clock=rig.clock, calls=CallCounts(), version="1"
+        engine=rig.engine,
+        store=rig.store,
+        clock=rig.clock,
+        calls=CallCounts(),
+        under_way=InFlight(rig.clock),
+        version="1",
     )
     await mixed_load(rig, random.Random(3), 30)
     await rig.store.write(both)

@@ -72,9 +72,11 @@ def test_the_page_does_what_it_says_and_no_token_is_in_the_log(tour: Tour) -> No
     shown = "\n".join(
         each.output for each in pasted if "build.url" in each.line or "echo" in each.line
     )
-    secrets = set(re.findall(r"kf[ws]_[A-Za-z0-9_-]{40,}", shown))
+    secrets = list(dict.fromkeys(re.findall(r"kf[ws]_[A-Za-z0-9_-]{40,}", shown)))
     assert len(secrets) == 5
-    _knock(tour, next(each for each in secrets if each.startswith("kfw_")))
+    # One that is disabled by now, and GitHub's; GitLab's takes any JSON as the event.
+    for token in [each for each in secrets if each.startswith("kfw_")][:2]:
+        _knock(tour, token)
     tour.stop()
     kept = tour.log.read_bytes() + pasted[-1].output.encode()
     for path in (tour.folder / "data").rglob("*"):

@@ -6,6 +6,7 @@ the controller makes of it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -53,6 +54,8 @@ async def watches_cancelled(made: Cluster, count: int) -> None:
             await jobs.ListJobs(ListJobsRequest(), metadata=(KEY,))
             for call in calls:
                 call.cancel()
+            # Or their tasks here outlive the channel, and with them its connection.
+            await asyncio.gather(*(call.code() for call in calls))
 
 
 async def watches_cut(made: Cluster, count: int) -> None:
