@@ -7,12 +7,12 @@ what the content depends on is in the key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, cast
 
 import orjson
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from kronforce.v1 import options_pb2
@@ -57,29 +57,43 @@ class _Kept:
     def __init__(self, descriptor: Descriptor, rule: options_pb2.JsonCache) -> None:
         live = frozenset(rule.live)
         self._settled_of = _settled(descriptor, rule.settled)
-        self._key = attrgetter(*rule.key)
-        self._settled = writer_of_some(descriptor, lambda name: name not in live)
-        self._live = writer_of_some(descriptor, lambda name: name in live)
-        self._kept: dict[tuple[Any, ...], bytes] = {}
+        # Plain values that may change are cheaper to look up than to write.
+        plain = all(_is_plain(descriptor.fields_by_name[name]) for name in live)
+        self._key = attrgetter(*rule.key, *(sorted(live) if plain else ()))
+        self._settled = writer_of_some(descriptor, lambda name: plain or name not in live)
+        self._live = None if plain else writer_of_some(descriptor, lambda name: name in live)
+        self._kept: dict[tuple[Any, ...], orjson.Fragment | bytes] = {}
 
     def encode(self, message: Any) -> Any:
         settled = self._settled_of(message)
         if not settled:
             return render(message)
         key = (settled, *self._key(message))
-        head = self._kept.get(key)
-        if head is None:
-            head = orjson.dumps(self._settled(message))[:-1]
-            self._keep(key, head)
-        tail = orjson.dumps(self._live(message))
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._made(key, message)
+        return kept if self._live is None else self._with_live(kept, self._live(message))
+
+    def _made(self, key: tuple[Any, ...], message: Any) -> Any:
+        text = orjson.dumps(self._settled(message))
+        kept = orjson.Fragment(text) if self._live is None else text[:-1]
+        if len(text) <= MAX_BYTES:
+            self._keep(key, kept)
+        return kept
+
+    def _with_live(self, head: Any, live: Mapping[str, Any]) -> orjson.Fragment:
+        tail = orjson.dumps(live)
         return orjson.Fragment(head + b"," + tail[1:] if len(tail) > 2 else head + b"}")
 
-    def _keep(self, key: tuple[Any, ...], head: bytes) -> None:
-        if len(head) > MAX_BYTES:
-            return
+    def _keep(self, key: tuple[Any, ...], kept: orjson.Fragment | bytes) -> None:
         if len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        self._kept[key] = head
+        self._kept[key] = kept
+
+
+def _is_plain(field: FieldDescriptor) -> bool:
+    """Whether its value says everything, as no presence and no message's fields do."""
+    return field.message_type is None and not field.is_repeated and not field.has_presence
 
 
 def _settled(descriptor: Descriptor, name: str) -> Callable[[Any], Any]:

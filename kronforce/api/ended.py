@@ -24,10 +24,9 @@ class Ended:
     def __init__(self) -> None:
         self._kept: dict[Mark, Execution] = {}
 
-    def of(self, marks: Iterable[Mark]) -> dict[int, Execution]:
-        """Those that are kept, by key."""
-        found = ((mark.key, self._kept.get(mark)) for mark in marks)
-        return {key: message for key, message in found if message is not None}
+    def of(self, marks: Iterable[Mark]) -> list[Execution | None]:
+        """Each one's, None where it is not kept."""
+        return list(map(self._kept.get, marks))
 
     def keep(self, mark: Mark, message: Execution) -> None:
         """Keep it, if it has ended and is not large."""

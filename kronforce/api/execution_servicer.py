@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from kronforce.api import references
 from kronforce.api.call import Call
@@ -96,10 +97,8 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         referring = request.job_id or request.run_id or request.agent_id
         read = self._store.read if referring else self._store.read_once
         page = await read(_executions, call.scope, request, read_page(request, _BY_KEY))
-        shown = await self._messages(call.scope, page.items)
         return pb.ListExecutionsResponse(
-            # One that retention deleted meanwhile is not there.
-            executions=[shown[mark.key] for mark in page.items if mark.key in shown],
+            executions=await self._messages(call.scope, page.items),
             next_page_token=next_token(request, page),
             total=page.total,
             total_exact=page.total_exact,
@@ -149,16 +148,18 @@ class ExecutionServicer(execution_service_pb2_grpc.ExecutionServiceServicer):
         message.missing_bytes = (await missing_bytes(self._store, [row], came)).get(row.key, 0)
         return message
 
-    async def _messages(self, scope: Scope, marks: Sequence[Mark]) -> dict[int, Execution]:
-        """By key: what is kept, and what is not is read."""
-        shown = self._ended.of(marks)
-        missing = {mark.key: mark for mark in marks if mark.key not in shown}
-        if missing:
-            rows = await self._store.read_once(executions.executions_by_keys, scope, missing)
-            for row, message in zip(rows, self._shown(rows), strict=True):
-                shown[row.key] = message
-                self._ended.keep(missing[row.key], message)
-        return shown
+    async def _messages(self, scope: Scope, marks: Sequence[Mark]) -> list[Execution]:
+        """What is kept; what is not is read, unless retention deleted it meanwhile."""
+        kept = self._ended.of(marks)
+        if all(kept):
+            return cast("list[Execution]", kept)
+        missing = {mark.key: mark for mark, found in zip(marks, kept, strict=True) if found is None}
+        rows = await self._store.read_once(executions.executions_by_keys, scope, missing)
+        read = dict(zip((row.key for row in rows), self._shown(rows), strict=True))
+        for key, message in read.items():
+            self._ended.keep(missing[key], message)
+        each = (found or read.get(mark.key) for mark, found in zip(marks, kept, strict=True))
+        return [found for found in each if found is not None]
 
     def _shown(self, rows: Sequence[ExecutionRow]) -> list[Execution]:
         return list(map(execution_message, rows, self._reasons.of_each(rows)))

@@ -10,10 +10,8 @@ this room.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ import sqlalchemy as sa
 from kronforce.errors import Unavailable
 from kronforce.store import dialect, faults
 from kronforce.store.dialect import Cursor, Lookup, Row, Statement
+from kronforce.store.readers import Readers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,7 +104,7 @@ class Database:
         self.output = output
         # For people: a path, or a URL without credentials.
         self.location = location
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._readers = Readers(READERS)
 
     @property
     def sqlite(self) -> bool:
@@ -153,11 +152,11 @@ class Database:
                     raise Unavailable("the store does not answer: try again") from error
                 raise
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+        return await self._readers.ask(call)
 
     def close(self) -> None:
         """Close every connection. No read may be under way."""
-        self._readers.shutdown(wait=True)
+        self._readers.close()
         self.main.dispose()
         if self.output is not self.main:
             self.output.dispose()

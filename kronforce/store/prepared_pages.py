@@ -6,10 +6,10 @@ text beyond that (a state, which partial indexes want as a literal) is said in `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import orjson
 import sqlalchemy as sa
 
 from kronforce.store.database import Tx
@@ -60,7 +60,7 @@ class PreparedPages:
         )
         if self._packed and tx.sqlite:
             [(packed, total)] = rows
-            return page_of([make(row) for row in json.loads(packed)], page, key, lambda: total)
+            return page_of([make(row) for row in orjson.loads(packed)], page, key, lambda: total)
 
         def count() -> int:
             found = self._count(names, fixed).run(tx, **filters, kf_count=COUNT_LIMIT + 1)

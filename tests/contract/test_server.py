@@ -213,7 +213,7 @@ async def test_the_store_being_away_ends_no_stream(served: Served, clock: Manual
     keeping = asyncio.create_task(served.keeper.run())
     going = await stream_end(served, await served.key())
     served.store.database.main.dispose()
-    served.store.database._readers.shutdown()
+    served.store.database._readers.close()
     async with asyncio.timeout(LIMIT_SECS):
         for _ in range(3):
             await clock.until_sleeping()
