@@ -124,6 +124,21 @@ async def test_a_file_that_fails_at_commit_closes_no_session(rig, monkeypatch):
     await a.leave()
 
 
+@ON_SQLITE
+async def test_after_a_commit_that_the_file_refuses_everything_goes_on(rig):
+    def refused_at_its_commit(tx):
+        # As a full disk is told at the last moment: here by a constraint that is looked at then.
+        tx.conn.exec_driver_sql("CREATE TABLE parent (key INTEGER PRIMARY KEY)")
+        key = "INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED"
+        tx.conn.exec_driver_sql(f"CREATE TABLE child (key {key})")
+        tx.conn.exec_driver_sql("INSERT INTO child VALUES (1)")
+
+    with pytest.raises(sa.exc.IntegrityError):
+        await rig.store.write(refused_at_its_commit)
+
+    assert await rig.store.write(list_groups, ADMIN)
+
+
 async def test_while_the_store_cannot_be_reached_all_of_a_batch_fails_at_once(rig, monkeypatch):
     await rig.job()
     await rig.engine.snapshots.load(ADMIN, ["job"])

@@ -102,9 +102,11 @@ class LauncherClient:
         options: LauncherOptions | None,
     ) -> LauncherClient:
         await asyncio.to_thread(kill_leftovers, data_dir)
-        alive = [paths for paths in files.known_launchers(data_dir) if files.is_alive(paths)]
-        if alive:
+        known = files.known_launchers(data_dir)
+        if alive := [paths for paths in known if files.is_alive(paths)]:
             return await cls.connect(alive[0], on_events, on_closed=on_closed)
+        if known:
+            raise LauncherGoneError("a launcher died just now: its tasks are to be killed first")
         boot_id = await asyncio.to_thread(start_launcher, data_dir, options or LauncherOptions())
         paths = LauncherPaths(data_dir=data_dir, boot_id=boot_id)
         return await cls.connect(paths, on_events, on_closed=on_closed)

@@ -55,7 +55,8 @@ def open_channel(connection: Connection) -> grpc.aio.Channel:
     options = [
         ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # How long an attempt to connect may take, whatever its name: a busy server says hello late.
+        ("grpc.min_reconnect_backoff_ms", 5000),
         ("grpc.max_reconnect_backoff_ms", 2000),
         ("grpc.keepalive_time_ms", round(KEEPALIVE_SECS * 1000)),
         ("grpc.keepalive_timeout_ms", round(KEEPALIVE_ANSWER_SECS * 1000)),

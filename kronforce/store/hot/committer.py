@@ -307,7 +307,8 @@ class Committer:
         # Also of a connection that is given up: SQLite keeps its lock as long as anybody, a
         # traceback even, knows a cursor of it.
         with suppress(Exception):
-            if self._tx.conn.in_transaction():
+            # Also one that a failed COMMIT has ended: Core refuses everything until it is told.
+            if self._tx.conn.get_transaction() is not None:
                 self._tx.conn.rollback()
             self._tx.conn.connection.rollback()
             rolled_back = True

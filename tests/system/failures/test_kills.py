@@ -86,7 +86,7 @@ async def test_everything_killed_at_once_but_the_launcher_loses_nothing(
 
 
 async def test_a_killed_launcher_means_lost_and_no_process_left(embedded: Cluster) -> None:
-    run_id = await fire(embedded, "gone", "echo $$; sleep 3600")
+    run_id = await fire(embedded, "gone", "echo $$; sleep 3617")
     execution = await wrote(embedded, run_id, 2)
     (launcher,) = embedded.launchers()
     os.kill(launcher, signal.SIGKILL)
@@ -99,20 +99,20 @@ async def test_a_killed_launcher_means_lost_and_no_process_left(embedded: Cluste
 async def test_agent_and_launcher_killed_together_mean_lost_before_the_next_work(
     embedded: Cluster,
 ) -> None:
-    run_id = await fire(embedded, "gone", "echo $$; setsid sleep 3600 & sleep 3600")
+    run_id = await fire(embedded, "gone", "echo $$; setsid sleep 3617 & sleep 3617")
     await wrote(embedded, run_id, 2)
     (launcher,) = embedded.launchers()
     await embedded.agents["one"].kill()
     os.kill(launcher, signal.SIGKILL)
     await embedded.start_agent()
     run = await ended(embedded, run_id)
-    after = await ended(embedded, await fire(embedded, "after", "pgrep -f 'sleep 360[0]'"))
+    after = await ended(embedded, await fire(embedded, "after", "pgrep -f 'sleep 361[7]'"))
     assert outcome(run) == ("lost", "launcher_died")
     assert outcome(after) == ("failed", "exit_code")
 
 
 async def test_a_cancel_that_the_agent_missed_is_told_when_it_is_back(embedded: Cluster) -> None:
-    run_id = await fire(embedded, "missed", "echo $$; sleep 3600", kill_grace_secs=0)
+    run_id = await fire(embedded, "missed", "echo $$; sleep 3617", kill_grace_secs=0)
     await wrote(embedded, run_id, 2)
     await embedded.agents["one"].kill()
     await embedded.client.runs.cancel(run_id)

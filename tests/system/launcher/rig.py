@@ -173,11 +173,12 @@ async def ended(pid: int) -> None:
     await until(lambda: not Path(f"/proc/{pid}").exists())
 
 
-async def until(look: Callable[[], Any], secs: float = WAIT_SECS) -> None:
-    """Until something outside the event loop has become true."""
+async def until(look: Callable[[], Any], secs: float = WAIT_SECS) -> Any:
+    """Until something outside the event loop has become true; what it is then."""
     async with asyncio.timeout(secs):
-        while not look():  # noqa: ASYNC110  what is waited for happens in other processes
+        while not (found := look()):  # noqa: ASYNC110  it happens in other processes
             await asyncio.sleep(POLL_SECS)
+    return found
 
 
 def zombies_of(pid: int) -> list[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kronforce_agent.launcher import cgroup, cleanup, loop, paths, protocol
+from kronforce_agent.launcher import cgroup, cleanup, client, loop, paths, protocol
 from kronforce_agent.launcher.client import LauncherClient, LauncherError
 from kronforce_agent.launcher.protocol import EXITED, RUNNING
 from tests.system.launcher.rig import ENV, Rig, alive, ended, gone, launcher_pids, memory_of, until
@@ -262,6 +262,32 @@ async def test_an_agent_whose_launcher_was_killed_gets_a_new_one_and_a_clean_hos
     assert alive(f"sleep\0{token}") == []
     rig.events.clear()
     assert await rig.fresh_inventory() == {}
+
+
+async def test_a_launcher_that_dies_while_one_looks_for_it_leaves_no_task(
+    rig: Rig, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.started(rig.spawn(f"(setsid sleep {token} &) ; sleep {token}"))
+    where = paths.known_launchers(rig.data_dir)[0]
+    os.kill(rig.client.pid, signal.SIGKILL)
+    await rig.closed.wait()
+    held = await until(lambda: paths.try_lock(where.lock))
+    looked: list[int] = []
+
+    def look(data_dir: Path) -> int:
+        killed = cleanup.kill_leftovers(data_dir)
+        if not looked:
+            # Until now it was dying: passed over, and gone when it is looked for again.
+            os.close(held)
+        looked.append(killed)
+        return killed
+
+    monkeypatch.setattr(client, "kill_leftovers", look)
+
+    await rig.start()
+
+    assert looked[0] == 0
+    assert alive(f"sleep\0{token}") == []
 
 
 async def test_leftovers_of_another_boot_are_files_only(tmp_path: Path) -> None:
