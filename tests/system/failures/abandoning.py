@@ -7,6 +7,7 @@ the controller makes of it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -56,6 +57,9 @@ async def watches_cancelled(made: Cluster, count: int) -> None:
                 call.cancel()
             # Or their tasks here outlive the channel, and with them its connection.
             await asyncio.gather(*(call.code() for call in calls))
+        del calls, call, watching, jobs, channel
+        # What grpc.aio left in cycles holds the connection open, too.
+        gc.collect()
 
 
 async def watches_cut(made: Cluster, count: int) -> None:
