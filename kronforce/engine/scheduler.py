@@ -1,10 +1,11 @@
 """Fires jobs when their schedules say so.
 
 Holds a heap of the next minute only; the rest is an indexed column, so cost
-follows what is due and not what exists. A fire and the job's next instant are
-written in one transaction, and the ledger's key (job, nominal instant) makes a
-fire happen once, whoever tries and however often. What was missed, skipped or
-held back becomes rows of the ledger.
+follows what is due and not what exists. What is held is planned ahead, so that
+little is left to do when thousands are due at one instant. A fire and the
+job's next instant are written in one transaction, and the ledger's key (job,
+nominal instant) makes a fire happen once, whoever tries and however often.
+What was missed, skipped or held back becomes rows of the ledger.
 """
 
 from __future__ import annotations
@@ -13,27 +14,19 @@ import asyncio
 import heapq
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
-from kronforce.clock import Clock, from_us, to_us
-from kronforce.core.job_timing import LastEnd, plan_timing
-from kronforce.core.schedules.interval import Interval
-from kronforce.core.schedules.misfire import DueFire, FirePlan, SkippedRange, plan_fires
-from kronforce.core.schedules.window import JobStatus
+from kronforce.clock import Clock, to_us
 from kronforce.engine.capacity import Capacity
-from kronforce.engine.live import LiveExecution
-from kronforce.engine.snapshots import KEPT, JobSnapshot, JobSnapshots
-from kronforce.engine.triggering import SCHEDULER, Triggering
-from kronforce.errors import Aborted, KronforceError, NotFound
-from kronforce.failpoints import failpoint
+from kronforce.engine.fire_planning import PlannedFire, plan_ahead
+from kronforce.engine.firing import Firing
+from kronforce.engine.interval_counting import IntervalCounting
+from kronforce.engine.snapshots import KEPT, JobSnapshots
+from kronforce.engine.triggering import Triggering
+from kronforce.errors import KronforceError
 from kronforce.store import jobs as job_store
-from kronforce.store import open_work
-from kronforce.store.events import NewEvent, insert_events
-from kronforce.store.fires import Skip, record_skips
-from kronforce.store.hot.commands import Advance, Created, CreateRun
 from kronforce.store.jobs import JobRow
 from kronforce.store.store import Store
 
@@ -44,17 +37,23 @@ HORIZON = timedelta(seconds=60)
 RELOAD_SECS = 30.0
 # Jobs read, and fired, at a time.
 BATCH = 1_000
-# Jobs held of that minute, a KiB each; what lies behind them is read when they have fired. As many
-# as snapshots are kept, or those that were made ahead would be gone again.
+# Jobs held of that minute, a KiB or two each; what lies behind them is read when they have fired.
+# As many as snapshots are kept, or those that were made ahead would be gone again.
 HELD = KEPT
-# Definitions parsed ahead between two looks at the clock: some milliseconds.
+# Jobs planned ahead between two looks at the clock: some milliseconds.
 AHEAD = 20
 # After a fire that the store did not take: how long until it is tried again.
 RETRY_SECS = 1.0
 
-NAME = "scheduler"
 
-_before_fire = failpoint("engine.scheduler.before_fire")
+class _Held:
+    """A job that is due within the horizon, and its plan once that is made."""
+
+    __slots__ = ("ahead", "row")
+
+    def __init__(self, row: JobRow) -> None:
+        self.row = row
+        self.ahead: PlannedFire | None = None
 
 
 class Scheduler:
@@ -65,21 +64,22 @@ class Scheduler:
         self._store = store
         self._clock = clock
         self._snapshots = snapshots
-        self._triggering = triggering
         self._capacity = capacity
+        self._firing = Firing(store=store, clock=clock, snapshots=snapshots, triggering=triggering)
+        self._intervals = IntervalCounting(store=store, clock=clock, planned=self._planned)
         self._heap: list[tuple[int, int]] = []
-        self._due: dict[int, JobRow] = {}
-        # Held, and perhaps not parsed yet.
-        self._unread: deque[int] = deque(maxlen=HELD)
+        self._due: dict[int, _Held] = {}
+        # Held, and perhaps not planned yet.
+        self._unplanned: deque[int] = deque(maxlen=HELD)
         self._wake = asyncio.Event()
         self._reload_at = clock.monotonic()
         # Where the last read ended, if it was full.
         self._read_to: int | None = None
-        self._not_started: dict[int, set[int]] = {}
-        self.key = 0
-        self.name = NAME
         # Called with every job that was made, changed or deleted.
         self.told: Callable[[JobRow], None] = _ignore
+        # What runs tell: an execution that has started, a run of an interval job that has ended.
+        self.run_started = self._firing.run_started
+        self.interval_ended = self._intervals.run_ended
 
     def changed(self, row: JobRow) -> None:
         """A job was made, changed or deleted."""
@@ -87,26 +87,28 @@ class Scheduler:
         self._snapshots.forget(row.key)
         self._due.pop(row.key, None)
         if row.deleted_at is None:
-            self._hold(row)
-            self._wake.set()
+            self._planned(row)
+
+    def _planned(self, row: JobRow) -> None:
+        self._hold(row)
+        self._wake.set()
 
     def _hold(self, row: JobRow) -> None:
         at = row.next_fire_at
         if at is None or at > to_us(self._clock.now() + HORIZON):
             return
         known = self._due.get(row.key)
-        if known is None or known.next_fire_at != at:
+        if known is not None and known.row == row:
+            return
+        if known is None or known.row.next_fire_at != at:
             heapq.heappush(self._heap, (at, row.key))
-            if self._snapshots.cached_key(row) is None:
-                self._unread.append(row.key)
-        self._due[row.key] = row
+        self._due[row.key] = _Held(row)
+        self._unplanned.append(row.key)
 
     async def load(self) -> None:
         """At start: which scheduled runs have not started, and intervals that nobody counts."""
-        for job_key, run_key in await self._store.read(open_work.scheduled_not_started):
-            self._not_started.setdefault(job_key, set()).add(run_key)
-        for row in await self._store.read(open_work.idle_scheduled):
-            await self._count_interval(row)
+        await self._firing.load()
+        await self._intervals.load()
 
     async def run(self) -> None:
         """The loop; ends when it is cancelled."""
@@ -114,8 +116,8 @@ class Scheduler:
             if self._wants_reload():
                 await self._guarded(self._reload())
             await self._guarded(self._fire_due())
-            self._read_ahead()
-            at_once = self._unread or self._wants_reload()
+            self._plan_ahead()
+            at_once = self._unplanned or self._wants_reload()
             timeout = 0.0 if at_once else self._reload_at - self._clock.monotonic()
             if self._heap:
                 wait = (self._heap[0][0] - self._clock.now_us()) / 1_000_000
@@ -129,7 +131,7 @@ class Scheduler:
             return True
         return self._read_to is not None and (not self._heap or self._heap[0][0] > self._read_to)
 
-    async def _guarded(self, work: Any) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """A store that is away must not end the loop."""
         try:
             await work
@@ -158,33 +160,36 @@ class Scheduler:
     def _is_due(self) -> bool:
         return bool(self._heap) and self._heap[0][0] <= self._clock.now_us()
 
-    def _read_ahead(self) -> None:
-        """Parse some of what is due soon, while nothing is: thousands may be due at one instant."""
-        for _ in range(min(AHEAD, len(self._unread))):
+    def _plan_ahead(self) -> None:
+        """Plan some of what is due soon, while nothing is: thousands may be due at one instant."""
+        for _ in range(min(AHEAD, len(self._unplanned))):
             if self._is_due():
                 return
-            row = self._due.get(self._unread.popleft())
-            if row is not None and self._snapshots.cached_key(row) is None:
-                self._keep(row)
+            held = self._due.get(self._unplanned.popleft())
+            if held is None or held.ahead is not None:
+                continue
+            try:
+                held.ahead = plan_ahead(held.row, self._snapshots.of_row(held.row))
+            except Exception as error:  # noqa: BLE001 - it is told when the job cannot be fired
+                log.debug("a job cannot be planned ahead: %r", error)
 
     async def _fire_due(self) -> None:
+        """Fire all that is due now. It is on time if it is now, however long the others take."""
         now = self._clock.now()
-        if not self._heap or self._heap[0][0] > to_us(now) or not await self._has_room():
-            return
-        due: list[JobRow] = []
-        while self._heap and self._heap[0][0] <= to_us(now) and len(due) < BATCH:
-            at, key = heapq.heappop(self._heap)
-            row = self._due.get(key)
-            if row is not None and row.next_fire_at == at:
-                due.append(self._due.pop(key))
+        due = self._take_due(to_us(now))
         try:
-            failed = await self._fire(due, now)
-        except Exception:
-            for row in due:
-                self._hold(row)
-            raise
-        if failed:
-            await self._pause()
+            while due and await self._has_room():
+                part = [due.popleft() for _ in range(min(BATCH, len(due)))]
+                await self._fire(part, now)
+        finally:
+            for entry in due:
+                heapq.heappush(self._heap, entry)
+
+    def _take_due(self, now: int) -> deque[tuple[int, int]]:
+        due: deque[tuple[int, int]] = deque()
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heapq.heappop(self._heap))
+        return due
 
     async def _has_room(self) -> bool:
         """Whether runs may be made; else what is due stays due, for a second at least."""
@@ -199,196 +204,27 @@ class Scheduler:
     async def _pause(self) -> None:
         await self._clock.sleep_until(self._clock.monotonic() + RETRY_SECS)
 
-    async def _fire(self, due: list[JobRow], now: datetime) -> bool:
-        """Fire these jobs; whether any has to be tried again."""
-        await self._triggering.refill_keys()
-        rows = await self._store.read(job_store.jobs_by_keys, [row.key for row in due])
-        current = [
-            row for row in rows if row.deleted_at is None and (row.next_fire_at or 0) <= to_us(now)
+    async def _fire(self, part: list[tuple[int, int]], now: datetime) -> None:
+        """Fire these (instant, job), unless they were changed since, and hold them again."""
+        held = [
+            self._due.pop(key)
+            for at, key in part
+            if key in self._due and self._due[key].row.next_fire_at == at
         ]
-        done = await asyncio.gather(
-            *(self._fire_job(row, now) for row in current if row.next_fire_at is not None),
-            return_exceptions=True,
-        )
-        again = await self._store.read(job_store.jobs_by_keys, [row.key for row in due])
-        for row in again:
-            if row.deleted_at is None:
-                self._hold(row)
-        for error in done:
-            if isinstance(error, BaseException):
-                log.error("a job could not be fired", exc_info=error,
-                          extra={"action": "fire_failed"})  # fmt: skip
-        return any(result is not True for result in done)
-
-    async def _fire_job(self, row: JobRow, now: datetime) -> bool:
-        """Stage a job's fires, the last of which moves its timing on; whether all are stored."""
-        snapshot = self._snapshots.cached_key(row) or self._keep(row)
-        settings = snapshot.settings
-        pause = None if row.paused_until is None else from_us(row.paused_until)
-        gate = settings.gate(status=row.status, paused_until=pause)
-        nominal = row.next_nominal_at if row.next_nominal_at is not None else row.next_fire_at
-        assert nominal is not None
-        plan = plan_fires(
-            settings.schedule, planned=from_us(nominal), now=now - settings.jitter,
-            rule=settings.misfire, gate=gate, zone=settings.zone,
-        )  # fmt: skip
-        advance = self._advance(row, snapshot, plan, now)
-        plan = self._without_overlap(row, plan)
-        _before_fire()
-        if plan.skipped or not plan.fire:
-            # Skips with the timing and never before: what is planned again after a crash may
-            # judge an instant otherwise, and must not fire one that is noted as skipped.
-            if plan.fire and not await self._stage(row, snapshot, list(plan.fire), None, now):
-                return False
-            await self._store.write(_record, row, plan, advance, now)
-            return True
-        *earlier, last = plan.fire
-        # The timing moves on with the last, once all before it are stored.
-        if earlier and not await self._stage(row, snapshot, earlier, None, now):
-            return False
-        return await self._stage(row, snapshot, [last], advance, now)
-
-    def _keep(self, row: JobRow) -> JobSnapshot:
-        snapshot = JobSnapshot(row)
-        self._snapshots.keep(snapshot)
-        return snapshot
-
-    def _without_overlap(self, row: JobRow, plan: FirePlan) -> FirePlan:
-        """A scheduled fire whose predecessor has not started is skipped, whatever the limit."""
-        if not plan.fire or not self._not_started.get(row.key):
-            return plan
-        late = [fire for fire in plan.fire if fire.caught_up]
-        on_time = [fire for fire in plan.fire if not fire.caught_up]
-        if not on_time:
-            return plan
-        overlap = SkippedRange(
-            first=on_time[0].at, last=on_time[-1].at, count=len(on_time), reason="overlap"
-        )
-        return replace(plan, fire=tuple(late), skipped=(*plan.skipped, overlap))
-
-    def _advance(
-        self, row: JobRow, snapshot: JobSnapshot, plan: FirePlan, now: datetime
-    ) -> Advance:
-        """What the job's row says next."""
-        nominal = plan.next_due
-        settings = snapshot.settings
-        status = row.status
-        if status == JobStatus.PAUSED and row.paused_until and row.paused_until <= to_us(now):
-            status = JobStatus.SCHEDULED
-        waits = isinstance(settings.schedule, Interval) and bool(plan.fire)
-        if nominal is None and not waits and status == JobStatus.SCHEDULED:
-            status = JobStatus.UNSCHEDULED
-        assert row.next_fire_at is not None
-        return Advance(
-            row.key, row.next_fire_at,
-            None if nominal is None else to_us(nominal + settings.jitter),
-            None if nominal is None else to_us(nominal), status,
-            ends=JobStatus.UNSCHEDULED == status != row.status,
-        )  # fmt: skip
-
-    async def _stage(self, row: JobRow, snapshot: JobSnapshot, fires: list[DueFire],
-                     advance: Advance | None, now: datetime) -> bool:  # fmt: skip
-        """Make these runs; whether the store took them."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        left, failed = len(fires), False
-
-        def one(run: CreateRun, error: Exception | None) -> None:
-            nonlocal left, failed
-            left -= 1
-            if error is not None:
-                failed = True
-                log.warning("a fire of %s was not stored: %s", row.name, error,
-                            extra={"action": "fire_retry", "job": row.name})  # fmt: skip
-            elif _waits_for_start(run):
-                self._not_started.setdefault(row.key, set()).add(run.key)
-            if left == 0 and not done.done():
-                done.set_result(None)
-
-        for fire in fires:
-            run = self._triggering.new_run(snapshot, trigger=SCHEDULER, now=to_us(now))
-            run.principal = NAME
-            run.fire_at, run.caught_up = to_us(fire.at), fire.caught_up
-            run.advance = advance
-            self._triggering.stage(run, one)
-        await done
-        return not failed
-
-    # What runs tell.
-
-    def run_started(self, live: LiveExecution) -> None:
-        """A scheduled run has started: the next fire of its job does not overlap it."""
-        if live.run.trigger == SCHEDULER:
-            self._not_started.get(live.run.job.key, set()).discard(live.run.key)
-
-    async def interval_ended(self, job_key: int) -> None:
-        """A run of an interval job has ended: the delay counts from now."""
-        for row in await self._store.read(job_store.jobs_by_keys, [job_key]):
-            await self._count_interval(row)
-
-    async def _count_interval(self, row: JobRow) -> None:
-        """Plan the next run of an interval job whose last run has ended."""
-        if row.deleted_at is not None or row.next_fire_at is not None:
-            return
-        snapshot = JobSnapshot(row)
-        if not isinstance(snapshot.settings.schedule, Interval):
-            return
-        last = await self._store.read(open_work.newest_run, row.key)
-        if last is not None and last[1] is None:
-            # Its end counts on.
-            return
-        at = None if last is None else last[1]
-        paused = row.status == JobStatus.PAUSED
-        timing = plan_timing(
-            snapshot.settings, now=self._clock.now(),
-            last=LastEnd(at=None if at is None else from_us(at)), paused=paused,
-            paused_until=None if row.paused_until is None else from_us(row.paused_until),
-        )  # fmt: skip
-        if timing.next_fire_at is None or timing.next_nominal_at is None:
-            return
+        rows = [each.row for each in held]
         try:
-            changed = await self._store.write(
-                job_store.set_timing, key=row.key, status=int(timing.status),
-                paused_until=row.paused_until, next_fire_at=to_us(timing.next_fire_at),
-                next_nominal_at=to_us(timing.next_nominal_at), now=self._clock.now_us(),
-                bump=False, expected_revision=row.revision,
-            )  # fmt: skip
-        except (Aborted, NotFound):
-            # Somebody changed the job meanwhile, and planned it with that.
-            return
-        self._hold(changed)
-        self._wake.set()
+            fired = await self._firing.fire([(each.row, each.ahead) for each in held], now)
+            rows = fired.rows
+            if fired.unsure:
+                rows += await self._store.read(job_store.jobs_by_keys, fired.unsure)
+        finally:
+            for row in rows:
+                # Whoever was told of a change meanwhile knows better.
+                if row.key not in self._due and row.deleted_at is None:
+                    self._hold(row)
+        if fired.failed:
+            await self._pause()
 
 
 def _ignore(_row: JobRow) -> None:
     return None
-
-
-def _waits_for_start(run: CreateRun) -> bool:
-    """Whether the next fire of its job would overlap it; one without targets has ended."""
-    made = run.outcome in (Created.CREATED, Created.WAITING)
-    return made and any(not target.skip_reason for target in run.targets)
-
-
-def _record(tx: Any, row: JobRow, plan: FirePlan, advance: Advance, now: datetime) -> None:
-    """Write skipped ranges and the job's next instant."""
-    try:
-        job_store.set_timing(
-            tx, key=row.key, status=advance.status, paused_until=row.paused_until,
-            next_fire_at=advance.next_fire_at, next_nominal_at=advance.next_nominal_at,
-            now=to_us(now), bump=False, expected_revision=row.revision,
-        )  # fmt: skip
-    except (Aborted, NotFound):
-        # Changed or deleted meanwhile: it is read again.
-        return
-    fired = plan.fire[0].at if plan.fire else None
-    record_skips(
-        tx,
-        [Skip(row.key, to_us(s.first), to_us(s.last), s.count, s.reason, to_us(now),
-              apart=fired is not None and s.first > fired)
-         for s in plan.skipped],
-    )  # fmt: skip
-    if advance.ends:
-        event = NewEvent(kind="job.unscheduled", severity=1, at=to_us(now),
-                         message=f"{row.name} fires no more by itself", actor=NAME, job_id=row.id,
-                         job_name=row.name, group_name=row.group_name)  # fmt: skip
-        insert_events(tx, [event])

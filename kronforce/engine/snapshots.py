@@ -198,6 +198,14 @@ class JobSnapshots:
         snapshot = self._current.get(row.key)
         return snapshot if snapshot is not None and snapshot.revision == row.revision else None
 
+    def of_row(self, row: JobRow) -> JobSnapshot:
+        """The snapshot of exactly this row, made and kept if it is not at hand."""
+        known = self.cached_key(row)
+        if known is None:
+            known = JobSnapshot(row)
+            self.keep(known)
+        return known
+
     async def load(self, scope: Scope, refs: Sequence[str]) -> None:
         """Read what is not at hand, all of it with one call to the store."""
         missing = sorted({ref for ref in refs if ref and self.cached(ref) is None})

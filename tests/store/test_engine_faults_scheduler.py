@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from kronforce.engine import scheduler
+from kronforce.engine import firing, scheduler
 from kronforce.errors import ResourceExhausted, Unavailable
 from kronforce.store import jobs as job_store
 from kronforce.store import open_work
@@ -108,14 +108,14 @@ async def test_a_fire_that_the_store_did_not_take_is_made_up_for(rig, monkeypatc
 
 async def test_one_job_that_cannot_be_fired_holds_back_no_other(rig, monkeypatch):
     await rig.job("bad", schedule=EVERY_SECOND)
-    keep = rig.engine.scheduler._fire_job
+    of_row = rig.engine.snapshots.of_row
 
-    async def fire_job(row, now):
+    def refuse_bad(row):
         if row.name == "bad":
             raise ValueError("broken")
-        return await keep(row, now)
+        return of_row(row)
 
-    monkeypatch.setattr(rig.engine.scheduler, "_fire_job", fire_job)
+    monkeypatch.setattr(rig.engine.snapshots, "of_row", refuse_bad)
     await rig.job("good", schedule=EVERY_SECOND)
 
     async def fired():
@@ -129,7 +129,7 @@ async def test_a_resume_is_not_undone_by_a_skip_that_is_being_written(rig, monke
     write = rig.store.write
 
     async def resume_first(fn, *args, **kw):
-        if fn is scheduler._record:
+        if fn is firing._record:
             monkeypatch.setattr(rig.store, "write", write)
             await write(
                 job_store.set_timing, key=row.key, status=1, paused_until=None,

@@ -173,4 +173,4 @@ async def test_a_month_of_missed_seconds_is_one_row(rig):
 
 
 async def _started(rig):
-    return not rig.engine.scheduler._not_started.get(1)
+    return not rig.engine.scheduler._firing._not_started.get(1)

@@ -100,7 +100,9 @@ class NewTarget:
 class Advance:
     """A job's timing moves on; `expected` is the stored `next_fire_at` that was acted on."""
 
-    __slots__ = ("ends", "expected", "job_key", "next_fire_at", "next_nominal_at", "status")
+    __slots__ = (
+        "applied", "ends", "expected", "job_key", "next_fire_at", "next_nominal_at", "status",
+    )  # fmt: skip
 
     def __init__(self, job_key: int, expected: int, next_fire_at: int | None,
                  next_nominal_at: int | None, status: int, *, ends: bool):  # fmt: skip
@@ -111,6 +113,8 @@ class Advance:
         self.status = status
         # Whether the job has just fired for the last time, which an event tells.
         self.ends = ends
+        # Set by the transaction: whether the stored timing is certainly this now.
+        self.applied = False
 
 
 class CreateRun:

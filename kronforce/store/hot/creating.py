@@ -110,19 +110,28 @@ def write_fires(tx: Tx, creates: Sequence[CreateRun], events: list[Row]) -> None
             if run.fire_at is not None and run.outcome is Created.NO_RUN and run.skip_reason
         ],
     )
-    tx.run(
-        st.ADVANCE_JOB,
-        [
-            (a.job_key, a.expected, a.next_fire_at, a.next_nominal_at, a.status)
-            for run in creates
-            if (a := run.advance) is not None and run.outcome is not Created.STALE
-        ],
-    )
+    _advance(tx, creates)
     events += [
         unscheduled_event(run)
         for run in creates
         if run.advance is not None and run.advance.ends and run.outcome is not Created.STALE
     ]
+
+
+def _advance(tx: Tx, creates: Sequence[CreateRun]) -> None:
+    """Move timings on, those that are as they were when they were acted on."""
+    advances = [
+        run.advance
+        for run in creates
+        if run.advance is not None and run.outcome is not Created.STALE
+    ]
+    moved = tx.run(
+        st.ADVANCE_JOB,
+        [(a.job_key, a.expected, a.next_fire_at, a.next_nominal_at, a.status) for a in advances],
+    )
+    for advance in advances:
+        # One that was not moved is seen in the sum alone.
+        advance.applied = moved == len(advances)
 
 
 def write_runs(

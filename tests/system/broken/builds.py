@@ -207,15 +207,15 @@ BUILDS: tuple[Broken, ...] = (
     Broken(
         fault="an instant is noted as skipped before the timing has moved on",
         edits=_edit(
-            "kronforce/engine/scheduler.py",
-            "            if plan.fire and not await self._stage(",
-            "            if plan.skipped:\n"
-            "                skips = [Skip(row.key, to_us(s.first), to_us(s.last), "
+            "kronforce/engine/firing.py",
+            "            if fires and not await self._stage_all(",
+            "            if planned.plan.skipped:\n"
+            "                skips = [Skip(planned.row.key, to_us(s.first), to_us(s.last), "
             "s.count, s.reason,"
             " to_us(now), apart=True)"
-            " for s in plan.skipped]\n"
+            " for s in planned.plan.skipped]\n"
             "                await self._store.write(record_skips, skips)\n"
-            "            if plan.fire and not await self._stage(",
+            "            if fires and not await self._stage_all(",
         ),
         provocation="killed while it catches up",
         rule="f",
