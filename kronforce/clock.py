@@ -31,6 +31,15 @@ def from_us(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
+def next_tick(clock: Clock, secs: float) -> float:
+    """The next multiple of so many seconds on the monotonic clock.
+
+    Loops that look at something every second all look at the same moment: a controller that has
+    nothing to do is woken once a second, and not once for each of them.
+    """
+    return (clock.monotonic() // secs + 1) * secs
+
+
 class Clock(Protocol):
     """What the controller knows of time."""
 

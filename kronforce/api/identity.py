@@ -66,6 +66,10 @@ class Store(Protocol):
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
     ) -> Awaitable[T]: ...
 
+    def read_once(
+        self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
+    ) -> Awaitable[T]: ...
+
     def write(
         self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kw: P.kwargs
     ) -> Awaitable[T]: ...
@@ -192,7 +196,7 @@ class Identity:
 
     async def refresh(self, *, force: bool = False) -> None:
         """Drop what is good no longer: reread everything remembered if a key was revoked."""
-        revision = await self._store.read(stored_keys.key_revision)
+        revision = await self._store.read_once(stored_keys.key_revision)
         due = self._clock.monotonic() >= self._read_at + RECHECK_SECS
         if revision == self._revision and not due and not force:
             return

@@ -12,7 +12,7 @@ from __future__ import annotations
 from kronforce.api.access import Method
 from kronforce.api.call import Call
 from kronforce.api.identity import LAST_USED_SECS, REVISION_POLL_SECS, Identity
-from kronforce.clock import Clock
+from kronforce.clock import Clock, next_tick
 from kronforce.errors import (
     DeadlineExceeded,
     KronforceError,
@@ -111,7 +111,7 @@ class Keeper:
         """Once a second, for ever; what the store cannot answer now is asked again."""
         away = False
         while True:
-            await self._clock.sleep_until(self._clock.monotonic() + REVISION_POLL_SECS)
+            await self._clock.sleep_until(next_tick(self._clock, REVISION_POLL_SECS))
             self._in_flight.end_overdue()
             try:
                 await self.recheck()

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from functools import partial
 
-from kronforce.clock import Clock
+from kronforce.clock import Clock, next_tick
 from kronforce.core.stat_windows import DAY, LENGTH_US, kept_from
 from kronforce.engine.retention import MAX_BATCHES, Delete, Pace, timed
 from kronforce.store import stats_folding as stored
@@ -40,7 +40,7 @@ class Folding:
     async def run(self) -> None:
         """The loop; ends when it is cancelled."""
         while True:
-            await self._clock.sleep_until(self._clock.monotonic() + FOLD_SECS)
+            await self._clock.sleep_until(next_tick(self._clock, FOLD_SECS))
             try:
                 await self.catch_up()
                 if self._clock.monotonic() >= self._forget_at:
@@ -56,7 +56,7 @@ class Folding:
         """
         until = self._clock.monotonic() + CATCH_UP_SECS
         async with self._lock:
-            while await self._store.read(stored.has_added):
+            while await self._store.read_once(stored.has_added):
                 size = self._pace.size
                 now = self._clock.now_us()
                 gone, took = await self._store.write(timed, self._clock, stored.fold, now, size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from kronforce.clock import Clock
+from kronforce.clock import Clock, next_tick
 from kronforce.core.custom_tasks import is_custom
 from kronforce.core.lifecycle import Reason, State
 from kronforce.core.waited import over_waiting
@@ -65,7 +65,7 @@ class Rescuer:
                 await self.sweep()
             except Exception:
                 log.exception("the rescuer tries again", extra={"action": "rescuer_retry"})
-            await self._clock.sleep_until(self._clock.monotonic() + TICK_SECS)
+            await self._clock.sleep_until(next_tick(self._clock, TICK_SECS))
 
     async def sweep(self) -> None:
         """Everything once."""
@@ -88,7 +88,10 @@ class Rescuer:
 
     async def _expire_overdue(self) -> None:
         """What waited longer than `queue_timeout_secs` ends `expired`."""
-        for _, live in await self._loader.read(open_work.overdue, self._clock.now_us(), BATCH):
+        now = self._clock.now_us()
+        if not await self._store.read_once(open_work.any_overdue, now):
+            return
+        for _, live in await self._loader.read(open_work.overdue, now, BATCH):
             if _waits(live):
                 self._completion.never_started(
                     live, State.EXPIRED, Reason.QUEUE_TIMEOUT, self._over(live)

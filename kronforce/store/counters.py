@@ -10,9 +10,15 @@ import sqlalchemy as sa
 
 from kronforce.store import dialect
 from kronforce.store.database import Tx
+from kronforce.store.prepared import Prepared
 from kronforce.store.tables import counters
 
 KEY_REVISION = "key_revision"
+
+# Asked every second, by a controller that has nothing else to do too.
+_VALUE = Prepared(
+    lambda sqlite: sa.select(counters.c.value).where(counters.c.name == sa.bindparam("name"))
+)
 
 
 def raise_by(tx: Tx, name: str, by: int = 1) -> int:
@@ -34,5 +40,5 @@ def set_to(tx: Tx, name: str, value: int) -> None:
 
 def value_of(tx: Tx, name: str) -> int:
     """The counter's value; 0 where nobody has raised it."""
-    query = sa.select(counters.c.value).where(counters.c.name == name)
-    return int(tx.conn.scalar(query) or 0)
+    rows = _VALUE.run(tx, name=name)
+    return int(rows[0][0]) if rows else 0

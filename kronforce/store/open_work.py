@@ -17,6 +17,7 @@ from kronforce.store.database import Tx
 from kronforce.store.hot.admission import Slots
 from kronforce.store.hot.commands import Limit
 from kronforce.store.jobs import JobRow, jobs_by_keys
+from kronforce.store.prepared import Prepared
 from kronforce.store.state_filter import IS_HELD, IS_WAITING, in_phase
 from kronforce.store.tables import (
     Admission,
@@ -168,6 +169,20 @@ def make_ready(tx: Tx, execution_keys: Sequence[int]) -> None:
         .where(executions.c.key.in_(execution_keys), in_phase(Phase.RETRY_WAIT))
         .values(phase=int(Phase.READY))
     )
+
+
+_ANY_OVERDUE = Prepared(
+    lambda sqlite: (
+        sa.select(executions.c.key)
+        .where(IS_WAITING, executions.c.queue_deadline_at <= sa.bindparam("now"))
+        .limit(1)
+    )
+)
+
+
+def any_overdue(tx: Tx, now: int) -> bool:
+    """Whether `overdue` finds anything: asked every second, and the answer is nearly always no."""
+    return bool(_ANY_OVERDUE.run(tx, now=now))
 
 
 def overdue(tx: Tx, now: int, limit: int) -> list[OpenRow]:

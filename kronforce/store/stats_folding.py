@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from kronforce.core.stat_windows import LENGTH_US, kept_from
 from kronforce.store import counters
 from kronforce.store.database import Tx
+from kronforce.store.prepared import Prepared
 from kronforce.store.tables import Level, Subject, past_jobs, stats, stats_added
 
 # Rows that one transaction removes at most.
@@ -81,9 +82,12 @@ _RENAME = sa.text(
 )
 
 
+_ADDED = Prepared(lambda sqlite: sa.select(stats_added.c.key).limit(1))
+
+
 def has_added(tx: Tx) -> bool:
     """Whether anything waits to be put into its buckets."""
-    return tx.conn.scalar(sa.select(stats_added.c.key).limit(1)) is not None
+    return bool(_ADDED.run(tx))
 
 
 def fold(tx: Tx, now: int, limit: int = FOLD_BATCH) -> int:

@@ -6,7 +6,7 @@ from kronforce.clock import Clock
 from kronforce.telemetry.histogram import Histogram
 
 # Often enough that a stall of a second cannot hide, seldom enough to cost nothing.
-TICK_SECS = 0.25
+TICK_SECS = 0.5
 
 
 class LoopLag:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import time
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -34,9 +35,14 @@ HEAD_SECS = 10.0
 BODY_SECS = 30.0
 # Nothing of an answer was taken for this long.
 STALLED_SECS = 60.0
-LOOK_SECS = 1.0
-
 log = logging.getLogger("kronforce.http")
+
+
+def until_next_second() -> float:
+    """Seconds to the next whole one of the monotonic clock, on which the controller's loops look
+    too: a process that has nothing to do is woken once for all of them."""
+    now = time.monotonic()
+    return now // 1 + 1 - now
 
 
 def max_connections() -> int:
@@ -69,7 +75,7 @@ class Connections:
     async def watch(self) -> None:
         """Look every second; ends when it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECS)
+            await asyncio.sleep(until_next_second())
             self.look()
 
     def look(self) -> None:

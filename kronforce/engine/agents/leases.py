@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from kronforce.clock import Clock
+from kronforce.clock import Clock, next_tick
 from kronforce.engine.agents.session import Session
 from kronforce.engine.tasks import Tasks
 from kronforce.store.agents import touch_agents
@@ -47,7 +47,7 @@ class Leases:
         last = self._clock.monotonic()
         beat = noted = 0.0
         while True:
-            await self._clock.sleep_until(last + TICK_SECS)
+            await self._clock.sleep_until(next_tick(self._clock, TICK_SECS))
             now = self._clock.monotonic()
             stood_still, last = stall(last, now), now
             for session in list(self._sessions.values()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from kronforce.clock import Clock
+from kronforce.clock import Clock, next_tick
 from kronforce.core.lifecycle import Reason
 from kronforce.core.pull_rules import LEASE_SECS, lost_after, silent_secs
 from kronforce.engine.agents.directory import Directory, pulls
@@ -48,7 +48,7 @@ class Silence:
         """The loop; ends when it is cancelled."""
         last = self._clock.monotonic()
         while True:
-            await self._clock.sleep_until(last + TICK_SECS)
+            await self._clock.sleep_until(next_tick(self._clock, TICK_SECS))
             now = self._clock.monotonic()
             stalled, last = now - last > STALL_SECS, now
             self._calls.forget_ended()

@@ -49,7 +49,7 @@ class VariableCache:
 
     async def poll(self) -> None:
         """Take over what others have changed, if they have."""
-        if await self._store.read(variables.revision) != self._revision:
+        if await self._store.read_once(variables.revision) != self._revision:
             await self.refresh()
 
     async def refresh(self) -> None:

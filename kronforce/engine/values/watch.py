@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from kronforce.clock import Clock
+from kronforce.clock import Clock, next_tick
 from kronforce.core.variable_rules import DAY, STAGES, stages_passed
 from kronforce.engine.values import key_rotation
 from kronforce.engine.values.cache import VariableCache
@@ -55,7 +55,7 @@ class VariableWatch:
             except Exception:
                 log.exception("variables are looked at again",
                               extra={"action": "variables_retry"})  # fmt: skip
-            await self._clock.sleep_until(self._clock.monotonic() + POLL_SECS)
+            await self._clock.sleep_until(next_tick(self._clock, POLL_SECS))
 
     async def round(self) -> None:
         """One look at everything that is due."""
