@@ -55,7 +55,14 @@ def fill(folder: Path, count: int, cron: CronOf = monthly, zones: Sequence[str] 
 
     It has been there before: what a first start does to it is done.
     """
-    database = open_database(str(folder / "kronforce.db"))
+    fill_store(str(folder / "kronforce.db"), count, cron, zones)
+
+
+def fill_store(
+    location: str, count: int, cron: CronOf = monthly, zones: Sequence[str] = ZONES
+) -> None:
+    """The same for a SQLite file or the URL of a PostgreSQL database."""
+    database = open_database(location)
     new_id = IdSource(SystemClock(), random.Random(7))
     now = datetime.now(UTC)
     try:

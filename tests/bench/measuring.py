@@ -65,7 +65,12 @@ def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server
     """Raises LoadFailed, product.DidNotStart."""
     fsync_ms = machine.fsync_median_ms(settings.folder)
     if scenario.load["kind"] in SCALE:
-        return _run_at_scale(scenario, settings, fsync_ms)
+        with ExitStack() as stack:
+            db = ""
+            if scenario.postgresql:
+                assert database is not None
+                db = stack.enter_context(postgresql.database(database))
+            return _run_at_scale(scenario, settings, fsync_ms, db)
     with ExitStack() as stack:
         db, postmaster = "", 0
         if scenario.postgresql:
@@ -90,7 +95,9 @@ def run_once(scenario: Scenario, settings: Settings, database: postgresql.Server
     return Outcome(result=result, cores=cores, fsync_ms=fsync_ms)
 
 
-def _run_at_scale(scenario: Scenario, settings: Settings, fsync_ms: float) -> Outcome:
+def _run_at_scale(
+    scenario: Scenario, settings: Settings, fsync_ms: float, database: str
+) -> Outcome:
     """What starts, ends and restarts a product by itself."""
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=settings.folder))
     site = Site(
@@ -99,6 +106,7 @@ def _run_at_scale(scenario: Scenario, settings: Settings, fsync_ms: float) -> Ou
         spec=_sized(scenario.load, settings.scale),
         seconds=settings.seconds or scenario.seconds,
         profile=settings.profile,
+        database=database,
     )
     try:
         result = SCALE[scenario.load["kind"]](site)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from tests.bench import many_jobs, usage
-from tests.bench.scale import process, wal
+from tests.bench.scale import process, writes
 from tests.bench.scale.site import Site
 
 SETTLE_SECS = 15.0
@@ -15,23 +15,22 @@ PER_SECS = 10.0
 
 
 def measure(site: Site) -> dict[str, Any]:
-    many_jobs.fill(site.folder, site.spec["jobs"], many_jobs.later)
-    database = site.folder / "kronforce.db"
-    with process.controller(site.folder) as controller:
+    file = site.folder / "kronforce.db"
+    many_jobs.fill_store(site.database or str(file), site.spec["jobs"], many_jobs.later)
+    with process.controller(site.folder, site.database) as controller:
         controller.start()
         with process.fleet(controller, site.spec["agents"]) as fleet:
             fleet.until("ready")
             time.sleep(SETTLE_SECS)
-            written, salt = wal.commits(database)
+            count = writes.Count(file, site.database)
             cpu, began = controller.cpu_secs(), time.monotonic()
             with site.watched({"controller": [controller.pid], "load": [fleet.pid]}):
                 time.sleep(site.seconds)
                 took = time.monotonic() - began
                 cpu = controller.cpu_secs() - cpu
-            written = wal.commits(database, (written, salt))[0] - written
             return {
                 "n": site.spec["agents"],
                 "cpu": cpu / took * 100,
                 "rss": usage.peak_rss_mb(controller.pid),
-                "writes": written / took * PER_SECS,
+                "writes": count.so_far() / took * PER_SECS,
             }

@@ -33,6 +33,7 @@ class Controller:
 
     folder: Path
     port: int
+    database: str = ""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     key: str = ""
     http: str = ""
@@ -53,6 +54,7 @@ class Controller:
             # Counted as everywhere, and never reached.
             "--rate-limit-authenticated", "1000000000",
             "--data-dir", str(self.folder), "--log-level", "warning",
+            *(["--db", self.database] if self.database else []),
         ]  # fmt: skip
         began = time.monotonic()
         process = product.spawn(self.folder, "controller", words, self.processes)
@@ -86,9 +88,9 @@ class Controller:
 
 
 @contextmanager
-def controller(folder: Path) -> Iterator[Controller]:
+def controller(folder: Path, database: str = "") -> Iterator[Controller]:
     """Not started yet; what was started is gone in the end."""
-    made = Controller(folder=folder, port=_free_port())
+    made = Controller(folder=folder, port=_free_port(), database=database)
     try:
         yield made
     finally:

@@ -13,8 +13,12 @@ def _row(id: str, what: str, key: str, unit: str, floor: float, reach: float | N
     return Row(id=id, what=what, key=key, unit=unit, floor=floor, reach=reach)
 
 
-def _scenario(name: str, load: dict[str, Any], seconds: float, *rows: Row) -> Scenario:
-    return Scenario(name=name, rows=rows, task=NOOP, load=load, seconds=seconds)
+def _scenario(
+    name: str, load: dict[str, Any], seconds: float, *rows: Row, postgresql: bool = False
+) -> Scenario:
+    return Scenario(
+        name=name, rows=rows, task=NOOP, load=load, seconds=seconds, postgresql=postgresql
+    )
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -24,6 +28,12 @@ SCENARIOS: tuple[Scenario, ...] = (
              "jobs, none due, of a core", "cpu", "%", 3, 1),
         _row("idle_rss", "its peak memory", "rss", "MB", 400, 250),
         _row("idle_writes", "its database writes in 10 s", "writes", "", 1, None),
+    ),
+    _scenario(
+        "idle_postgresql", {"kind": "idle", "agents": 1_000, "jobs": 100_000}, 60,
+        _row("idle_writes_postgresql", "the same on PostgreSQL, its lease among them", "writes",
+             "", 2, None),
+        postgresql=True,
     ),
     _scenario(
         "herd", {"kind": "herd", "jobs": 10_000, "agents": 4, "slots": 64, "ahead": 40}, 10,

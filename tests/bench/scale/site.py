@@ -14,12 +14,16 @@ from tests.bench import profiling, usage
 
 @dataclass(kw_only=True)
 class Site:
-    """`spec` is the scenario's load; `cores` is filled by what is measured."""
+    """`spec` is the scenario's load, `database` the URL of PostgreSQL or empty.
+
+    `cores` is filled by what is measured.
+    """
 
     name: str
     folder: Path
     spec: dict[str, Any]
     seconds: float
+    database: str = ""
     profile: str = ""
     cores: dict[str, float] = field(default_factory=dict)
 

@@ -1,4 +1,6 @@
-"""How often a SQLite database was written: the commits that its write-ahead log holds.
+"""How often a database was written.
+
+SQLite: the commits that its write-ahead log holds. PostgreSQL: the transactions that got a number.
 
 Each transaction that changed something ends with a frame that carries the size of the database.
 Transactions that changed nothing write nothing, and are not counted.
@@ -8,6 +10,8 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+
+import psycopg
 
 HEADER = 32
 FRAME_HEADER = 24
@@ -34,3 +38,27 @@ def commits(database: Path, since: tuple[int, int] = (0, 0)) -> tuple[int, int]:
             break
         count += committed > 0
     return count, salt
+
+
+def transactions(url: str) -> int:
+    """The number that PostgreSQL's next writing transaction gets; of the whole server."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class Count:
+    """Of the writes since it was made."""
+
+    def __init__(self, database: Path, url: str) -> None:
+        self._database = database
+        self._url = url
+        self._begin = transactions(url) if url else 0
+        self._log = commits(database) if not url else (0, 0)
+
+    def so_far(self) -> int:
+        """Raises Restarted where a checkpoint came between."""
+        if self._url:
+            return transactions(self._url) - self._begin
+        return commits(self._database, self._log)[0] - self._log[0]
