@@ -58,7 +58,8 @@ class OutputState:
 
     __slots__ = (
         "bytes_pending", "capped", "counted", "in_flight", "offsets", "pending", "reply",
-        "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "waiting", "window",
+        "sequence", "stored_bytes", "stored_offsets", "stored_sequence", "used", "waiting",
+        "window",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -75,6 +76,8 @@ class OutputState:
         # It is one of those that share the pool.
         self.counted = False
         self.window = INITIAL_CREDIT
+        # Of that, what came since the last row was begun: repeats as well, which are never stored.
+        self.used = 0
         # To the stream that brought something last: what is stored is told there.
         self.reply: Reply = _no_reply
         # Called when more is stored.
@@ -93,7 +96,7 @@ class OutputState:
 
     def restart_credit(self) -> None:
         """A new session: the agent's credit starts afresh, and so does what we know of it."""
-        self.window, self.reply = INITIAL_CREDIT, _no_reply
+        self.window, self.used, self.reply = INITIAL_CREDIT, 0, _no_reply
 
     def is_stored_to(self, stdout: int, stderr: int) -> bool:
         """Whether both streams are stored at least to these offsets."""
@@ -128,6 +131,7 @@ class OutputIntake:
         _on_chunks()
         state = self.state_of(live)
         state.reply = reply
+        state.used += _size(message.chunks)
         fresh = list(_filled(state, message.chunks))
         if live.masks is not None:
             fresh = live.masks.take(fresh)
@@ -213,12 +217,12 @@ class OutputIntake:
             return
         if not state.pending:
             if state.stored_sequence:
-                state.reply(self._progress(live, state, 0))
+                state.reply(self._progress(live, state, _taken(state)))
             return
         if self._capacity.disk_short:
             self._held_back.append(live)
             return
-        chunks, size = state.pending, state.bytes_pending
+        chunks, used = state.pending, _taken(state)
         state.pending, state.bytes_pending, state.in_flight = [], 0, True
         rows = _rows(live.key, chunks)
         taken = state.capped.take(rows, live.run.job.settings.output_cap_bytes)
@@ -232,12 +236,12 @@ class OutputIntake:
             state.in_flight = False
             if error is not None:
                 state.capped.take_back(taken)
-                self._failed(live, state, chunks, size, error)
+                self._failed(live, state, chunks, used, error)
                 return
             _on_stored()
             state.stored_sequence, state.stored_offsets = max(last, state.stored_sequence), ends
             state.stored_bytes = total
-            state.reply(self._progress(live, state, size))
+            state.reply(self._progress(live, state, used))
             waiting, state.waiting = state.waiting, []
             for call in waiting:
                 call()
@@ -249,19 +253,20 @@ class OutputIntake:
         self._store.output.stage(StoreOutput(taken.store, dropped, progress, stored))
 
     def _failed(self, live: LiveExecution, state: OutputState, chunks: list[OutputChunk],
-                size: int, error: Exception) -> None:  # fmt: skip
+                used: int, error: Exception) -> None:  # fmt: skip
         """Keep it and try again: the agent gets neither acknowledgement nor credit meanwhile."""
         log.warning("output was not stored: %s", error,
                     extra={"action": "output_held_back", "execution": live.id_text})  # fmt: skip
         state.pending = chunks + state.pending
-        state.bytes_pending += size
+        state.bytes_pending += _size(chunks)
+        state.used += used
         self._held_back.append(live)
 
-    def _progress(self, live: LiveExecution, state: OutputState, stored: int) -> OutputProgress:
+    def _progress(self, live: LiveExecution, state: OutputState, used: int) -> OutputProgress:
         """Acknowledge, and give back the credit that was used, more or less of it."""
         fair = max(LEAST_WINDOW, min(WINDOW, POOL // max(1, self._talking)))
-        credit = max(0, stored + fair - state.window)
-        state.window = fair if credit else state.window - stored
+        credit = max(0, used + fair - state.window)
+        state.window = fair if credit else state.window - used
         return OutputProgress(execution_id=live.id_text, stored_sequence=state.stored_sequence,
                               credit_bytes=credit)  # fmt: skip
 
@@ -324,6 +329,12 @@ def _rows(key: int, chunks: list[OutputChunk]) -> list[Row]:
         sequence = chunk.sequence
     close()
     return rows
+
+
+def _taken(state: OutputState) -> int:
+    """How much credit was used since this was asked last."""
+    used, state.used = state.used, 0
+    return used
 
 
 def _size(chunks: Iterable[OutputChunk]) -> int:

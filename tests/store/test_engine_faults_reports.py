@@ -5,7 +5,7 @@ import pytest
 from kronforce.core.lifecycle import Reason
 from kronforce.core.params_rules import DEPTH_MAX
 from kronforce.engine import result_output
-from kronforce.engine.output import INITIAL_CREDIT, MAX_PENDING
+from kronforce.engine.output import INITIAL_CREDIT, MAX_PENDING, WINDOW
 from kronforce.errors import FailedPrecondition, Unavailable
 from kronforce.store import output as output_store
 from kronforce.v1 import agent_service_pb2 as pb
@@ -186,6 +186,24 @@ async def test_credit_starts_afresh_with_each_session(rig):
     await a.leave()
     await a.connect(item(talker.sent, pb.INVENTORY_STATE_RUNNING))
     assert talker.live.output.window == INITIAL_CREDIT
+    await a.leave()
+
+
+async def test_what_an_agent_sends_again_uses_up_no_credit(rig):
+    """It never heard that a whole window of it is stored, and sends all of that again."""
+    _, a, talker = await running(rig)
+    pieces = [(index * 32 * KIB, b"x" * 32 * KIB) for index in range(WINDOW // (32 * KIB) + 2)]
+    for piece in pieces:
+        talker.say(*piece)
+        await talker.stored()
+    await a.leave()
+    await a.connect(item(talker.sent, pb.INVENTORY_STATE_RUNNING))
+    talker.told.clear()
+    talker.sequence = 0
+    for piece in pieces:
+        talker.say(*piece)
+    sent = sum(len(data) for _, data in pieces)
+    assert INITIAL_CREDIT + sum(p.credit_bytes for p in talker.told) - sent == WINDOW
     await a.leave()
 
 
