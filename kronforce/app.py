@@ -310,7 +310,7 @@ def _engine_servicers(
         scheduler=engine.scheduler,
         snapshots=engine.snapshots,
         triggering=engine.triggering,
-        cancelling=engine.cancelling,
+        deleted_jobs=engine.deleted_jobs,
         trust_operators=config.trust_operators,
     )
     return {

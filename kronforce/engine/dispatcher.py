@@ -129,6 +129,8 @@ class Dispatcher:
         self.forget: Callable[[LiveExecution], None] = _ignore
         # Called with one that somebody has cancelled, in place of giving it to an agent.
         self.cancelled: Callable[[LiveExecution], None] = _ignore
+        # Called with one of a job that is deleted, in place of that too.
+        self.unwanted: Callable[[LiveExecution], None] = _ignore
         # Called with the assignment and its session after the commit.
         self.assigned: Callable[[LiveExecution, Session], None] = _drop
 
@@ -213,6 +215,8 @@ class Dispatcher:
         if live.cancel_reason:
             if is_ready(live):
                 self.cancelled(live)
+        elif live.run.job.deleted and live.run.started_at is None:
+            self.unwanted(live)
         elif not live.queued:
             heapq.heappush(self.routes[live.route].heap, (-live.run.priority, live.key, live))
             live.queued = True

@@ -25,6 +25,7 @@ from kronforce.engine.agents.sessions import Sessions
 from kronforce.engine.cancelling import Cancelling
 from kronforce.engine.capacity import Capacity
 from kronforce.engine.completion import Completion
+from kronforce.engine.deleted_jobs import DeletedJobs
 from kronforce.engine.dispatcher import Dispatcher
 from kronforce.engine.explaining import Explaining
 from kronforce.engine.folding import Folding
@@ -152,6 +153,7 @@ class Engine:
             store=store, clock=clock, table=self.table, loader=self.loader,
             completion=self.completion, sessions=self.sessions, hub=self.hub,
         )  # fmt: skip
+        self.deleted_jobs = DeletedJobs(store=store, cancelling=self.cancelling, tasks=self.tasks)
         self.run_timeouts = RunTimeouts(
             store=store, clock=clock, table=self.table, loader=self.loader,
             cancelling=self.cancelling, timers=self.timers, tasks=self.tasks,
@@ -200,6 +202,7 @@ class Engine:
         """Who tells whom."""
         self._store.main.unsure = self._unsure
         self.dispatcher.cancelled = self._cancelled
+        self.dispatcher.unwanted = self.deleted_jobs.resume_of
         self.triggering.created = self._created
         self.triggering.replace_older = self._replace_older
         self.completion.started = self._started
@@ -227,7 +230,7 @@ class Engine:
         await self.run_timeouts.load()
         await self.loader.load_ready()
         await self.scheduler.load()
-        await self._resume_replacing()
+        await self._resume_ending()
         for name, loop in self._all_loops():
             self._loops.append(asyncio.create_task(loop, name=name))
 
@@ -312,12 +315,14 @@ class Engine:
     def _admitted(self, run_keys: list[int]) -> None:
         self.tasks.spawn_until_done(lambda: self.loader.admitted(run_keys), name="admitted")
 
-    async def _resume_replacing(self) -> None:
-        """A newcomer whose older runs a crash left uncancelled still replaces them."""
+    async def _resume_ending(self) -> None:
+        """What waits for a limit of a deleted job, or is replaced, and a crash left uncancelled."""
         for job_key, version, run_key, slot_key in await self._store.read(open_work.newest_waiting):
             pair = (job_key, version)
             job = (await self.snapshots.of_versions([pair]))[pair]
-            if job.settings.concurrency_policy is ConcurrencyPolicy.REPLACE:
+            if job.deleted:
+                self.deleted_jobs.resume(job_key)
+            elif job.settings.concurrency_policy is ConcurrencyPolicy.REPLACE:
                 self._replace_before(job_key, slot_key, run_key)
 
     def _replace_older(self, run: CreateRun) -> None:

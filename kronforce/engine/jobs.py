@@ -15,16 +15,15 @@ from google.protobuf.json_format import MessageToDict
 
 from kronforce.clock import Clock
 from kronforce.core import ids
-from kronforce.core.access import Role, Scope, system_scope
+from kronforce.core.access import Role, Scope
 from kronforce.core.canonical import canonical_hash
 from kronforce.core.ids import IdSource
 from kronforce.core.job_mask import read_mask
 from kronforce.core.job_rules import normalise_job, validate_job
 from kronforce.core.job_settings import effective
-from kronforce.core.lifecycle import Reason, State
 from kronforce.core.schedules.window import JobStatus
 from kronforce.engine import job_changes
-from kronforce.engine.cancelling import Cancelling
+from kronforce.engine.deleted_jobs import DeletedJobs
 from kronforce.engine.first_run import create_with_run
 from kronforce.engine.job_changes import Change, RequestClaim
 from kronforce.engine.scheduler import Scheduler
@@ -37,8 +36,6 @@ from kronforce.errors import (
 )
 from kronforce.store.audit import KeyedActor
 from kronforce.store.jobs import JobRow, last_runs
-from kronforce.store.paging import PageRequest
-from kronforce.store.runs import list_runs
 from kronforce.store.store import Store
 from kronforce.store.trial import tried
 from kronforce.v1.job_pb2 import Job
@@ -46,14 +43,8 @@ from kronforce.v1.job_service_pb2 import TriggerJobRequest
 
 REQUEST_ID_MAX = 100
 
-# Waiting runs of a deleted job that are cancelled at a time: enough to share commits, few
-# enough to leave room in them for others.
-CANCEL_AT_ONCE = 500
-
 # Ids of requests to create share a table with those to trigger, and must never meet them.
 _SPACE = "\x1fjobs:"
-
-_EVERYTHING = system_scope("jobs")
 
 
 class Jobs:
@@ -68,7 +59,7 @@ class Jobs:
         scheduler: Scheduler,
         snapshots: JobSnapshots,
         triggering: Triggering,
-        cancelling: Cancelling,
+        deleted_jobs: DeletedJobs,
         trust_operators: bool,
     ) -> None:
         self._store = store
@@ -77,7 +68,7 @@ class Jobs:
         self._scheduler = scheduler
         self._snapshots = snapshots
         self._triggering = triggering
-        self._cancelling = cancelling
+        self._deleted_jobs = deleted_jobs
         self._trust_operators = trust_operators
 
     async def create(
@@ -168,7 +159,7 @@ class Jobs:
             job_changes.delete_job, self._change(scope, author), ref=ref, etag=etag
         )
         self._tell(row)
-        return await self._cancel_waiting(author, row)
+        return await self._deleted_jobs.cancel_waiting(row.key, author.name)
 
     async def _changed(
         self, fn: Callable[..., tuple[JobRow, bool]], *args: Any, **kw: Any
@@ -228,26 +219,6 @@ class Jobs:
             # An interval was to count from this run's end.
             await self._changed(job_changes.replan_job, self._change(scope, author), ref=job_id)
             raise result
-
-    async def _cancel_waiting(self, author: KeyedActor, row: JobRow) -> int:
-        """Also what waits from before the job was moved: nothing of a deleted job starts."""
-        cancelled = 0
-        page: PageRequest | None = PageRequest(size=CANCEL_AT_ONCE)
-        while page is not None:
-            found = await self._store.read(
-                list_runs, _EVERYTHING, job_key=row.key, state=State.PENDING, page=page
-            )
-            if found.items:
-                await self._cancelling.cancel_keys(
-                    [run.key for run in found.items],
-                    by=author.name,
-                    reason=Reason.CANCELLED,
-                    message="its job was deleted",
-                )
-            cancelled += len(found.items)
-            more = found.next_after is not None
-            page = PageRequest(size=CANCEL_AT_ONCE, after=found.next_after) if more else None
-        return cancelled
 
 
 def _read_paths(paths: Sequence[str]) -> Sequence[str]:

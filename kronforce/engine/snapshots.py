@@ -51,8 +51,8 @@ class JobSnapshot:
     """One version of one job. Immutable once made."""
 
     __slots__ = (
-        "_own_route", "agent_ref", "assignment", "assignment_bytes", "default_params", "group",
-        "id", "id_text", "is_choosy", "is_interval", "job", "key", "name", "needs_trust",
+        "_own_route", "agent_ref", "assignment", "assignment_bytes", "default_params", "deleted",
+        "group", "id", "id_text", "is_choosy", "is_interval", "job", "key", "name", "needs_trust",
         "parameters", "paused_until", "revision", "run_timeout_us", "settings", "slot_keys",
         "status", "target", "task_type", "template", "trusted", "version",
     )  # fmt: skip
@@ -68,6 +68,8 @@ class JobSnapshot:
         self.trusted = row.trusted
         self.status = row.status
         self.paused_until = row.paused_until
+        # What waited then does not start.
+        self.deleted = row.deleted_at is not None
         self.job = Job.FromString(row.spec)
         self.settings: JobSettings = effective(self.job)
         # How long a run may take from its first start; 0: as long as it takes.
@@ -257,6 +259,8 @@ class JobSnapshots:
                 snapshot = JobSnapshot(row)
                 result[snapshot.key, snapshot.version] = snapshot
                 self._versions[snapshot.key, snapshot.version] = snapshot
+        while len(self._versions) > KEPT:
+            self._versions.popitem(last=False)
         return result
 
 

@@ -165,7 +165,7 @@ async def test_jobs_are_tallied_by_type_through_every_change(rig, watched):
     jobs = Jobs(
         store=rig.store, clock=rig.clock, new_id=rig.new_id, scheduler=rig.engine.scheduler,
         snapshots=rig.engine.snapshots, triggering=rig.engine.triggering,
-        cancelling=rig.engine.cancelling, trust_operators=True,
+        deleted_jobs=rig.engine.deleted_jobs, trust_operators=True,
     )  # fmt: skip
 
     async def create(name: str, kind: str) -> None:

@@ -113,7 +113,7 @@ class Rig:
             scheduler=engine.scheduler,
             snapshots=engine.snapshots,
             triggering=engine.triggering,
-            cancelling=engine.cancelling,
+            deleted_jobs=engine.deleted_jobs,
             trust_operators=False,
         )
         agents = Agents(
