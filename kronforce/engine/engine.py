@@ -182,6 +182,7 @@ class Engine:
             store=store, clock=clock, loader=self.loader, completion=self.completion,
             sessions=self.sessions, dispatcher=self.dispatcher, output=self.output,
             capacity=self.capacity, keys=self.keys, run_timeouts=self.run_timeouts,
+            tasks=self.tasks,
         )  # fmt: skip
         self._variable_watch = VariableWatch(
             store=store, clock=clock, cache=self.variables, keyring=keyring

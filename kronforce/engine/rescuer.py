@@ -6,6 +6,7 @@ bounded, so that its cost follows what is overdue.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from kronforce.clock import Clock, next_tick
@@ -21,6 +22,7 @@ from kronforce.engine.live import LiveExecution
 from kronforce.engine.loading import Loader
 from kronforce.engine.output import OutputIntake
 from kronforce.engine.run_timeouts import HORIZON_SECS, RunTimeouts
+from kronforce.engine.tasks import Tasks
 from kronforce.store import open_work
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
@@ -32,7 +34,7 @@ TICK_SECS = 1.0
 RECOUNT_SECS = 300.0
 # How often retries that come near are loaded: well within the loader's horizon.
 RETRIES_SECS = 10.0
-# Waits ended in one sweep; the rest follow in the next.
+# Waits ended at a time: enough to share commits, few enough to leave room in them for others.
 BATCH = 500
 SECOND = 1_000_000
 
@@ -43,7 +45,7 @@ class Rescuer:
     def __init__(
         self, *, store: Store, clock: Clock, loader: Loader, completion: Completion,
         sessions: Sessions, dispatcher: Dispatcher, output: OutputIntake, capacity: Capacity,
-        keys: KeySource, run_timeouts: RunTimeouts,
+        keys: KeySource, run_timeouts: RunTimeouts, tasks: Tasks,
     ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
@@ -55,6 +57,8 @@ class Rescuer:
         self._capacity = capacity
         self._keys = keys
         self._run_timeouts = run_timeouts
+        self._tasks = tasks
+        self._expiring = False
         self._recount_at = clock.monotonic() + RECOUNT_SECS
         self._retries_at = clock.monotonic()
 
@@ -76,7 +80,7 @@ class Rescuer:
         self._expire_unserved()
         if self._keys.wants_block:
             await self._keys.fill()
-        await self._expire_overdue()
+        await self._begin_expiring()
         now = self._clock.monotonic()
         if now >= self._retries_at:
             self._retries_at = now + RETRIES_SECS
@@ -86,16 +90,40 @@ class Rescuer:
             self._recount_at = now + RECOUNT_SECS
             await self._recount()
 
-    async def _expire_overdue(self) -> None:
-        """What waited longer than `queue_timeout_secs` ends `expired`."""
-        now = self._clock.now_us()
-        if not await self._store.read_once(open_work.any_overdue, now):
+    async def _begin_expiring(self) -> None:
+        """What waited longer than `queue_timeout_secs` ends `expired`; much of it, bit by bit."""
+        if self._expiring:
             return
-        for _, live in await self._loader.read(open_work.overdue, now, BATCH):
+        found, ends = await self._expire_overdue()
+        if found == BATCH and ends:
+            self._expiring = True
+            self._tasks.spawn(self._go_on_expiring(ends), name="expire")
+
+    async def _go_on_expiring(self, ends: list[asyncio.Event]) -> None:
+        """Each batch once the one before is stored: nobody else's writes wait for a million."""
+        try:
+            while ends:
+                await asyncio.gather(*(end.wait() for end in ends))
+                _, ends = await self._expire_overdue()
+        finally:
+            self._expiring = False
+
+    async def _expire_overdue(self) -> tuple[int, list[asyncio.Event]]:
+        """End a batch; how many were found, and what is set as each that waited is stored."""
+        now = self._clock.now_us()
+        # Hardly ever is there one, and to ask only that is cheap.
+        if not await self._store.read_once(open_work.any_overdue, now):
+            return 0, []
+        found = await self._loader.read(open_work.overdue, now, BATCH)
+        ends = []
+        for _, live in found:
             if _waits(live):
+                ends.append(asyncio.Event())
+                live.dones.append(ends[-1].set)
                 self._completion.never_started(
                     live, State.EXPIRED, Reason.QUEUE_TIMEOUT, self._over(live)
                 )
+        return len(found), ends
 
     def _over(self, live: LiveExecution) -> str:
         return over_waiting(self._why(live), custom=is_custom(live.run.job.task_type))
@@ -128,6 +156,10 @@ class Rescuer:
                 )  # fmt: skip
 
     async def _recount(self) -> None:
+        # To look costs no writer anything, however much waits.
+        if not await self._store.read(open_work.slots_are_wrong):
+            await self._loader.admit_waiting()
+            return
         for job_key, slot_key, active, waiting in await self._store.write(open_work.recount_slots):
             log.error(
                 "slots of job %d %r were counted as %d active, %d waiting: put right",

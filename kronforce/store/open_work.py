@@ -7,6 +7,7 @@ partial index, so that cost follows what is open.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -364,20 +365,33 @@ def count_waiting(tx: Tx) -> int:
     return sum(int(tx.conn.execute(query.where(phase)).scalar() or 0) for phase in not_started)
 
 
+def slots_are_wrong(tx: Tx) -> bool:
+    """Whether any job's slots are counted otherwise than its open runs say."""
+    return bool(_wrong_slots(tx, sa.select(slots)))
+
+
 def recount_slots(tx: Tx) -> list[tuple[int, str, int, int]]:
     """Put every job's slots right; (job, key, active, waiting) of those that were wrong."""
+    wrong = _wrong_slots(tx, sa.select(slots).with_for_update())
+    for row, right in wrong:
+        tx.conn.execute(
+            sa.update(slots)
+            .where(slots.c.job_key == row.job_key, slots.c.slot_key == row.slot_key)
+            .values(active=right[0], waiting=right[1], scheduled_waiting=right[2])
+        )
+    return [(row.job_key, row.slot_key, row.active, row.waiting) for row, _ in wrong]
+
+
+def _wrong_slots(tx: Tx, query: sa.Select[Any]) -> list[tuple[Any, tuple[int, int, int]]]:
+    """Rows that are wrong, and what they should say."""
+    rows = tx.conn.execute(query).all()
     actual = _slots_in_use(tx)
-    wrong = []
-    for row in tx.conn.execute(sa.select(slots).with_for_update()).all():
-        right = actual.get((row.job_key, row.slot_key), (0, 0, 0))
-        if (row.active, row.waiting, row.scheduled_waiting) != right:
-            wrong.append((row.job_key, row.slot_key, row.active, row.waiting))
-            tx.conn.execute(
-                sa.update(slots)
-                .where(slots.c.job_key == row.job_key, slots.c.slot_key == row.slot_key)
-                .values(active=right[0], waiting=right[1], scheduled_waiting=right[2])
-            )
-    return wrong
+    found = [(row, actual.get((row.job_key, row.slot_key), (0, 0, 0))) for row in rows]
+    return [
+        (row, right)
+        for row, right in found
+        if (row.active, row.waiting, row.scheduled_waiting) != right
+    ]
 
 
 def admit_waiting(tx: Tx, job_key: int, limit: Limit) -> list[int]:
@@ -389,26 +403,36 @@ def admit_waiting(tx: Tx, job_key: int, limit: Limit) -> list[int]:
 
 
 def _slots_in_use(tx: Tx) -> dict[tuple[int, str], tuple[int, int, int]]:
-    """(active, waiting, scheduled among these) by job and key, counted over open executions."""
-    seen: dict[int, tuple[int, str, int, int]] = {}
-    for phases in (IS_WAITING, IS_HELD, in_phase(Phase.RETRY_WAIT)):
+    """(active, waiting, scheduled among these) by job and key, counted over what is open.
+
+    What waits may be a million: it is counted by the store, along the index that has it.
+    """
+    scheduled = sa.func.sum(sa.case((runs.c.trigger == SCHEDULER, 1), else_=0))
+    query = (
+        sa.select(runs.c.job_key, runs.c.slot_key, sa.func.count(), scheduled)
+        .where(runs.c.admission == sa.literal_column(str(int(Admission.WAITING))))
+        .where(runs.c.finished_at.is_(None))
+        .group_by(runs.c.job_key, runs.c.slot_key)
+    )
+    waiting = {(row[0], row[1]): (int(row[2]), int(row[3])) for row in tx.conn.execute(query)}
+    active = _active_by_slot(tx)
+    return {
+        slot_id: (active[slot_id], *waiting.get(slot_id, (0, 0)))
+        for slot_id in waiting.keys() | active.keys()
+    }
+
+
+def _active_by_slot(tx: Tx) -> Counter[tuple[int, str]]:
+    """Runs that hold a slot: as many as limits let in, so each of them may be looked at."""
+    seen: dict[int, tuple[int, str]] = {}
+    for phases in (in_phase(Phase.READY), IS_HELD, in_phase(Phase.RETRY_WAIT)):
         query = (
-            sa.select(runs.c.key, runs.c.job_key, runs.c.slot_key, runs.c.admission, runs.c.trigger)
+            sa.select(runs.c.key, runs.c.job_key, runs.c.slot_key)
             .join(executions, executions.c.run_key == runs.c.key)
-            .where(phases, runs.c.admission.in_((Admission.ACTIVE, Admission.WAITING)))
+            .where(phases, runs.c.admission == Admission.ACTIVE)
         )
-        for row in tx.conn.execute(query):
-            seen[row.key] = (row.job_key, row.slot_key, row.admission, row.trigger)
-    counted: dict[tuple[int, str], tuple[int, int, int]] = {}
-    for job_key, slot_key, admission, trigger in seen.values():
-        active, waiting, scheduled = counted.get((job_key, slot_key), (0, 0, 0))
-        waits = admission == Admission.WAITING
-        counted[job_key, slot_key] = (
-            active + (not waits),
-            waiting + waits,
-            scheduled + (waits and trigger == SCHEDULER),
-        )
-    return counted
+        seen.update((row.key, (row.job_key, row.slot_key)) for row in tx.conn.execute(query))
+    return Counter(seen.values())
 
 
 # How `max_run_history` begins in an encoded definition.
