@@ -21,6 +21,7 @@ from alembic.util import CommandError
 
 from kronforce.store import tables
 from kronforce.store.database import Database, Tx, reading, writing
+from kronforce.store.faults import driver_error
 from kronforce.store.partitions import ensure_partitions
 
 _FOLDER = Path(__file__).parent / "migrations"
@@ -34,6 +35,8 @@ _CONTROLLER_LOCK = 0x6B72_6F6E_0002
 
 # A killed controller's connection may take a moment to be noticed.
 CONTROLLER_LOCK_WAIT_MS = 5_000
+# SQLSTATE of a lock that was waited for in vain.
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 class SchemaError(Exception):
@@ -305,7 +308,9 @@ class ControllerLock:
 
 
 def take_controller_lock(engine: sa.Engine) -> ControllerLock | None:
-    """Become the only controller on a PostgreSQL database. Raises ControllerRunningError.
+    """Become the only controller on a PostgreSQL database.
+
+    Raises ControllerRunningError if there is one, SQLAlchemyError if the database does not say.
 
     None on SQLite, where a lock file beside the database does this.
     """
@@ -318,8 +323,11 @@ def take_controller_lock(engine: sa.Engine) -> ControllerLock | None:
         connection.exec_driver_sql(f"SET lock_timeout = {CONTROLLER_LOCK_WAIT_MS}")
         connection.execute(sa.select(sa.func.pg_advisory_lock(_CONTROLLER_LOCK)))
         connection.exec_driver_sql("SET lock_timeout = 0")
-    except sa.exc.OperationalError as error:
+    except sa.exc.SQLAlchemyError as error:
         connection.close()
+        if getattr(driver_error(error), "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            # Cut while it waited, or the server went: that says nothing of another controller.
+            raise
         raise ControllerRunningError(
             f"another controller uses {_where(engine)}; stop it first"
         ) from error

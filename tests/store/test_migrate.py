@@ -2,6 +2,7 @@
 
 import resource
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,29 @@ def test_a_controller_knows_that_it_lost_its_lock(database, other):
 
     assert not held.is_held()
     held.release()
+
+
+@ON_POSTGRESQL
+def test_a_wait_for_the_lock_that_is_cut_off_is_no_other_controller(database, other):
+    """Whoever took it for one would stop itself."""
+    held = take_controller_lock(database.main)
+    assert held is not None
+    with ThreadPoolExecutor() as pool:
+        waits = pool.submit(take_controller_lock, other.main)
+        while not _ended_waiting(database):
+            assert not waits.done()
+        with pytest.raises(sa.exc.OperationalError, match="administrator command"):
+            waits.result()
+    held.release()
+
+
+def _ended_waiting(database):
+    """Cut off whoever waits for an advisory lock; whether anybody did."""
+    with writing(database.main) as tx:
+        return tx.conn.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND NOT granted"
+        ).all()
 
 
 def test_days_are_made_ahead_once(tx):
