@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 # Before grpc is imported, by whichever module comes first: its fork handlers and threads break
 # children that fork; processes are the launcher's business anyway.
@@ -51,9 +53,20 @@ def _run(settings: object) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings))
     except expected as error:
-        log.error("%s", error, extra={"action": "failed"})
+        log.error("%s", _explained(error, settings.folder), extra={"action": "failed"})
         return EXIT_ERROR
     return 0
+
+
+def _explained(error: Exception, folder: Path) -> str:
+    """What to do about it: a start without room fails wherever it writes first."""
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    if not full and (not folder.exists() or os.statvfs(folder).f_bavail):
+        return str(error)
+    return (
+        f"the disk of {folder} is full, and an agent has to write a little to start: free some "
+        f"space there and start it again, with the same join token ({error})"
+    )
 
 
 async def _serve(settings: object) -> None:
