@@ -7,7 +7,7 @@ import pytest
 from tests.system.failures.test_output import GB, MIB, cost_of_stalled
 from tests.system.rig.cluster import cluster
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 READERS = 100
 # For each of the two hundred: a buffer of 1 MiB and what is on its way, twice over in gRPC.

@@ -1,16 +1,20 @@
 """Failure 13: a data folder on a disk that gets full; nothing that was acknowledged is lost."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from kronforce.v1.api_key_pb2 import ROLE_VIEWER
 from kronforce_client import ClientError, Overloaded
+from tests.fakes.http_reader import ask
 from tests.system.checker.history import Policy
 from tests.system.checker.rules import judge
 from tests.system.failures.jobs import ended, fire, outcome, shell
-from tests.system.rig.cluster import Cluster, cluster, until
+from tests.system.rig.cluster import ADMIN_KEY, Cluster, cluster, until
 from tests.system.rig.recording import Recorder
 from tests.system.rig.restoring import command
 from tests.system.rig.small_disk import MIB, Disk, mounted
@@ -118,6 +122,61 @@ async def test_a_controller_killed_on_a_full_disk_comes_back_with_everything(
     await small.start_controller(KRONFORCE_DISK_RESERVE=str(RESERVE_BYTES))
     run = await ended(small, run_id)
     assert outcome(run) == ("succeeded", "")
+
+
+async def test_over_http_a_full_disk_is_507_for_what_writes_and_reads_go_on(
+    disk: Disk, tmp_path: Path
+) -> None:
+    async with cluster(tmp_path, "") as one:
+        await one.start_controller(
+            KRONFORCE_DISK_RESERVE=str(RESERVE_BYTES), KRONFORCE_BIND="127.0.0.1:0"
+        )
+        await one.client.jobs.create(shell("there", "true"))
+        disk.fill()
+        asked = {
+            "/api/jobs": {**shell("more", "true"), "description": LARGE},
+            "/api/jobs/there/trigger": {},
+            "/api/variables": {"name": "V", "value": LARGE},
+        }
+        for path, body in asked.items():
+            refused = await until(no_room(one, path, body), f"{path} to be refused", 30.0)
+            assert refused["reason"] == "DISK_FULL"
+            assert "free" in refused["error"]
+        assert (await http(one, "GET", "/api/jobs/there"))[0] == 200
+        assert (await http(one, "GET", "/api/runs"))[0] == 200
+
+        disk.empty()
+
+        async def taken() -> bool:
+            status, _ = await http(one, "POST", "/api/jobs/there/trigger", {})
+            assert status in {200, 201, 202, 507}, status
+            return status != 507
+
+        await until(taken, "a trigger to be taken again", 20.0)
+
+
+def no_room(
+    cluster: Cluster, path: str, body: dict[str, Any]
+) -> Callable[[], Awaitable[dict[str, Any] | None]]:
+    """What is said where there is none; the log may have some left in itself."""
+
+    async def refused() -> dict[str, Any] | None:
+        status, said = await http(cluster, "POST", path, body)
+        assert status in {200, 201, 202, 409, 507}, (status, said)
+        return said if status == 507 else None
+
+    return refused
+
+
+async def http(
+    cluster: Cluster, verb: str, path: str, body: dict[str, Any] | None = None
+) -> tuple[int, Any]:
+    endpoint = json.loads((cluster.data_dir / "endpoint.json").read_text())
+    port = int(endpoint["http"].rpartition(":")[2].rstrip("/"))
+    key = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    sent = b"" if body is None else orjson.dumps(body)
+    async with ask(port, path, verb=verb, headers=key, body=sent) as answer:
+        return answer.status, await answer.json()
 
 
 # More than a log of this disk's size has room for in what it holds already.
