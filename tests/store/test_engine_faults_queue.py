@@ -1,6 +1,7 @@
 """The queue over both stores: what waits is never lost, never sent twice, never sent in vain."""
 
 import pytest
+import sqlalchemy as sa
 
 from kronforce.core.lifecycle import Reason, State
 from kronforce.engine import dispatcher, loading, rescuer
@@ -8,7 +9,7 @@ from kronforce.engine.triggering import Triggered
 from kronforce.errors import NotFound
 from kronforce.store import open_work
 from kronforce.store.hot.commands import Finish
-from kronforce.store.tables import Phase
+from kronforce.store.tables import Phase, executions, slots
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import job_pb2
 from kronforce.v1.job_service_pb2 import TriggerJobRequest
@@ -258,6 +259,43 @@ async def test_all_that_waits_for_an_absent_agent_expires_however_much_it_is(rig
         row = await rig.ended(outcome.run_id)
         assert (row.state, row.state_reason) == (EXPIRED, "offline_timeout")
     await rig.until(lambda: _true(not route.heap))
+
+
+async def test_all_that_waited_too_long_expires_at_once_however_much_it_is(rig, monkeypatch):
+    monkeypatch.setattr(rescuer, "BATCH", 2)
+    await rig.job(max_concurrent=1, queue_timeout_secs=60)
+    outcomes = await _many(rig, 7)
+    await rig.store.write(_overdue)
+    # A single look: what does not fit into its batch follows by itself.
+    await rig.engine._rescuer.sweep()
+    for outcome in outcomes:
+        row = await rig.ended(outcome.run_id)
+        assert (row.state, row.state_reason) == (EXPIRED, "queue_timeout")
+    assert not await rig.store.read(open_work.slots_are_wrong)
+
+
+def _overdue(tx):
+    tx.conn.execute(sa.update(executions).values(queue_deadline_at=1))
+
+
+async def test_slots_that_were_counted_wrong_are_found_and_put_right(rig):
+    await rig.job(max_concurrent=2)
+    await _many(rig, 5)
+    assert not await rig.store.read(open_work.slots_are_wrong)
+    await rig.store.write(_miscount)
+    assert await rig.store.read(open_work.slots_are_wrong)
+    ((_, key, active, waiting),) = await rig.store.write(open_work.recount_slots)
+    assert (key, active, waiting) == ("", 7, 9)
+    assert await rig.store.read(_slots) == [(2, 3, 0)]
+
+
+def _miscount(tx):
+    tx.conn.execute(sa.update(slots).values(active=7, waiting=9, scheduled_waiting=1))
+
+
+def _slots(tx):
+    columns = (slots.c.active, slots.c.waiting, slots.c.scheduled_waiting)
+    return [tuple(row) for row in tx.conn.execute(sa.select(*columns))]
 
 
 async def test_a_cancel_that_a_crash_cut_short_is_finished_at_the_next_start(
