@@ -15,7 +15,7 @@ import pytest
 from tests.system.failures.herds import killed_stampede, stampede
 from tests.system.rig.cluster import cluster
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1_800)]
 
 COUNT = int(os.environ.get("KRONFORCE_HERD", "10000"))
 LEAD = timedelta(seconds=int(os.environ.get("KRONFORCE_HERD_LEAD_SECS", "60")))

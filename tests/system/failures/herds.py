@@ -140,7 +140,7 @@ async def killed_stampede(
     herd = Herd(cluster, count, CATCHING_UP)
     await herd.define(lead)
     plan = await herd.arm(rng)
-    await cluster.start_agent(slots=64)
+    await cluster.start_agent(slots=64, wait=False)
     assert herd.is_ahead(), "the instant came before its jobs were there"
     await herd.kill(limit_secs)
     await herd.over(limit_secs)

@@ -13,8 +13,8 @@ from tests.system.rig.cluster import cluster
 
 COUNT = 300
 # For the definitions; and for another start of the controller, on a machine that is busy.
-LEAD = timedelta(seconds=3)
-KILLED_LEAD = timedelta(seconds=6)
+LEAD = timedelta(seconds=8)
+KILLED_LEAD = timedelta(seconds=20)
 LIMIT_SECS = 45.0
 SEED = int(os.environ.get("KRONFORCE_HERD_SEED", "1"))
 
