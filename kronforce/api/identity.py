@@ -35,6 +35,7 @@ from kronforce.store import agents as stored_agents
 from kronforce.store import groups as stored_groups
 from kronforce.store import keys as stored_keys
 from kronforce.store.database import Tx
+from kronforce.together import Together
 from kronforce.v1 import api_key_pb2, options_pb2
 
 P = ParamSpec("P")
@@ -50,8 +51,10 @@ LAST_USED_SECS = 30.0
 WAYS = 64
 # Keys remembered; beyond it the oldest is read again when it calls.
 REMEMBERED = 20_000
-# Read again with one question to the store: a parameter each.
+# Read with one question to the store: a parameter each.
 LOOKUP = 500
+# Later than any instant of expiry.
+NEVER = 1 << 63
 
 # Metadata of a caller that has a key, is a browser, or comes through a proxy.
 _NOT_OPEN = frozenset({"authorization", "origin", "sec-fetch-site", "x-forwarded-for", "forwarded"})
@@ -115,6 +118,10 @@ class Identity:
         self._revision = 0
         self._read_at = clock.monotonic()
         self._used: dict[int, int] = {}
+        # Whether anything remembered has changed since `is_due` was asked; what expires next.
+        self._changed = False
+        self._next_expiry = NEVER
+        self._read_together = Together(self._read_many, limit=LOOKUP)
 
     def recall(self, call: Call) -> bool:
         """Set principal and scope from memory; False if the store has to be asked."""
@@ -151,18 +158,33 @@ class Identity:
             raise
 
     async def _read(self, digest: bytes) -> Known:
+        known = await self._read_together(digest)
+        while known is not None and digest not in self._known:
+            # Revoked, or given up for others, since it was read a moment ago.
+            known = await self._read_together(digest)
+        if known is None or not hmac.compare_digest(known.hash, digest):
+            raise Unauthenticated(f"the key is unknown or revoked; {WAY_IN}")
+        return known
+
+    async def _read_many(self, digests: list[bytes]) -> list[Known | None]:
+        """Read and remember those that are good."""
         revision = -1
-        known = None
+        found: dict[bytes, Known] = {}
         # A revocation that was noticed while this was being read may be missing from it.
         while revision != self._revision:
             revision = self._revision
-            known = await self._store.read(read_known, digest)
-        if known is None or not hmac.compare_digest(known.hash, digest):
-            raise Unauthenticated(f"the key is unknown or revoked; {WAY_IN}")
-        if len(self._known) >= self._remembered:
+            found = await self._store.read(_read_all, digests)
+        for digest, known in found.items():
+            self._remember(digest, known)
+        return [found.get(digest) for digest in digests]
+
+    def _remember(self, digest: bytes, known: Known) -> None:
+        if digest not in self._known and len(self._known) >= self._remembered:
+            self._changed = True
             del self._known[next(iter(self._known))]
         self._known[digest] = known
-        return known
+        if known.expires_at is not None:
+            self._next_expiry = min(self._next_expiry, known.expires_at)
 
     def _admit(self, call: Call, known: Known) -> None:
         now = self._clock.now_us()
@@ -204,28 +226,43 @@ class Identity:
         digests = list(self._known)
         fresh = await self._store.read(_read_all, digests) if digests else {}
         for digest in digests:
-            if (known := fresh.get(digest)) is None:
-                self._known.pop(digest, None)
-            else:
-                self._known[digest] = known
+            self._renew(digest, fresh.get(digest))
+        # Again also for a clock that was set back.
+        self._see_expiry()
+
+    def _renew(self, digest: bytes, known: Known | None) -> None:
+        """What was read again of a key that is remembered; most are as they were."""
+        if known == self._known.get(digest):
+            return
+        self._changed = True
+        if known is None:
+            self._known.pop(digest, None)
+        else:
+            self._remember(digest, known)
+
+    def is_due(self) -> bool:
+        """Whether `judge` may say otherwise than when this was asked last.
+
+        A key has changed, is remembered no longer, or has expired.
+        """
+        if self._clock.now_us() >= self._next_expiry:
+            self._see_expiry()
+        due, self._changed = self._changed, False
+        return due
+
+    def _see_expiry(self) -> None:
+        """Note what has expired, and what will next."""
+        now = self._clock.now_us()
+        self._changed |= now >= self._next_expiry
+        expiries = [known.expires_at for known in self._known.values()]
+        ahead = [at for at in expiries if at is not None and at > now]
+        self._next_expiry = min(ahead, default=NEVER)
 
     async def write_last_used(self) -> None:
         """Store when keys were used since the last time."""
         used, self._used = self._used, {}
         if used:
             await self._store.write(stored_keys.touch_keys, sorted(used.items()))
-
-
-def read_known(tx: Tx, digest: bytes) -> Known | None:
-    """The key or credential with this hash, unless it is revoked or its agent is gone."""
-    return _read(tx, digest, stored_groups.pending_renames(tx))
-
-
-def _read(tx: Tx, digest: bytes, renames: Mapping[str, str]) -> Known | None:
-    if (key := stored_keys.get_key_by_hash(tx, digest)) is not None:
-        return _of_key(key, renames)
-    agent = stored_agents.get_agent_by_credential(tx, digest)
-    return None if agent is None else _of_agent(agent, digest)
 
 
 def _read_all(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Known]:
@@ -235,9 +272,7 @@ def _read_all(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Known]:
     for start in range(0, len(digests), LOOKUP):
         some = digests[start : start + LOOKUP]
         found += [_of_key(key, renames) for key in stored_keys.get_keys_by_hash(tx, some)]
-        for agent in stored_agents.get_agents_by_credential(tx, some):
-            assert agent.credential_hash is not None
-            found.append(_of_agent(agent, agent.credential_hash))
+        found += [_of_agent(agent) for agent in stored_agents.holders_of(tx, some)]
     return {known.hash: known for known in found if known is not None}
 
 
@@ -282,10 +317,10 @@ def _groups(
     return frozenset(key.allowed_groups) | old
 
 
-def _of_agent(agent: stored_agents.AgentRow, digest: bytes) -> Known:
+def _of_agent(agent: stored_agents.Holder) -> Known:
     text_id = ids.to_text(agent.id)
     return Known(
-        hash=digest,
+        hash=agent.hash,
         principal=Principal(
             key=0,
             id=text_id,

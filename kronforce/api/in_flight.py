@@ -80,7 +80,12 @@ class InFlight:
             call.end(DeadlineExceeded("the deadline passed first; what was begun may still happen"))
 
     def end_unauthorised(self, identity: Identity) -> None:
-        """End streams whose key was revoked, has expired or sees other groups than it did."""
+        """End streams whose key was revoked, has expired or sees other groups than it did.
+
+        They are looked through only when some key may have: of thousands of agents most stay.
+        """
+        if not identity.is_due():
+            return
         for call in list(self._streams):
             if (error := identity.judge(call)) is not None:
                 call.end(error)

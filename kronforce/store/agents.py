@@ -32,6 +32,16 @@ _TOUCH = dialect.update(
     agents, ("key", "last_seen_at"), set_="last_seen_at = :last_seen_at", where="t.key = :key"
 )
 
+_OPEN = dialect.update(
+    agents,
+    ("key", "boot_id", "controller", "facts", "slots", "task_types", "clock_skew_ms",
+     "now=last_seen_at"),
+    set_="boot_id = :boot_id, controller = :controller, facts = :facts, slots = :slots, "
+    "task_types = :task_types, clock_skew_ms = :clock_skew_ms, last_seen_at = :now, "
+    "session_epoch = t.session_epoch + 1, revision = t.revision + 1, disconnected_at = NULL",
+    where="t.key = :key AND t.deleted_at IS NULL",
+)  # fmt: skip
+
 
 class AgentState(IntEnum):
     """Whether an agent can be given work; the numbers of the contract."""
@@ -77,6 +87,30 @@ class AgentRow:
         if self.draining:
             return AgentState.DRAINING
         return AgentState.ONLINE if self.disconnected_at is None else AgentState.OFFLINE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holder:
+    """Whom a credential stands for."""
+
+    hash: bytes
+    key: int
+    id: bytes
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """What an agent says as it takes its session over; `facts` as in its row."""
+
+    agent_key: int
+    boot_id: str
+    facts: bytes
+    slots: int
+    task_types: Sequence[str]
+    skew_ms: int = 0
+    # The newest assignment that it knows of; 0: none.
+    highest_fence: int = 0
 
 
 def insert_agent(
@@ -149,10 +183,15 @@ def get_agent_by_credential(tx: Tx, hash: bytes) -> AgentRow | None:  # noqa: A0
     return _maybe(tx, _live().where(agents.c.credential_hash == hash))
 
 
-def get_agents_by_credential(tx: Tx, hashes: Sequence[bytes]) -> list[AgentRow]:
-    """Those of these hashes that are credentials of agents, unless they are deleted."""
-    query = _live().where(agents.c.credential_hash.in_(hashes))
-    return [_agent(row) for row in tx.conn.execute(query)]
+def holders_of(tx: Tx, hashes: Sequence[bytes]) -> list[Holder]:
+    """Whose credentials these hashes are; those of deleted agents are nobody's."""
+    a = agents.c
+    query = sa.select(a.credential_hash, a.key, a.id, a.name)
+    query = query.where(a.deleted_at.is_(None), a.credential_hash.in_(hashes))
+    return [
+        Holder(hash=row.credential_hash, key=row.key, id=row.id, name=row.name)
+        for row in tx.conn.execute(query)
+    ]
 
 
 def list_agents(
@@ -210,33 +249,23 @@ def update_registration(
     )
 
 
-def open_session(
-    tx: Tx,
-    *,
-    key: int,
-    boot_id: str,
-    controller: str,
-    facts: bytes,
-    slots: int,
-    task_types: Sequence[str],
-    skew: int,
-    now: int,
-) -> int:
-    """Take the agent's session over; its new epoch. Raises AgentNotFound if it is deleted."""
-    row = _change(
-        tx,
-        key,
-        boot_id=boot_id,
-        controller=controller,
-        facts=facts,
-        slots=slots,
-        task_types=_words(task_types),
-        clock_skew_ms=skew,
-        session_epoch=agents.c.session_epoch + 1,
-        last_seen_at=now,
-        disconnected_at=None,
-    )
-    return row.session_epoch
+def open_sessions(
+    tx: Tx, openings: Sequence[Opening], *, controller: str, now: int
+) -> dict[int, AgentRow]:
+    """Take over a session of each agent, under its new epoch; without those that are deleted.
+
+    Each agent once.
+    """
+    tx.run(
+        _OPEN,
+        [
+            (o.agent_key, o.boot_id, controller, o.facts, o.slots, _words(o.task_types),
+             o.skew_ms, now)
+            for o in openings
+        ],
+    )  # fmt: skip
+    query = _live().where(agents.c.key.in_([o.agent_key for o in openings]))
+    return {row.key: _agent(row) for row in tx.conn.execute(query)}
 
 
 def close_session(tx: Tx, key: int, epoch: int, now: int) -> bool:

@@ -125,12 +125,9 @@ def held(tx: Tx) -> list[OpenRow]:
     return _rows(tx, _query().where(IS_HELD))
 
 
-def held_by(tx: Tx, agent_key: int) -> list[OpenRow]:
-    """Everything that one agent has, or may have."""
-    return _rows(
-        tx,
-        _query().where(IS_HELD, executions.c.agent_key == agent_key),
-    )
+def held_by(tx: Tx, agent_keys: Sequence[int]) -> list[OpenRow]:
+    """Everything that these agents have, or may have."""
+    return _rows(tx, _query().where(IS_HELD, executions.c.agent_key.in_(agent_keys)))
 
 
 def ready_routes(tx: Tx) -> list[int]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from kronforce.core.ids import from_text
-from kronforce.errors import ExecutionNotFound
+from kronforce.errors import AgentNotFound, ExecutionNotFound
 from kronforce.store import agents as agent_store
 from kronforce.store import counters
-from kronforce.store.agents import AgentRow
+from kronforce.store.agents import AgentRow, Opening
 from kronforce.store.database import Tx
 from kronforce.store.events import NewEvent, insert_events
 from kronforce.store.hot.apply import FENCE
@@ -26,6 +26,11 @@ FENCE_JUMP = 1 << 32
 
 INFO, WARNING = 1, 3
 
+# Sessions that are opened in one transaction: a parameter each in its questions, and the batch's
+# other work waits some ten milliseconds for them at most.
+TOGETHER = 200
+DELETED = "the agent was deleted; enrol it again"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionOpened:
@@ -36,33 +41,51 @@ class SessionOpened:
     held: Sequence[OpenRow]
 
 
-def open_session(
-    tx: Tx, *, agent_key: int, boot_id: str, controller: str, facts: bytes, slots: int,
-    task_types: Sequence[str], skew_ms: int, highest_fence: int, now: int,
-) -> SessionOpened:  # fmt: skip
-    """Raise the epoch and read what the agent holds, in one transaction."""
-    epoch = agent_store.open_session(
-        tx, key=agent_key, boot_id=boot_id, controller=controller, facts=facts, slots=slots,
-        task_types=task_types, skew=skew_ms, now=now,
-    )  # fmt: skip
+def open_sessions(
+    tx: Tx, openings: Sequence[Opening], *, controller: str, now: int
+) -> list[SessionOpened | None]:
+    """Raise the epochs and read what the agents hold, in one transaction; None: it is deleted.
+
+    Each agent once, and no more than TOGETHER.
+    """
+    rows = agent_store.open_sessions(tx, openings, controller=controller, now=now)
+    highest_fence = max((opening.highest_fence for opening in openings), default=0)
     if highest_fence > counters.value_of(tx, FENCE):
         counters.set_to(tx, FENCE, highest_fence + FENCE_JUMP)
-    row = agent_store.get_agent(tx, agent_key)
-    _tell(tx, row, "agent.online", INFO, now)
-    return SessionOpened(row=row, epoch=epoch, held=held_by(tx, agent_key))
+    _tell(tx, rows.values(), "agent.online", INFO, now)
+    held: dict[int, list[OpenRow]] = {key: [] for key in rows}
+    for each in held_by(tx, list(rows)):
+        assert each.agent_key is not None
+        held[each.agent_key].append(each)
+    return [
+        None if (row := rows.get(opening.agent_key)) is None
+        else SessionOpened(row=row, epoch=row.session_epoch, held=held[row.key])
+        for opening in openings
+    ]  # fmt: skip
+
+
+def open_session(tx: Tx, opening: Opening, *, controller: str, now: int) -> SessionOpened:
+    """The same for one. Raises AgentNotFound if it is deleted."""
+    (opened,) = open_sessions(tx, [opening], controller=controller, now=now)
+    if opened is None:
+        raise AgentNotFound(DELETED)
+    return opened
 
 
 def close_session(tx: Tx, agent_key: int, epoch: int, now: int) -> None:
     """Note that the session ended, unless a newer one has begun."""
     if agent_store.close_session(tx, agent_key, epoch, now):
-        _tell(tx, agent_store.get_agent(tx, agent_key), "agent.offline", WARNING, now)
+        _tell(tx, [agent_store.get_agent(tx, agent_key)], "agent.offline", WARNING, now)
 
 
-def _tell(tx: Tx, row: AgentRow, kind: str, severity: int, now: int) -> None:
+def _tell(tx: Tx, rows: Iterable[AgentRow], kind: str, severity: int, now: int) -> None:
     word = kind.rpartition(".")[2]
-    event = NewEvent(kind=kind, severity=severity, at=now, message=f"agent {row.name} is {word}",
-                     actor=row.name, agent_id=row.id)  # fmt: skip
-    insert_events(tx, [event])
+    events = [
+        NewEvent(kind=kind, severity=severity, at=now, message=f"agent {row.name} is {word}",
+                 actor=row.name, agent_id=row.id)
+        for row in rows
+    ]  # fmt: skip
+    insert_events(tx, events)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,23 +5,22 @@ import pytest
 from kronforce.core.access import may_see
 from kronforce.core.ids import to_text
 from kronforce.errors import AgentNotFound, AlreadyExists
-from kronforce.store import agents
-from kronforce.store.agents import AgentState
+from kronforce.store import agents, sessions
+from kronforce.store.agents import AgentState, Opening
 from tests.store.rows import EVERYTHING, FIRST, NOTHING, NOW, OPS, all_pages, make_agent
 
 
-def open_session(tx, agent, **values):
+def open_session(tx, agent, controller="c1", **values):
     given = {
-        "key": agent.key,
+        "agent_key": agent.key,
         "boot_id": "boot-1",
-        "controller": "c1",
         "facts": b"facts",
         "slots": 8,
         "task_types": ("shell", "noop"),
-        "skew": -5,
-        "now": NOW + 1,
+        "skew_ms": -5,
     }
-    return agents.open_session(tx, **given | values)
+    opening = Opening(**given | values)
+    return sessions.open_session(tx, opening, controller=controller, now=NOW + 1).epoch
 
 
 def test_an_agent_is_found_by_id_name_and_credential(tx):
@@ -57,6 +56,22 @@ def test_a_deleted_agent_cannot_come_back_with_its_credential(tx):
     assert agents.all_agents(tx) == []
     with pytest.raises(AgentNotFound):
         open_session(tx, made)
+
+
+def test_sessions_that_are_opened_together_are_each_their_agents_own(tx):
+    made = [make_agent(tx, name) for name in ("a1", "a2", "a3")]
+    open_session(tx, made[2])
+    agents.mark_deleted(tx, made[1].key, NOW)
+    openings = [
+        Opening(agent_key=each.key, boot_id=each.name, facts=b"", slots=2, task_types=["noop"])
+        for each in made
+    ]
+
+    first, gone, third = sessions.open_sessions(tx, openings, controller="c1", now=NOW + 1)
+
+    assert gone is None
+    assert (first.epoch, first.row.boot_id, first.held) == (1, "a1", [])
+    assert (third.epoch, third.row, third.held) == (2, agents.get_agent(tx, made[2].key), [])
 
 
 def test_each_takeover_raises_the_epoch_and_an_old_session_ends_nothing(tx):

@@ -10,7 +10,7 @@ from tests.store.rows import EVERYTHING, FIRST, NOW
 
 QUESTIONS = {
     "held": open_work.held,
-    "held by one": lambda tx: open_work.held_by(tx, 1),
+    "held by one": lambda tx: open_work.held_by(tx, [1, 2]),
     "ready routes": open_work.ready_routes,
     "the head of a route": lambda tx: open_work.ready_head(tx, 1, 10),
     "due retries": lambda tx: open_work.due_retries(tx, NOW, 10),

@@ -23,6 +23,7 @@ from kronforce.core.lifecycle import Reason, State
 from kronforce.engine.agents.directory import Directory, view_of
 from kronforce.engine.agents.hello import check_hello, highest_fence, skew_ms
 from kronforce.engine.agents.leases import HEARTBEAT_SECS, LEASE_SECS, Leases, stall
+from kronforce.engine.agents.openings import Openings
 from kronforce.engine.agents.output_streams import OutputStreams
 from kronforce.engine.agents.reconcile import Step, reconcile
 from kronforce.engine.agents.reports import Reports
@@ -44,8 +45,8 @@ from kronforce.errors import (
     Unauthenticated,
 )
 from kronforce.failpoints import failpoint
-from kronforce.store.agents import AgentRow
-from kronforce.store.sessions import SessionOpened, close_session, open_session
+from kronforce.store.agents import AgentRow, Opening
+from kronforce.store.sessions import SessionOpened, close_session
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
 from kronforce.v1 import agent_service_pb2 as pb
@@ -88,7 +89,7 @@ class Sessions:
         self._resolving = resolving
         self._masking = masking
         self._tasks = tasks
-        self._controller = controller
+        self._openings = Openings(store=store, clock=clock, controller=controller)
         self._version = version
         self.away: dict[int, Away] = {}
         # When it was last looked who stays away.
@@ -167,14 +168,12 @@ class Sessions:
         self._make_way(agent_key, hello.boot_id)
         self._opening.add(agent_key)
         try:
-            opened = await self._store.write(
-                open_session, agent_key=agent_key, boot_id=hello.boot_id,
-                controller=self._controller, facts=hello.facts.SerializeToString(),
-                slots=hello.slots, task_types=list(hello.task_types),
-                skew_ms=skew_ms(hello, self._clock.now_us()),
-                highest_fence=highest_fence(hello), now=self._clock.now_us(),
+            opening = Opening(
+                agent_key=agent_key, boot_id=hello.boot_id, slots=hello.slots,
+                facts=hello.facts.SerializeToString(), task_types=list(hello.task_types),
+                skew_ms=skew_ms(hello, self._clock.now_us()), highest_fence=highest_fence(hello),
             )  # fmt: skip
-            return await self._begin(opened, hello)
+            return await self._begin(await self._openings.open(opening), hello)
         finally:
             self._opening.discard(agent_key)
 

@@ -25,7 +25,7 @@ from kronforce.engine.loading import Loader
 from kronforce.engine.pull.callers import Caller, agent_of_caller
 from kronforce.engine.pull.session import Poll, PullSession, Work
 from kronforce.errors import AgentNotFound, InvalidArgument, SessionTaken
-from kronforce.store.agents import AgentRow
+from kronforce.store.agents import AgentRow, Opening
 from kronforce.store.sessions import SessionOpened, open_session
 from kronforce.store.store import Store
 from kronforce.store.tables import Phase
@@ -163,12 +163,13 @@ class Polls:
             raise InvalidArgument.of(
                 ("agent_id", f"agent {agent.name!r} is not of type custom; it gets work by Connect")
             )
-        opened = await self._store.write(
-            open_session,
-            agent_key=agent.key, boot_id="", controller=self._controller, facts=agent.facts,
-            slots=agent.slots, task_types=agent.task_types, skew_ms=0, highest_fence=0,
-            now=self._clock.now_us(),
+        opening = Opening(
+            agent_key=agent.key, boot_id="", facts=agent.facts, slots=agent.slots,
+            task_types=agent.task_types,
         )  # fmt: skip
+        opened = await self._store.write(
+            open_session, opening, controller=self._controller, now=self._clock.now_us()
+        )
         return await self._begin(opened)
 
     async def _begin(self, opened: SessionOpened) -> PullSession:
