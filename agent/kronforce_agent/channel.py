@@ -20,12 +20,19 @@ from kronforce_agent.config import AgentConfig, ConfigError
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Above the 4 MB of the contract: a frame of assignments must never break a session."""
 
+WINDOW_BYTES = 1024 * 1024
+"""Of assignments and acknowledgements under way: far more than the slots of an agent ask for."""
+
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # A dead peer is noticed by our heartbeat; this keeps what lies between from forgetting us.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # Windows of one size from the start, in place of a ping after each heartbeat to measure them.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+    ("grpc.http2.max_frame_size", WINDOW_BYTES),
     # A new channel is a new attempt: nothing of an earlier one's back-off may be shared.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

@@ -33,6 +33,10 @@ WELCOME_TIMEOUT_SECS = 60.0
 """Another boot id waits until the older session's lease (30 s) has ended."""
 DEFAULT_HEARTBEAT_SECS = 10
 DEFAULT_LEASE_SECS = 30
+LONGEST_BEAT = 1.5
+"""Of the heartbeat's interval, after which this agent beats by itself. Before that it answers the
+controller's: thousands of agents that each beat when they will wake the controller thousands of
+times, where those that answer wake it once. Twice this is within the lease."""
 BACKLOG_SECS = 0.25
 """After this process stood still: time to read what has arrived, before calling the other deaf."""
 OUTPUT_RETRY_SECS = (0.1, 1.0)
@@ -86,7 +90,7 @@ class Session:
         self._router = router
         self._clock = clock
         self._on_welcome = on_welcome
-        self._heard = clock.monotonic()
+        self._heard = self._beaten = clock.monotonic()
         self._reopen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def reopen(self, reason: str) -> None:
@@ -169,7 +173,10 @@ class Session:
             if frame is grpc.aio.EOF:
                 await _raise_status(call)
             self._heard = self._clock.monotonic()
-            self._supervisor.on_messages(_messages(frame))
+            messages = _messages(frame)
+            self._supervisor.on_messages(messages)
+            if any(message.HasField("heartbeat") for message in messages):
+                self._send_beat()
 
     async def _write(self, call: StreamCall) -> None:
         while True:
@@ -179,10 +186,20 @@ class Session:
                 await _send(call, frame)
 
     async def _beat(self, every_secs: int) -> None:
+        """Where the controller's heartbeat does not come in time to be answered."""
+        longest = every_secs * LONGEST_BEAT
+        self._beaten = self._clock.monotonic()
         while True:
-            await self._clock.sleep(every_secs)
-            beat = pb.AgentMessage(heartbeat=self._supervisor.table.heartbeat())
-            self._outbox.put(beat.SerializeToString())
+            left = self._beaten + longest - self._clock.monotonic()
+            if left > 0:
+                await self._clock.sleep(left)
+            else:
+                self._send_beat()
+
+    def _send_beat(self) -> None:
+        self._beaten = self._clock.monotonic()
+        beat = pb.AgentMessage(heartbeat=self._supervisor.table.heartbeat())
+        self._outbox.put(beat.SerializeToString())
 
     async def _watch_lease(self, lease_secs: int) -> None:
         self._heard = self._clock.monotonic()

@@ -38,6 +38,8 @@ STOP_GRACE_SECS = 3.0
 MAX_METADATA_BYTES = 16 * 1024
 # Of one connection: an agent needs 2, a gateway one per browser.
 MAX_STREAMS_PER_CONNECTION = 1_000
+# Of a stream: enough for 400 MB/s of output from an agent 10 ms away.
+WINDOW_BYTES = 4 << 20
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -57,6 +59,11 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # Also where gRPC's own ping was on its way, while which it sends no other.
     ("grpc.http2.ping_timeout_ms", 30_000),
+    # Windows of 4 MiB from the start. By itself gRPC has them where it measures the path, with a
+    # ping where data comes in: with thousands of agents that say little, one for each heartbeat.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+    ("grpc.http2.max_frame_size", WINDOW_BYTES),
     ("grpc.enable_channelz", 1),
 )
 

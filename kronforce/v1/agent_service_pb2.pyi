@@ -33,7 +33,9 @@ An agent in any language is a client of this service. In short:
      has the result, before it is acknowledged. After the acknowledgement
      forget the execution; a report of it may still come again from a copy
      of yours and changes nothing.
-  6. `heartbeat` both ways every `heartbeat_secs`; a session that is silent
+  6. `heartbeat` both ways every `heartbeat_secs`: best as the answer to the
+     controller's, so that those of many agents come together, and by the
+     agent's own timer where none comes for half as long again. A session that is silent
      for `lease_secs` is taken for dead, by either side (any frame on either
      stream counts): the controller shows its executions as unreachable, the
      agent connects again after a random 0.5–5 s. Tasks run on meanwhile.
@@ -867,7 +869,9 @@ class Welcome(_message.Message):
     session_epoch: _builtins.int
     """Counts sessions of this agent."""
     heartbeat_secs: _builtins.int
-    """Send a heartbeat this often, seconds."""
+    """Send a heartbeat this often, seconds: when the controller's comes, or by a
+    timer.
+    """
     lease_secs: _builtins.int
     """Silence for this long ends the session, seconds."""
     initial_credit_bytes: _builtins.int
@@ -899,7 +903,7 @@ Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 
 @_typing.final
 class ControllerHeartbeat(_message.Message):
-    """Shows that the controller lives."""
+    """Shows that the controller lives; an agent answers it with its own."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

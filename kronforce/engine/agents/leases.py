@@ -15,6 +15,10 @@ from kronforce.v1 import agent_service_pb2 as pb
 
 log = logging.getLogger(__name__)
 
+_HEARTBEAT = pb.ControllerMessage(heartbeat=pb.ControllerHeartbeat())
+
+# Each second a part of the agents hears from here, and answers: wake-ups are shared by the part,
+# and there is no second in which all of them talk.
 HEARTBEAT_SECS = 10
 LEASE_SECS = 30
 # Neither accepted nor rejected for this long: revoke, and the answer decides.
@@ -44,27 +48,33 @@ class Leases:
 
     async def run(self) -> None:
         """Leases and answers, every second; ends when it is cancelled."""
-        last = self._clock.monotonic()
-        beat = noted = 0.0
+        last, noted = self._clock.monotonic(), 0.0
         while True:
             await self._clock.sleep_until(next_tick(self._clock, TICK_SECS))
             now = self._clock.monotonic()
-            stood_still, last = stall(last, now), now
-            for session in list(self._sessions.values()):
-                if session.pulls:
-                    # Its silence means something else: `engine/pull`.
-                    continue
+            before, last = last, now
+            stood_still = stall(before, now)
+            for session in self._to_check(now):
                 try:
                     self._check_session(session, now, stood_still)
                 except Exception:
                     log.exception("a session could not be checked",
                                   extra={"action": "session_check_failed"})  # fmt: skip
-            if now - beat >= HEARTBEAT_SECS:
-                beat = now
-                self._beat()
+            self._beat(before, now)
             if now - noted >= NOTE_SECS:
                 noted = now
                 self._note_last_seen()
+
+    def _to_check(self, now: float) -> list[Session]:
+        """Those that something may be wrong with; of idle agents almost none, every second.
+
+        The silence of agents that poll means something else: `engine/pull`.
+        """
+        alive = now - LEASE_SECS
+        return [
+            session for session in self._sessions.values()
+            if (session.held or session.closed or session.last_heard < alive) and not session.pulls
+        ]  # fmt: skip
 
     def _check_session(self, session: Session, now: float, stood_still: float) -> None:
         if not stood_still and now - session.last_heard > LEASE_SECS:
@@ -76,11 +86,13 @@ class Leases:
             # Its stream may hang for long yet, in the middle of a write.
             self._lost(session)
 
-    def _beat(self) -> None:
-        message = pb.ControllerMessage()
-        message.heartbeat.SetInParent()
+    def _beat(self, since: float, now: float) -> None:
+        """To the parts whose second has come since; to all of them after a stall of ten."""
+        seconds = range(int(since) + 1, int(now) + 1)[:HEARTBEAT_SECS]
+        due = {second % HEARTBEAT_SECS for second in seconds}
         for session in self._sessions.values():
-            session.send(message)
+            if session.agent_key % HEARTBEAT_SECS in due and not session.pulls:
+                session.send(_HEARTBEAT)
 
     def _note_last_seen(self) -> None:
         """For people who look at the list."""

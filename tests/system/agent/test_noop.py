@@ -326,6 +326,18 @@ async def test_the_heartbeat_counts_and_hashes_what_is_held(
     assert (nothing.held_count, nothing.held_hash) == (0, 0)
 
 
+async def test_a_heartbeat_is_answered_at_once(
+    controller: FakeController, start_agent: StartAgent
+) -> None:
+    # Its own timer would not come in a test's time.
+    controller.heartbeat_secs = 600
+    async with start_agent(*IN_AGENT):
+        session = await controller.session()
+        for number in (1, 2):
+            session.send(pb.ControllerMessage(heartbeat=pb.ControllerHeartbeat()))
+            await session.expect("heartbeat", nth=number)
+
+
 async def test_a_controller_that_falls_silent_is_taken_for_dead(
     controller: FakeController, start_agent: StartAgent
 ) -> None:
