@@ -155,9 +155,9 @@ class Fleet:
 
 
 @contextmanager
-def fleet(of: Controller, count: int) -> Iterator[Fleet]:
-    """So many agents that are enrolled and connect; wait for `ready`."""
-    spec = json.dumps({"address": of.address, "count": count})
+def fleet(of: Controller, count: int, *, works: bool = False) -> Iterator[Fleet]:
+    """So many agents that are enrolled and connect; wait for `ready`. Take what they are given?"""
+    spec = json.dumps({"address": of.address, "count": count, "works": works})
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.scale.fleet", spec],
         cwd=product.CHECKOUT,

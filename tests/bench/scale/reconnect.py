@@ -27,9 +27,9 @@ def measure(site: Site) -> dict[str, Any]:
             time.sleep(SETTLE_SECS)
             controller.kill()
             time.sleep(AWAY_SECS)
-            with site.watched({"load": [fleet.pid]} if not site.profile else {}):
-                began = time.monotonic()
-                serving = controller.start()
+            began = time.monotonic()
+            serving = controller.start()
+            with site.watched({"controller": [controller.pid], "load": [fleet.pid]}):
                 ready = fleet.until("ready")["at"]
             return {
                 "n": agents,
