@@ -61,7 +61,7 @@ def _method_handler(
     return _FACTORIES[rule.client_streaming, rule.server_streaming](
         behaviour,
         request_deserializer=(
-            endpoint.request_class.FromString
+            _frame_reader(endpoint.request_class)
             if rule.client_streaming
             else _reader(endpoint.request_class)
         ),
@@ -91,10 +91,26 @@ def _reader(kind: type[Message]) -> Callable[[bytes], Message | _Unreadable]:
     return read
 
 
-async def _refuse(_request: Any, _call: Call) -> NoReturn:
-    raise InvalidArgument.of(
+def _frame_reader(kind: type[Message]) -> Callable[[bytes], Message]:
+    """The same of a stream: it is read when its caller is known, so that it can be told at once."""
+
+    def read(data: bytes) -> Message:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            raise _unreadable() from None
+
+    return read
+
+
+def _unreadable() -> InvalidArgument:
+    return InvalidArgument.of(
         ("request", "is no message of this method's type, or nests deeper than 100 messages")
     )
+
+
+async def _refuse(_request: Any, _call: Call) -> NoReturn:
+    raise _unreadable()
 
 
 async def _refuse_stream(request: Any, call: Call) -> AsyncIterator[Any]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from kronforce.api.call import Call
@@ -267,6 +268,19 @@ async def test_a_call_ended_by_the_server_gets_the_reason_that_was_given(
             with pytest.raises(CallFailed) as failed:
                 await waiting
     assert (failed.value.code, failed.value.reason) == (Code.UNAUTHENTICATED, "BAD_KEY")
+
+
+async def test_a_frame_that_is_no_message_ends_its_stream_and_says_so(served: Served) -> None:
+    stream = served.channel.stream_stream("/kronforce.v1.JobService/TriggerJobsStream")
+    good = job_service_pb2.TriggerJobsRequest().SerializeToString()
+    call = stream(metadata=tuple((await served.key()).items()))
+    await call.write(good)
+    assert await call.read() == job_service_pb2.TriggerJobsResponse().SerializeToString()
+    await call.write(b"\xff")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call.read()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "no message of this method's type" in str(refused.value.details())
 
 
 async def test_a_surface_offers_only_what_the_contract_exposes_on_it(served: Served) -> None:

@@ -146,6 +146,9 @@ class Sessions:
                     self._receive(session, message)
         except asyncio.CancelledError:
             raise
+        except InvalidArgument as error:
+            log.warning("agent %s sent what is no message: %s", session.agent_name, error,
+                        extra={"action": "session_unreadable"})  # fmt: skip
         except Exception:
             log.exception("a session failed", extra={"action": "session_failed",
                                                      "agent": session.agent_name})  # fmt: skip
