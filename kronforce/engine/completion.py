@@ -129,10 +129,8 @@ class Completion:
         if error is not None:
             log.warning("a start was not stored: %s", error,
                         extra={"action": "start_failed", "execution": live.id_text})  # fmt: skip
-            if live.finish is not None:
-                # Its end tells of the start too.
-                live.finish.tell_start = True
-            else:
+            start.refused, live.refused_start = True, start
+            if live.finish is None:
                 self._timers.after(RETRY_SECS, lambda: self._restart(live))
             return
         run = live.run
@@ -238,7 +236,7 @@ class Completion:
             limit = live.run.job.settings.run_timeout_secs
             finish.message = f"the run took longer than run_timeout_secs ({limit:,} s)"
         self._decide_next(finish)
-        start = live.start
+        start, finish.start = live.start, live.refused_start
         if start is not None and live.start_cut == self._store.main.cuts:
             # Not written yet: this writes both.
             start.void = True
@@ -247,6 +245,7 @@ class Completion:
             finish.tell_start = True
         else:
             # Accepted, and yet it never ran: its row has a start already, and sums are of rows.
+            finish.start = start or finish.start
             finish.started_at = finish.started_at or live.started_at
 
         def committed(command: Finish, error: Exception | None) -> None:

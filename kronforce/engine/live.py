@@ -77,8 +77,8 @@ class LiveExecution:
         "agent_id", "agent_key", "agent_name", "assigned_at", "attempt_number", "bound_agent_key",
         "cancel_reason", "cancel_text", "dones", "ended", "fence", "finish", "finishing", "id",
         "id_text", "key", "losses", "masks", "note", "output", "phase",
-        "queue_deadline_at", "queued", "retry_of", "revoked", "route", "run", "session", "start",
-        "start_cut", "started_at", "target_index",
+        "queue_deadline_at", "queued", "refused_start", "retry_of", "revoked", "route", "run",
+        "session", "start", "start_cut", "started_at", "target_index",
     )  # fmt: skip
 
     def __init__(self, run: LiveRun, *, key: int, id_: bytes, target_index: int,
@@ -114,6 +114,8 @@ class LiveExecution:
         # The start that is staged, and the cut before which it was.
         self.start: Start | None = None
         self.start_cut = -1
+        # One that the store did not take, until it has ended.
+        self.refused_start: Start | None = None
         # It is in its route's heap.
         self.queued = False
         # The agent was asked to give it back, since it did not answer.

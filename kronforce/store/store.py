@@ -18,6 +18,7 @@ from kronforce.store.database import Database, Tx, pin_plans
 from kronforce.store.hot.apply import apply, has_landed
 from kronforce.store.hot.commands import Call
 from kronforce.store.hot.committer import Committer
+from kronforce.store.hot.finishing import note_refused
 from kronforce.store.hot.output_apply import apply_output
 
 P = ParamSpec("P")
@@ -37,6 +38,7 @@ class Store:
         self.audit = AuditChain(audit_key or secrets.token_bytes(32), clock.now_us)
         self.main = Committer(database.main, self._apply, name="committer", landed=self._landed)
         self.main.settled = self._settled
+        self.main.refused = note_refused
         self.output = Committer(
             database.output, apply_output, name="output-committer", max_batch=OUTPUT_BATCH
         )

@@ -190,7 +190,7 @@ class Assign:
 class Start:
     """An agent has accepted an execution."""
 
-    __slots__ = ("at", "execution_key", "fence", "live", "then", "void")
+    __slots__ = ("at", "execution_key", "fence", "live", "refused", "then", "void")
 
     def __init__(self, live: Any, execution_key: int, fence: int, at: int,
                  then: Callable[[Start, Exception | None], None]):  # fmt: skip
@@ -200,6 +200,8 @@ class Start:
         self.at = at
         # Set when the finish overtook it in the same batch: that writes both.
         self.void = False
+        # The store did not take it, or nobody knows: the finish looks whether it is there.
+        self.refused = False
         self.then = then
 
     def committed(self, error: Exception | None) -> None:
@@ -241,8 +243,8 @@ class Finish:
     __slots__ = (
         "applied", "admitted", "agent_key", "closes_run", "dispatch", "exit_code", "finished_at",
         "inline", "live", "message", "next_attempt", "outputs", "reason", "run_finished",
-        "run_state", "run_ended_at", "severity", "signal", "started_at", "state", "stderr_bytes",
-        "stdout_bytes", "then", "tell_start", "told_at",
+        "run_state", "run_ended_at", "severity", "signal", "start", "started_at", "state",
+        "stderr_bytes", "stdout_bytes", "then", "tell_start", "told_at",
     )  # fmt: skip
 
     def __init__(self, live: Any, state: int, reason: str, finished_at: int) -> None:
@@ -263,6 +265,8 @@ class Finish:
         self.agent_key: int | None = None
         # Whether this also tells of the start, because no Start was written before.
         self.tell_start = False
+        # The Start that was staged before it, whose fate may not be known yet.
+        self.start: Start | None = None
         self.next_attempt: NextAttempt | None = None
         # Filled in by the transaction: whether the compare-and-set found it open, what the run
         # became, and the runs that its slot let in.

@@ -104,6 +104,8 @@ class Committer:
         # Called on the thread with the fate of each batch that was tried: whether it is committed
         # for certain. What memory holds of the store moves only then.
         self.settled: Callable[[bool], None] = _ignored
+        # Called on the thread with commands that were not written, before the next batch begins.
+        self.refused: Callable[[list[Any]], None] = _ignored
         # Called on the thread before each batch's transaction begins, for settings of the session.
         self.on_connect: Callable[[sa.Connection], None] | None = None
 
@@ -220,6 +222,7 @@ class Committer:
             # A store that is away takes none of them: one by one they would only wait longer.
             told = self._for_callers(error)
             self.failed_writes += len(batch)
+            self.refused(batch)
             return [(command, told) for command in batch]
         log.info(
             "batch failed, trying its commands one by one: %r",
@@ -334,7 +337,7 @@ def _nothing() -> None:
     return None
 
 
-def _ignored(_landed: bool) -> None:
+def _ignored(_fate: Any) -> None:
     return None
 
 

@@ -37,6 +37,7 @@ def write_finishes(
     tx: Tx, finishes: Sequence[Finish], changes: RunChanges, events: list[Row]
 ) -> None:
     """Any open state → a terminal one; further attempts are inserted in the same transaction."""
+    _look_for_starts(tx, [f for f in finishes if f.start is not None and f.start.refused])
     if tx.run(st.FINISH, [_finish_row(finish) for finish in finishes]) != len(finishes):
         if len(finishes) > 1:
             raise SplitBatch
@@ -53,6 +54,21 @@ def write_finishes(
         if finish.tell_start and finish.started_at is not None:
             events.append(started_event(finish.live, finish.started_at))
         events.append(completed_event(finish))
+
+
+def note_refused(batch: Sequence[Any]) -> None:
+    """On the committer's thread: a finish may be in the very next batch."""
+    for command in batch:
+        if type(command) is Start:
+            command.refused = True
+
+
+def _look_for_starts(tx: Tx, doubtful: Sequence[Finish]) -> None:
+    """Where a start was refused its finish tells of it, unless it was written all the same."""
+    if doubtful:
+        stored = dict(tx.look_up(st.EXECUTION_STARTS, [finish.live.key for finish in doubtful]))
+        for finish in doubtful:
+            finish.tell_start = stored.get(finish.live.key) is None
 
 
 class RunChanges:

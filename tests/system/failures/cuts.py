@@ -41,7 +41,8 @@ async def cut_again_and_again(cluster: Cluster, cuts: int, seed: int) -> None:
     await load.stop_ticking()
     await recorder.settled(SETTLE_SECS)
     history = await recorder.history()
-    assert judge(history) == [], f"seed {seed}"
+    wrong = judge(history)
+    assert not wrong, f"seed {seed}: {wrong}"
     assert [run for run in history.runs if run.state == "lost"] == [], f"seed {seed}"
 
 
