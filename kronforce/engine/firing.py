@@ -18,6 +18,7 @@ from kronforce.core.schedules.misfire import DueFire
 from kronforce.engine.fire_planning import PlannedFire, moved_on, plan_fire
 from kronforce.engine.live import LiveExecution
 from kronforce.engine.snapshots import JobSnapshots
+from kronforce.engine.staged_batch import Batch
 from kronforce.engine.triggering import SCHEDULER, Triggering
 from kronforce.errors import Aborted, NotFound
 from kronforce.failpoints import failpoint
@@ -46,22 +47,7 @@ class Fired:
         self.unsure: list[int] = []
         # Whether any of them has to be tried again.
         self.failed = False
-        self._open = 1
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def one_more(self) -> None:
-        """A run of them is being written."""
-        self._open += 1
-
-    def one_done(self) -> None:
-        self._open -= 1
-        if self._open == 0 and not self._done.done():
-            self._done.set_result(None)
-
-    async def settled(self) -> None:
-        """Wait for all that is being written."""
-        self.one_done()
-        await self._done
+        self.batch = Batch()
 
     def failure(self, row: JobRow, error: BaseException) -> None:
         """This job has to be tried again, for a fault of ours."""
@@ -109,7 +95,7 @@ class Firing:
         for row in rows:
             if row.deleted_at is None and row.next_fire_at is not None:
                 self._begin(row, None, now, fired, parts)
-        await asyncio.gather(fired.settled(), *parts)
+        await asyncio.gather(fired.batch.wait(), *parts)
         return fired
 
     def _holds(self, ahead: PlannedFire, now: datetime) -> bool:
@@ -130,8 +116,8 @@ class Firing:
             if not planned.is_plain:
                 parts.append(self._try_parts(planned, now, fired))
                 return
-            fired.one_more()
-            self._stage(planned, planned.plan.fire[0], planned.advance, self._told(planned, fired))
+            told = self._told(planned, fired)
+            self._stage(planned, planned.plan.fire[0], planned.advance, fired.batch, told)
         except Exception as error:  # noqa: BLE001 - it is told, and holds back no other job
             fired.failure(row, error)
 
@@ -147,14 +133,14 @@ class Firing:
                 fired.rows.append(moved_on(row, planned.advance))
             else:
                 fired.unsure.append(row.key)
-            fired.one_done()
 
         return stored
 
     def _stage(
-        self, planned: PlannedFire, fire: DueFire, advance: Advance | None, told: Stored
-    ) -> None:
-        """Make a run for an instant."""
+        self, planned: PlannedFire, fire: DueFire, advance: Advance | None, batch: Batch,
+        told: Stored | None = None,
+    ) -> None:  # fmt: skip
+        """Make a run for an instant; `told` hears of its fate before the batch does."""
         row = planned.row
 
         def stored(run: CreateRun, error: Exception | None) -> None:
@@ -163,7 +149,9 @@ class Firing:
                             extra={"action": "fire_retry", "job": row.name})  # fmt: skip
             elif _waits_for_start(run):
                 self._not_started.setdefault(row.key, set()).add(run.key)
-            told(run, error)
+            if told is not None:
+                told(run, error)
+            batch.one_done(run, error)
 
         run = self._triggering.new_run(
             planned.snapshot, trigger=SCHEDULER, now=self._clock.now_us()
@@ -171,6 +159,7 @@ class Firing:
         run.principal = NAME
         run.fire_at, run.caught_up = to_us(fire.at), fire.caught_up
         run.advance = advance
+        batch.add(run)
         self._triggering.stage(run, stored)
 
     # Several instants, or some that make no run.
@@ -204,17 +193,11 @@ class Firing:
         self, planned: PlannedFire, fires: Sequence[DueFire], advance: Advance | None
     ) -> bool:
         """Make these runs; whether the store took them."""
-        made = Fired()
-
-        def told(_run: CreateRun, error: Exception | None) -> None:
-            made.failed |= error is not None
-            made.one_done()
-
+        batch = Batch()
         for fire in fires:
-            made.one_more()
-            self._stage(planned, fire, advance, told)
-        await made.settled()
-        return not made.failed
+            self._stage(planned, fire, advance, batch)
+        await batch.wait()
+        return not batch.failed
 
 
 def _waits_for_start(run: CreateRun) -> bool:

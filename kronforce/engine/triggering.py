@@ -9,7 +9,6 @@ the command.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from kronforce.engine.keys import KeySource
 from kronforce.engine.live import LiveExecution, LiveRun, LiveTable
 from kronforce.engine.made_runs import live_execution, live_run, run_message
 from kronforce.engine.snapshots import JobSnapshot, JobSnapshots, one_agent
+from kronforce.engine.staged_batch import Batch
 from kronforce.engine.trigger_requests import (
     SECOND,
     Rerun,
@@ -151,7 +151,7 @@ class Triggering:
         await self._snapshots.load(scope, [requests[index].job_id for index in todo])
         await self.refill_keys()
         made: list[tuple[int, CreateRun]] = []
-        batch = _Batch()
+        batch = Batch()
         for index in todo:
             try:
                 run = self._prepare(scope, caller, requests[index], trigger, rerun)
@@ -167,7 +167,7 @@ class Triggering:
             await batch.wait()
         stale = []
         for index, run in made:
-            failed = batch.errors.get(run.key)
+            failed = None if run.key not in batch.failed else _as_ours(batch.failed[run.key])
             if failed is None and run.outcome is Created.STALE:
                 self._snapshots.forget(run.job.key)
                 stale.append(index)
@@ -362,29 +362,6 @@ class Triggering:
 
 
 _MADE = frozenset({Created.CREATED, Created.WAITING, Created.SKIPPED})
-
-
-class _Batch:
-    """Waits for all runs of one call."""
-
-    def __init__(self) -> None:
-        self._open = 0
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.errors: dict[int, KronforceError] = {}
-
-    def add(self, _run: CreateRun) -> None:
-        self._open += 1
-
-    def one_done(self, run: CreateRun, error: Exception | None) -> None:
-        if error is not None:
-            self.errors[run.key] = _as_ours(error)
-        self._open -= 1
-        if self._open == 0 and not self._done.done():
-            self._done.set_result(None)
-
-    async def wait(self) -> None:
-        # Shielded: a caller that leaves must not cancel what other callbacks wait for.
-        await asyncio.shield(self._done)
 
 
 def _as_ours(error: Exception) -> KronforceError:

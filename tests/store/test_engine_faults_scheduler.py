@@ -106,6 +106,24 @@ async def test_a_fire_that_the_store_did_not_take_is_made_up_for(rig, monkeypatc
     assert refused[0].fire_at in found
 
 
+async def test_one_job_whose_run_cannot_be_made_holds_back_no_other(rig, monkeypatch):
+    new_run = rig.engine.triggering.new_run
+
+    def refuse_bad(job, **kw):
+        if job.name == "bad":
+            raise ValueError("broken")
+        return new_run(job, **kw)
+
+    monkeypatch.setattr(rig.engine.triggering, "new_run", refuse_bad)
+    await rig.job("bad", schedule=EVERY_SECOND, target=NOBODY)
+    await rig.job("good", schedule=EVERY_SECOND, target=NOBODY)
+
+    async def goes_on():
+        return await rig.store.read(_count_runs) >= 3
+
+    await rig.until(goes_on)
+
+
 async def test_one_job_that_cannot_be_fired_holds_back_no_other(rig, monkeypatch):
     await rig.job("bad", schedule=EVERY_SECOND)
     of_row = rig.engine.snapshots.of_row
