@@ -31,8 +31,9 @@ class CannotListen(Exception):
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, monotonic: Callable[[], float]) -> None:
         super().__init__(config)
+        self._monotonic = monotonic
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -48,7 +49,7 @@ class _Server(uvicorn.Server):
         """Keep the time of answers' `Date`, as uvicorn does, without a look ten times a second."""
         while not await self.on_tick(0):
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), until_next_second())
+                await asyncio.wait_for(self._stop.wait(), until_next_second(self._monotonic()))
 
 
 class Listener:
@@ -87,7 +88,7 @@ class Listener:
             ssl_certfile=tls_cert,
             ssl_keyfile=tls_key,
         )
-        self._server = _Server(config)
+        self._server = _Server(config, monotonic)
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self.port = 0

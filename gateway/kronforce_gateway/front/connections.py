@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-import time
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -38,10 +37,9 @@ STALLED_SECS = 60.0
 log = logging.getLogger("kronforce.http")
 
 
-def until_next_second() -> float:
+def until_next_second(now: float) -> float:
     """Seconds to the next whole one of the monotonic clock, on which the controller's loops look
     too: a process that has nothing to do is woken once for all of them."""
-    now = time.monotonic()
     return now // 1 + 1 - now
 
 
@@ -75,7 +73,7 @@ class Connections:
     async def watch(self) -> None:
         """Look every second; ends when it is cancelled."""
         while True:
-            await asyncio.sleep(until_next_second())
+            await asyncio.sleep(until_next_second(self._monotonic()))
             self.look()
 
     def look(self) -> None:
