@@ -22,6 +22,17 @@ async def _running(rig):
     return agent, run, await agent.assignment()
 
 
+async def _ends_after(rig, agent, sent, refused):
+    """Accepted, and ended as soon as the start was refused."""
+    agent.accept(sent)
+
+    async def was_refused():
+        return refused
+
+    await rig.until(was_refused)
+    agent.finish(sent)
+
+
 async def _is_told_once(rig, run):
     assert (await rig.ended(run.run_id)).state == SUCCEEDED
     kinds = await rig.store.read(_kinds)
@@ -40,13 +51,7 @@ async def test_an_end_that_comes_before_the_start_is_tried_again_tells_of_both(r
             stage(command)
 
     monkeypatch.setattr(rig.store, "stage", refuse_starts)
-    agent.accept(sent)
-
-    async def was_refused():
-        return refused
-
-    await rig.until(was_refused)
-    agent.finish(sent)
+    await _ends_after(rig, agent, sent, refused)
     await _is_told_once(rig, run)
     await agent.leave()
 
@@ -86,12 +91,6 @@ async def test_a_start_that_was_written_although_it_was_refused_is_told_once(rig
         stage(command)
 
     monkeypatch.setattr(rig.store, "stage", tell_of_a_failure)
-    agent.accept(sent)
-
-    async def was_written():
-        return written
-
-    await rig.until(was_written)
-    agent.finish(sent)
+    await _ends_after(rig, agent, sent, written)
     await _is_told_once(rig, run)
     await agent.leave()

@@ -14,11 +14,8 @@ STOOD_STILL_SECS = 60
 
 
 @pytest.fixture
-async def rig(store_url, tmp_path):
-    rig = ManualRig(store_url, tmp_path)
-    await rig.start()
-    yield rig
-    await rig.stop()
+def rig_class():
+    return ManualRig
 
 
 @pytest.fixture
