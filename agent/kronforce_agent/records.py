@@ -166,12 +166,26 @@ def _decode(kind: int, body: bytes) -> Record | None:
         return _decode_accept(body)
     if kind == RESULT:
         message = pb.AgentMessage.FromString(body)
-        return ResultRecord(execution_id=message.execution_id, fence=message.fence, message=body)
+        execution_id = _named(message.execution_id)
+        return ResultRecord(execution_id=execution_id, fence=message.fence, message=body)
     if kind in (START, ACKNOWLEDGED, DROPPED):
-        fence, at, number, size = _MARK.unpack_from(body)
-        name = body[_MARK.size : _MARK.size + size].decode()
-        return Mark(kind=kind, execution_id=name, fence=fence, at_micros=at, number=number)
+        return _decode_mark(kind, body)
     return None  # a newer agent wrote it; what this one must know, it can read
+
+
+def _named(execution_id: str) -> str:
+    """Bytes that name no execution are no record: a CRC of nothing is easily met by chance."""
+    if not execution_id:
+        raise ValueError("a record that names no execution")
+    return execution_id
+
+
+def _decode_mark(kind: int, body: bytes) -> Mark:
+    fence, at, number, size = _MARK.unpack_from(body)
+    name = _named(body[_MARK.size : _MARK.size + size].decode())
+    if not at:
+        raise ValueError("a mark of no moment")
+    return Mark(kind=kind, execution_id=name, fence=fence, at_micros=at, number=number)
 
 
 def _decode_accept(body: bytes) -> Accept:
@@ -179,7 +193,7 @@ def _decode_accept(body: bytes) -> Accept:
     arm_at = _ACCEPT.size + name
     boot_at = arm_at + arm
     return Accept(
-        execution_id=body[_ACCEPT.size : arm_at].decode(),
+        execution_id=_named(body[_ACCEPT.size : arm_at].decode()),
         fence=fence,
         at_micros=at,
         arm=body[arm_at:boot_at].decode(),

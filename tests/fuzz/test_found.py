@@ -32,7 +32,8 @@ MARK = records.encode_mark(records.START, ("e", 7), 11, 4711)
 @pytest.mark.parametrize(
     ("kind", "body"),
     [(records.ACCEPT, b""), (records.ACCEPT, b"\xff" * 40), (records.START, b""),
-     (records.START, b"\xff" * 280), (records.RESULT, b"\xff" * 40)],
+     (records.START, b"\xff" * 280), (records.RESULT, b"\xff" * 40), (records.RESULT, b""),
+     (records.START, bytes(16) + b"\x01" + bytes(8) + b"e"), (records.DROPPED, bytes(60))],
 )  # fmt: skip
 def test_a_whole_record_that_makes_no_sense_costs_no_other(kind, body):
     assert len(records.read(MARK + records._frame(kind, body) + MARK).records) == 2

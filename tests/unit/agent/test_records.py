@@ -21,7 +21,7 @@ marks = st.builds(
     kind=st.sampled_from([records.START, records.ACKNOWLEDGED, records.DROPPED]),
     execution_id=names,
     fence=numbers,
-    at_micros=numbers,
+    at_micros=st.integers(min_value=1, max_value=2**63 - 1),
     number=numbers,
 )
 
