@@ -28,11 +28,13 @@ ROUNDS_A_CHAPTER = 20
 CHAPTERS = -(-ROUNDS // ROUNDS_A_CHAPTER)
 # One order of all deeds for all chapters, so that together they do each of them.
 DECK_SEED = 6
-# What an agent logs as an error when its launcher is killed, also while it starts; and a launcher
-# whose agent is killed while it starts it, so that nobody reads its boot id any more.
+# What an agent logs as an error when its launcher is killed, also while it starts (the first one of
+# an agent ends that too); and a launcher whose agent is killed while it starts it, so that nobody
+# reads its boot id any more.
 EXPECTED = (
     LAUNCHER_GONE,
     '"action": "launcher_failed"',
+    "the launcher did not start",
     "ERROR the launcher ends",
     "BrokenPipeError",
 )

@@ -1,5 +1,7 @@
 """JSON that is kept says the same as JSON that is made anew, whatever changed meanwhile."""
 
+import os
+
 import orjson
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,6 +10,11 @@ from kronforce.v1.execution_pb2 import EXECUTION_STATE_SUCCEEDED, Execution
 from kronforce.v1.job_pb2 import JOB_STATUS_PAUSED, JOB_STATUS_SCHEDULED, Job, LastRun
 from kronforce_client.dialect import render
 from kronforce_gateway import kept_json
+from tests.system.rig.processes import rss_bytes
+
+MANY = 5_000
+# Several times what the text of one needs, a fraction of the buffer that it is written into.
+ROOM = 4 << 10
 
 
 def job(**fields):
@@ -48,3 +55,10 @@ def test_no_more_is_kept_than_there_is_room_for(monkeypatch):
     assert orjson.loads(orjson.dumps(kept_json.encode(large))) == render(large)
     kept = kept_json.encoder_of(Job.DESCRIPTOR).__self__._kept
     assert [key[1] for key in kept] == ["c", "a"]
+
+
+def test_what_is_kept_needs_little_more_memory_than_its_text():
+    before = rss_bytes(os.getpid())
+    for number in range(MANY):
+        kept_json.encode(execution(agent_name=f"agent {number}"))
+    assert rss_bytes(os.getpid()) - before < MANY * ROOM
