@@ -49,8 +49,9 @@ RECHECK_SECS = 30.0
 LAST_USED_SECS = 30.0
 # Ways remembered in which one key calls, an address each; beyond it they are made anew.
 WAYS = 64
-# Keys remembered; beyond it the oldest is read again when it calls.
-REMEMBERED = 20_000
+# Keys remembered: those of all agents that a controller takes (20,000) and of 30,000 callers.
+# Beyond it the oldest is read again when it calls, and what it has open ends.
+REMEMBERED = 50_000
 # Read with one question to the store: a parameter each.
 LOOKUP = 500
 # Later than any instant of expiry.
