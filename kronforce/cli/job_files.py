@@ -169,6 +169,9 @@ def read_documents(file: str) -> Iterator[Document]:
         raise Unreadable(f"{where}  {error.problem or error.context}") from None
     except YAMLError as error:
         raise Unreadable(f"{file}: {error}") from None
+    except (ValueError, OverflowError) as error:
+        # The library's own, for escapes that are no character and versions without end.
+        raise Unreadable(f"{file}: cannot be read as YAML: {error}") from None
 
 
 class _Reader:

@@ -1,7 +1,8 @@
 """YAML that ends at a depth: what is nested deeper is refused before more of it is read.
 
 The library goes on for as long as brackets open, and each costs it as much time as there are open
-ones: some kilobytes of them would take minutes, and end at the interpreter's own limit.
+ones: some kilobytes of them would take minutes, and end at the interpreter's own limit. A version
+of YAML that it does not know ends it with an assertion.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.error import YAMLError
+
+VERSIONS = ((1, 1), (1, 2))
 
 
 def reader(deepest: int) -> YAML:
@@ -28,6 +32,21 @@ def reader(deepest: int) -> YAML:
             finally:
                 self.depth -= 1
 
-    yaml = YAML(typ="safe", pure=True)
+    yaml = _Known(typ="safe", pure=True)
     yaml.Composer = Shallow
     return yaml
+
+
+class _Known(YAML):
+    """One that says which versions it knows."""
+
+    @property
+    def version(self) -> Any:
+        return super().version
+
+    @version.setter
+    def version(self, asked: Any) -> None:
+        if asked is not None and tuple(asked) not in VERSIONS:
+            named = ".".join(map(str, asked))
+            raise YAMLError(f"is of YAML {named}; 1.1 and 1.2 can be read")
+        self._version = asked

@@ -64,6 +64,19 @@ def test_a_job_file_that_is_nested_without_end_is_refused_at_once(tmp_path, open
         list(read_documents(str(tmp_path / "job.yaml")))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"%YAML 1.222\n---\n", "1.1 and 1.2 can be read"), (b"%YAML 3.1\n---\n", "incompatible"),
+     (b"%YAML 1." + b"9" * 5_000 + b"\n---\n", "cannot be read as YAML"),
+     (rb'name: "\U0011FFFF"', "cannot be read as YAML"),
+     (rb'name: "\UFFFFFFFF"', "cannot be read as YAML")],
+)  # fmt: skip
+def test_a_job_file_that_the_library_has_no_answer_for_is_refused(tmp_path, content, said):
+    (tmp_path / "job.yaml").write_bytes(content)
+    with pytest.raises(Unreadable, match=said):
+        list(read_documents(str(tmp_path / "job.yaml")))
+
+
 @pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan"), 2.0**60])
 def test_a_number_that_json_cannot_say_is_a_problem_of_a_custom_task(number):
     task = CustomTask(agent_task_type="x")
