@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -40,10 +40,14 @@ from tests.system.checker.history import Run as RunRow
 from tests.system.rig.cluster import Cluster, until
 from tests.system.rig.tasks import Notes
 
+Answer = TypeVar("Answer")
+
 GROUP = "Default"
 # Between two tries of a trigger that got no answer.
 RETRY_SECS = 0.1
 ANSWER_LIMIT_SECS = 60.0
+# Questions on their way at a time: histories of herds have ten thousand runs.
+AT_ONCE = 16
 TERMINAL_FROM = ExecutionState.EXECUTION_STATE_SUCCEEDED
 
 
@@ -170,8 +174,9 @@ class Recorder:
         client = self._cluster.client
         events = await self._everything_told()
         listed = [run async for run in client.runs.list()]
-        runs = [await client.runs.get(run.id) for run in listed]
-        executions = [execution for run in runs for execution in run.executions]
+        runs = await _of_each(client.runs.get, [run.id for run in listed])
+        ids = [execution.id for run in runs for execution in run.executions]
+        outputs = await _of_each(self._output, ids)
         return History(
             policies=self.policies,
             acknowledged=tuple(self.acknowledged),
@@ -180,7 +185,7 @@ class Recorder:
             followed=tuple(self._followed) if self._tasks else None,
             seen=tuple(self._seen),
             effects=self._notes.effects(),
-            outputs={each.id: await self._output(each.id) for each in executions},
+            outputs=dict(zip(ids, outputs, strict=True)),
             fires=await self._fires(),
             evidence=await asyncio.to_thread(_evidence, self._cluster.db),
             audit=await self._audit(),
@@ -237,10 +242,8 @@ class Recorder:
         return tuple(found)
 
     async def _fires(self) -> tuple[Fired, ...]:
-        found: list[Fired] = []
-        for job in self.policies:
-            found += await self._fires_of(job)
-        return tuple(found)
+        found = await _of_each(self._fires_of, list(self.policies))
+        return tuple(fired for fires in found for fired in fires)
 
     async def _fires_of(self, job: str) -> list[Fired]:
         caller = self._cluster.client.jobs._caller
@@ -326,3 +329,14 @@ def _evidence(db: str) -> Mapping[str, int]:
             return Counter(to_text(row.execution_id) for row in rows)
     finally:
         database.close()
+
+
+async def _of_each(ask: Callable[[str], Awaitable[Answer]], words: Sequence[str]) -> list[Answer]:
+    """The answers in the order of the words."""
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(word: str) -> Answer:
+        async with free:
+            return await ask(word)
+
+    return await asyncio.gather(*map(one, words))
