@@ -103,7 +103,6 @@ def _batch(target: Target, folder: Path, number: int, examples: int, ran: Ran, e
         except Exception:  # noqa: BLE001 - whatever comes out of a decoder is what is looked for
             return _told(ran.input)
         finally:
-            faulthandler.cancel_dump_traceback_later()
             loop.run_until_complete(hosted.close())
     return ""
 
@@ -135,9 +134,13 @@ def _measured(
         peak, began = _peak_bytes(), time.process_time()
         # The last that is found is the smallest.
         ran.input = value
-        answer = check(value)
-        if inspect.isawaitable(answer):
-            loop.run_until_complete(_awaited(answer))
+        try:
+            answer = check(value)
+            if inspect.isawaitable(answer):
+                loop.run_until_complete(_awaited(answer))
+        finally:
+            # How long the next input takes to be made is not looked at.
+            faulthandler.cancel_dump_traceback_later()
         took = time.process_time() - began
         ran.executions += 1
         ran.slowest_secs = max(ran.slowest_secs, took)

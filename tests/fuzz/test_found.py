@@ -3,13 +3,15 @@
 from datetime import UTC, datetime
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kronforce.api.grpc_edge import _sendable
-from kronforce.api.preview import Question, preview_unsaved
+from kronforce.api.preview import Question, preview_question, preview_unsaved
 from kronforce.cli.job_files import Unreadable, read_documents
 from kronforce.core.access import Role, Scope
 from kronforce.core.custom_tasks import custom_problems
 from kronforce.engine.agents.hello import MAX_FENCE, MAX_SKEW_MS, highest_fence, skew_ms
+from kronforce.errors import InvalidArgument
 from kronforce.host import archive
 from kronforce.host.opening import HostError
 from kronforce.store import executions, jobs, variables
@@ -18,6 +20,7 @@ from kronforce.store.migrate import migrate
 from kronforce.store.paging import PageRequest
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1.job_pb2 import CustomTask, Job
+from kronforce.v1.job_service_pb2 import PreviewScheduleRequest
 from kronforce_agent import enrolment, records
 from kronforce_agent.enrolment import EnrolmentError
 from kronforce_agent.launcher.protocol import FrameReader, ProtocolError
@@ -128,3 +131,11 @@ def test_a_preview_looks_at_nothing_that_it_did_not_check():
     now = datetime(2026, 11, 21, tzinfo=UTC)
     question = Question(now=now, after=now, count=2)
     assert len(preview_unsaved(job, question).fires) == 2
+
+
+@pytest.mark.parametrize("nanos", [2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("seconds", [2**63 - 1, -(2**63)])
+def test_an_instant_that_no_calendar_has_is_refused(seconds, nanos):
+    request = PreviewScheduleRequest(job_id="j", after=Timestamp(seconds=seconds, nanos=nanos))
+    with pytest.raises(InvalidArgument, match="1970 to 9990"):
+        preview_question(request, datetime(2026, 11, 21, tzinfo=UTC))

@@ -6,8 +6,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 _US_PER_S = 1_000_000
 
-# Years 1 to 9999, which is all that a Timestamp may say.
+# Years 1 to 9999 and less than a second more, which is all that a Timestamp may say.
 _MIN_S, _MAX_S = -62_135_596_800, 253_402_300_799
+_MAX_NANOS = 999_999_999
 
 
 def stamp(microseconds: int) -> Timestamp:
@@ -24,4 +25,5 @@ def stamp_or_none(microseconds: int | None) -> Timestamp | None:
 def instant_us(message: Timestamp) -> int:
     """The store's form; what lies outside the calendar counts as its nearest end."""
     seconds = min(max(message.seconds, _MIN_S), _MAX_S)
-    return seconds * _US_PER_S + message.nanos // 1000
+    nanos = min(max(message.nanos, 0), _MAX_NANOS)
+    return seconds * _US_PER_S + nanos // 1000
