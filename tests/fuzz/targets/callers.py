@@ -12,6 +12,7 @@ import gzip
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -222,7 +223,7 @@ def _tool_call(chance: random.Random, known: list[str]) -> bytes:
             grown(chance, GetMessageClass(method.input_type), known), omit_defaults=True
         )
     except Exception:  # noqa: BLE001 - the same
-        arguments = chance.choice(words.ODD)
+        arguments = _odd(chance)
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
@@ -234,15 +235,19 @@ def _tool_call(chance: random.Random, known: list[str]) -> bytes:
         "params": {"name": snake_case(method.name), "arguments": arguments, "_meta": meta},
     }
     if chance.random() < 0.3:
-        said[chance.choice(list(said))] = chance.choice(words.ODD)
+        said[chance.choice(list(said))] = _odd(chance)
     if chance.random() < 0.2 and isinstance(said["params"], dict):
-        said["params"][chance.choice(("name", "arguments", "_meta", "cursor"))] = chance.choice(
-            words.ODD
-        )
+        name = chance.choice(("name", "arguments", "_meta", "cursor"))
+        said["params"][name] = _odd(chance)
     try:
         return orjson.dumps(said, default=str)
     except TypeError:  # a number of more than 64 bits
         return dialect.dumps(said).encode()
+
+
+def _odd(chance: random.Random) -> Any:
+    """A copy: some are written into, and one within itself is no JSON."""
+    return deepcopy(chance.choice(words.ODD))
 
 
 def _opened(name: str) -> Any:
