@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from kronforce_client import ClientError
 from tests.soak.judging import Verdict, judge
 from tests.soak.load import Load
 from tests.soak.sampling import Sample, sample
@@ -20,6 +21,8 @@ DEFAULT_SECS = 7_200.0
 # Figures in all; more say no more.
 SAMPLES = 480
 SETTLE_SECS = 30.0
+# Between two lines of how far it is.
+TELL_SECS = 300.0
 AGENTS = ("one", "two")
 
 
@@ -39,22 +42,44 @@ async def soak(folder: Path, secs: float) -> int:
             with contextlib.suppress(asyncio.CancelledError):
                 await loading
         await asyncio.sleep(SETTLE_SECS)
-        wrong = [*await load.books(), *made.complaints()]
+        wrong = [*await _books(load), *made.complaints()]
     return _report(judge(samples), wrong, load.triggered)
+
+
+async def _books(load: Load) -> list[str]:
+    """What is wrong in them; that they cannot be had is, and the figures are told all the same."""
+    try:
+        return await load.books()
+    except ClientError as error:
+        return [f"the books cannot be had: {type(error).__name__}: {error}"]
 
 
 async def _watched(
     made: Cluster, load: Load, loading: asyncio.Task[None], secs: float
 ) -> list[Sample]:
     samples: list[Sample] = []
-    start = time.monotonic()
+    start, told = time.monotonic(), 0.0
     pause = max(1.0, secs / SAMPLES)
     while (now := time.monotonic() - start) < secs:
         if loading.done():
             await loading
         samples.append(sample(now, _pids(made), made.data_dir, load.triggered))
+        if now >= told + TELL_SECS:
+            told = now
+            _tell(samples[-1], load)
         await asyncio.sleep(pause)
     return samples
+
+
+def _tell(last: Sample, load: Load) -> None:
+    memory = last.figures["controller memory"] / 2**20
+    faults = sum(load.faults.values())
+    print(
+        f"after {last.at:,.0f} s: {last.runs:,} runs, {faults} faults, "
+        f"{last.cpu_secs * 1e3 / max(1, last.runs):.1f} ms of CPU a run, "
+        f"controller {memory:.0f} MiB",
+        flush=True,
+    )
 
 
 def _pids(made: Cluster) -> dict[str, int]:
