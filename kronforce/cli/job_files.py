@@ -155,7 +155,7 @@ def read_documents(file: str) -> Iterator[Document]:
             content = stream.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise Unreadable(f"{file}: is larger than {MAX_FILE_BYTES:,} bytes")
-        for node in shallow_yaml.reader(MAX_DEPTH + 1).compose_all(content.decode("utf-8-sig")):
+        for node in shallow_yaml.documents(content.decode("utf-8-sig"), MAX_DEPTH + 1):
             document = _Reader(file).document(node)
             if document.value is not None:
                 yield document
@@ -169,9 +169,6 @@ def read_documents(file: str) -> Iterator[Document]:
         raise Unreadable(f"{where}  {error.problem or error.context}") from None
     except YAMLError as error:
         raise Unreadable(f"{file}: {error}") from None
-    except (ValueError, OverflowError) as error:
-        # The library's own, for escapes that are no character and versions without end.
-        raise Unreadable(f"{file}: cannot be read as YAML: {error}") from None
 
 
 class _Reader:

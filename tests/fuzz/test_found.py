@@ -69,7 +69,7 @@ def test_a_job_file_that_is_nested_without_end_is_refused_at_once(tmp_path, open
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"%YAML 1.222\n---\n", "1.1 and 1.2 can be read"), (b"%YAML 3.1\n---\n", "incompatible"),
+    [(b"%YAML 1.222\n---\n", "as YAML: version"), (b"%YAML 3.1\n---\n", "incompatible"),
      (b"%YAML 1." + b"9" * 5_000 + b"\n---\n", "cannot be read as YAML"),
      (rb'name: "\U0011FFFF"', "cannot be read as YAML"),
      (rb'name: "\UFFFFFFFF"', "cannot be read as YAML")],
