@@ -159,7 +159,7 @@ class Firing:
         run.principal = NAME
         run.fire_at, run.caught_up = to_us(fire.at), fire.caught_up
         run.advance = advance
-        batch.add(run)
+        batch.add()
         self._triggering.stage(run, stored)
 
     # Several instants, or some that make no run.

@@ -8,7 +8,7 @@ from kronforce.store.hot.commands import CreateRun
 
 
 class Batch:
-    """`add` each run before it is staged; call `one_done` with its fate, and `wait` for all."""
+    """`add` one before each run is staged; call `one_done` with its fate, and `wait` for all."""
 
     def __init__(self) -> None:
         self._open = 0
@@ -16,7 +16,7 @@ class Batch:
         # By the run's key, what the store said of those that it did not take.
         self.failed: dict[int, Exception] = {}
 
-    def add(self, _run: CreateRun) -> None:
+    def add(self) -> None:
         self._open += 1
 
     def one_done(self, run: CreateRun, error: Exception | None) -> None:

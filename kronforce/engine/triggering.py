@@ -158,7 +158,7 @@ class Triggering:
             except KronforceError as error:
                 outcomes[index] = error
             else:
-                batch.add(run)
+                batch.add()
                 made.append((index, run))
         if made:
             _before_stage()
