@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -154,22 +154,29 @@ class Fleet:
         raise product.DidNotStart(f"the fleet ended (exit {self._process.wait()})")
 
 
+def fleet(of: Controller, count: int) -> AbstractContextManager[Fleet]:
+    """So many agents that are enrolled and connect; wait for `ready`."""
+    environ = {**product.environment(), "KRONFORCE_JOIN_TOKEN": of.join_token(count)}
+    return fleet_at(of.address, count, environ)
+
+
 @contextmanager
-def fleet(of: Controller, count: int, *, works: bool = False) -> Iterator[Fleet]:
-    """So many agents that are enrolled and connect; wait for `ready`. Take what they are given?"""
-    spec = json.dumps({"address": of.address, "count": count, "works": works})
-    process = subprocess.Popen(
+def fleet_at(
+    address: str, count: int, environ: Mapping[str, str], *, works: bool = False
+) -> Iterator[Fleet]:
+    """The same where somebody else started the controller; do they take what they are given?"""
+    spec = json.dumps({"address": address, "count": count, "works": works})
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.bench.scale.fleet", spec],
         cwd=product.CHECKOUT,
-        env={**product.environment(), "KRONFORCE_JOIN_TOKEN": of.join_token(count)},
+        env=environ,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    try:
-        yield Fleet(process)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            yield Fleet(process)
+        finally:
+            process.kill()
 
 
 def _free_port() -> int:
