@@ -5,6 +5,7 @@ import pytest
 
 from kronforce.v1 import agent_service_pb2 as pb
 from kronforce.v1 import execution_pb2 as ex
+from kronforce_agent import output
 from kronforce_agent.table import key_hash
 from kronforce_agent.tasks.noop import BLOCK
 from tests.fakes.controller import (
@@ -29,8 +30,10 @@ def pattern(size: int) -> bytes:
 
 
 async def test_a_noop_is_accepted_and_its_result_carries_the_message(
-    controller: FakeController, start_agent: StartAgent
+    controller: FakeController, start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Long enough for a loaded machine: that it is short otherwise is not what is tested.
+    monkeypatch.setattr(output, "HOLD_SECS", 5.0)
     async with start_agent(*IN_AGENT):
         session = await controller.session()
         (key,) = session.assign(noop())
