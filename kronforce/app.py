@@ -68,15 +68,11 @@ from kronforce.security import tls
 from kronforce.security.envelope import Keyring
 from kronforce.stopping import stop_on_signals
 from kronforce.store import faults
+from kronforce.store.controller_lock import ControllerRunningError
 from kronforce.store.copying import DamagedError
 from kronforce.store.database import Database, open_database, output_file
-from kronforce.store.migrate import (
-    ControllerRunningError,
-    SchemaError,
-    SchemaState,
-    migrate,
-    schema_states,
-)
+from kronforce.store.migrate import SchemaError, migrate
+from kronforce.store.revisions import SchemaState, schema_states
 from kronforce.store.store import Store
 from kronforce.store.wholeness import look_at_start
 from kronforce.telemetry import logs

@@ -13,8 +13,12 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from kronforce.clock import Clock
+from kronforce.store.controller_lock import (
+    ControllerLock,
+    ControllerRunningError,
+    take_controller_lock,
+)
 from kronforce.store.database import Database
-from kronforce.store.migrate import ControllerLock, ControllerRunningError, take_controller_lock
 from kronforce.telemetry import logs
 
 # How long two controllers could write side by side after a failover of the database; fences and

@@ -24,7 +24,7 @@ from kronforce.host.workplace import workplace
 from kronforce.store import own_tables, secret_keys
 from kronforce.store.copying import DamagedError, check_file, copy_files
 from kronforce.store.database import Database, output_file, reading
-from kronforce.store.migrate import schema_states
+from kronforce.store.revisions import schema_states
 
 # What the parts are called; their kind is main, output or dump.
 MAIN, OUTPUT, DUMP = "kronforce.db", "kronforce-output.db", "postgresql.dump"

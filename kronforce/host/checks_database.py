@@ -11,7 +11,7 @@ from kronforce.host.findings import Finding, Surroundings, fine, size, warning, 
 from kronforce.host.opening import HostError, opened
 from kronforce.store import examining
 from kronforce.store.database import Tx, output_file, reading
-from kronforce.store.migrate import SchemaState, schema_states
+from kronforce.store.revisions import SchemaState, schema_states
 
 # A second or two is a matter of NTP; beyond a minute leases and schedules go wrong.
 APART_SECS = 2.0

@@ -15,14 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kronforce import data_dir
 from kronforce.config import CannotStart, Config
+from kronforce.store.controller_lock import ControllerRunningError, take_controller_lock
 from kronforce.store.database import Database, open_database
-from kronforce.store.migrate import (
-    ControllerRunningError,
-    SchemaError,
-    is_current,
-    schema_states,
-    take_controller_lock,
-)
+from kronforce.store.migrate import SchemaError
+from kronforce.store.revisions import is_current, schema_states
 
 
 class HostError(Exception):

@@ -24,7 +24,7 @@ from kronforce.host.restore_files import Files
 from kronforce.host.restore_postgresql import Server
 from kronforce.store.copying import DamagedError, check_file
 from kronforce.store.database import reading
-from kronforce.store.migrate import knows
+from kronforce.store.revisions import knows
 
 # What a backup of each store is made of.
 _PARTS = {"sqlite": {"main": MAIN, "output": OUTPUT}, "postgresql": {"dump": DUMP}}

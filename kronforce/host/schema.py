@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from kronforce.config import Config
 from kronforce.host.opening import alone, check_whole, opened
-from kronforce.store.migrate import SchemaState, migrate, schema_states
+from kronforce.store.migrate import migrate
+from kronforce.store.revisions import SchemaState, schema_states
 
 __all__ = ["SchemaState", "current", "upgrade"]
 

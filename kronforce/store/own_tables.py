@@ -10,14 +10,18 @@ import itertools
 
 import sqlalchemy as sa
 
-from kronforce.store import tables
+from kronforce.store import revisions, tables
 from kronforce.store.database import Tx
 
-MAIN_VERSION = "schema_version"
-OUTPUT_VERSION = "output_schema_version"
+MAIN_VERSION = revisions.MAIN.version_table
 
 # A table that a later version renames or drops stays known here by its old name.
-_NAMES = (*tables.metadata.tables, *tables.output_metadata.tables, MAIN_VERSION, OUTPUT_VERSION)
+_NAMES = (
+    *tables.metadata.tables,
+    *tables.output_metadata.tables,
+    MAIN_VERSION,
+    revisions.OUTPUT.version_table,
+)
 
 
 def namespace(tx: Tx) -> str:

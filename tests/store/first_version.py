@@ -1,11 +1,11 @@
 """A database as the first version left it, with a run under way: its schema and rows, by SQL."""
 
 import sqlalchemy as sa
-from alembic import command
 
 from kronforce.clock import SystemClock
 from kronforce.store import migrate as migration
 from kronforce.store.database import open_database, writing
+from kronforce.store.revisions import histories
 from kronforce.v1 import job_pb2
 
 NOW = SystemClock().now_us()
@@ -55,14 +55,9 @@ ROWS = {
 def make(url: str) -> None:
     """Make it in an empty database."""
     database = open_database(url)
-    for engine, history in (
-        (database.main, migration._MAIN),
-        (database.output, migration._OUTPUT),
-    ):
+    for engine, history in histories(database):
         with writing(engine) as tx:
-            config = migration._config(history)
-            config.attributes["connection"] = tx.conn
-            command.upgrade(config, "0001")
+            migration._upgrade(tx, history, to="0001")
     with writing(database.main) as tx:
         for name, row in ROWS.items():
             tx.conn.execute(sa.insert(_columns(name, row)).values(row))

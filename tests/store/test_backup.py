@@ -178,7 +178,7 @@ def test_what_is_there_is_refused_or_moved_aside_whole(config, tmp_path):
 
 
 def test_nothing_is_restored_under_a_controller_that_runs(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("kronforce.store.migrate.CONTROLLER_LOCK_WAIT_MS", 50)
+    monkeypatch.setattr("kronforce.store.controller_lock.WAIT_MS", 50)
     made = make(config, tmp_path / "b.tar")
     add_job(config, "later")
     other = dataclasses.replace(config, data_dir=tmp_path / "other")

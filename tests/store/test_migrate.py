@@ -2,6 +2,8 @@
 
 import resource
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,19 +11,16 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.postgresql import base as postgresql
 
 from kronforce.store import tables
 from kronforce.store.commit_order import Xid8
+from kronforce.store.controller_lock import ControllerRunningError, take_controller_lock
 from kronforce.store.database import open_database, reading, writing
-from kronforce.store.migrate import (
-    ControllerRunningError,
-    SchemaError,
-    is_current,
-    migrate,
-    take_controller_lock,
-)
+from kronforce.store.migrate import SchemaError, migrate
 from kronforce.store.partitions import DAY_US, drop_partitions, ensure_partitions
+from kronforce.store.revisions import FOLDER, MAIN, OUTPUT, is_current, knows, schema_states
 from tests.store.only_on import ON_POSTGRESQL, ON_SQLITE
 
 # Long ago, so that the days which the migration made by the real clock lie ahead.
@@ -53,6 +52,30 @@ def test_migrating_twice_changes_nothing(empty):
     migrate(empty)
 
     assert is_current(empty)
+
+
+@pytest.mark.parametrize("history", [MAIN, OUTPUT], ids=lambda history: history.part)
+def test_a_revision_is_the_number_in_its_files_name(database, history):
+    """So that a start need not load Alembic to know what is there."""
+    versions = str(FOLDER / history.part)
+    scripts = list(ScriptDirectory(FOLDER, version_locations=[versions]).walk_revisions())
+    (state,) = (each for each in schema_states(database) if each.part == history.part)
+
+    assert state.newest == scripts[0].revision
+    assert all(knows(history.part, each.revision) for each in scripts)
+    assert all(Path(each.path).name.startswith(f"m{each.revision}_") for each in scripts)
+
+
+def test_who_is_current_does_not_load_alembic(database, store_url):
+    script = (
+        "import sys, kronforce.app\n"
+        "from kronforce.store.database import open_database\n"
+        "kronforce.app.migrate(open_database(sys.argv[1]))\n"
+        "print('alembic' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, store_url]
+    loaded = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    assert loaded == "False\n"
 
 
 @pytest.mark.parametrize("part", ["main", "output"])
@@ -143,7 +166,7 @@ def test_one_controller_at_a_time_uses_a_postgresql_database(database, other, mo
     if database.sqlite:
         assert take_controller_lock(database.main) is None
         return
-    monkeypatch.setattr("kronforce.store.migrate.CONTROLLER_LOCK_WAIT_MS", 50)
+    monkeypatch.setattr("kronforce.store.controller_lock.WAIT_MS", 50)
     held = take_controller_lock(database.main)
     assert held is not None
 
@@ -265,7 +288,7 @@ def older_schema(database, tmp_path, monkeypatch):
             f"def upgrade():\n    op.execute('CREATE TABLE added_{part} (key INTEGER)')\n"
         )
     (folder / "env.py").write_text((source / "env.py").read_text())
-    monkeypatch.setattr("kronforce.store.migrate._FOLDER", folder)
+    monkeypatch.setattr("kronforce.store.revisions.FOLDER", folder)
     with writing(database.main) as tx:
         tx.conn.exec_driver_sql("UPDATE schema_version SET version_num = '0000'")
 

@@ -89,7 +89,7 @@ def test_a_start_leaves_a_server_alone_and_names_the_command(config, old_url):
 
 @pytest.mark.parametrize("held", ["folder", "database"])
 def test_nothing_is_migrated_under_a_controller_that_runs(config, old_url, held, monkeypatch):
-    monkeypatch.setattr("kronforce.store.migrate.CONTROLLER_LOCK_WAIT_MS", 50)
+    monkeypatch.setattr("kronforce.store.controller_lock.WAIT_MS", 50)
     other = config if held == "folder" else Config(data_dir=config.data_dir / "b", db=old_url)
     with alone(other), pytest.raises(HostError, match="controller"):
         schema.upgrade(config)

@@ -17,8 +17,8 @@ from kronforce import app
 from kronforce.clock import ManualClock, SystemClock
 from kronforce.config import CannotStart, Config, load
 from kronforce.controller_lock import CHECK_SECS, LockKeeper
+from kronforce.store.controller_lock import take_controller_lock
 from kronforce.store.database import open_database
-from kronforce.store.migrate import take_controller_lock
 from kronforce.v1 import (
     agent_service_pb2,
     agent_service_pb2_grpc,
