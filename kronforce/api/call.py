@@ -91,6 +91,9 @@ class Call:
     ended: KronforceError | None = None
     # The task that runs it, while it runs.
     task: asyncio.Task[object] | None = None
+    # Whether that task is inside of grpc with a reply. Cancelled there, grpc ends the call without
+    # a status, and its caller waits for ever.
+    writing: bool = False
     _cancelled: bool = False
     _on_cancel: list[Callable[[], None]] = field(default_factory=list)
 
@@ -118,10 +121,19 @@ class Call:
             self._on_cancel.append(fn)
 
     def end(self, error: KronforceError) -> None:
-        """End the call from this side: it is cancelled, and the caller gets `error`."""
+        """End the call from this side: it is cancelled, and the caller gets `error`.
+
+        A reply that is being written is written first; see `cut`.
+        """
         if self.ended is None and not self._cancelled and self.task is not None:
             self.ended = error
             self.cancel()
+            if not self.writing:
+                self.task.cancel()
+
+    def cut(self) -> None:
+        """Wait no longer for a caller to take what was being written when the call was ended."""
+        if self.writing and self.task is not None:
             self.task.cancel()
 
     def cancel(self) -> None:

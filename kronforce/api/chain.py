@@ -145,10 +145,11 @@ class Chain:
         """What the caller gets for what was raised."""
         if isinstance(raised, KronforceError):
             return raised
-        if isinstance(raised, GeneratorExit):
+        if isinstance(raised, GeneratorExit) and call.ended is None:
             call.cancel()
             return raised
-        if isinstance(raised, asyncio.CancelledError):
+        if isinstance(raised, GeneratorExit | asyncio.CancelledError):
+            # With GeneratorExit: ended while a reply was on its way out.
             return self._judge_cancelled(method, call, raised, cancelling)
         if isinstance(raised, Exception):
             return _fault(method, call, raised)

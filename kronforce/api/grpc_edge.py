@@ -163,22 +163,32 @@ def _streaming(endpoint: Endpoint, chain: Chain, forwarders: Forwarders) -> Any:
 
 
 async def _write_all(replies: AsyncIterator[Any], call: Call, context: Context) -> None:
+    """Until there are no more, or the call was ended in the middle of a write."""
     async for reply in replies:
-        if call.initial_metadata:
-            metadata, call.initial_metadata = call.initial_metadata, []
-            await context.send_initial_metadata(tuple(metadata))
+        call.writing = True
         try:
+            if call.initial_metadata:
+                metadata, call.initial_metadata = call.initial_metadata, []
+                await context.send_initial_metadata(tuple(metadata))
             await context.write(reply)
         except grpc.aio.InternalError:
             # Its caller left in the middle of this write, which is no fault of ours: said like
             # any other leaving, where grpc would log an error.
             raise asyncio.CancelledError from None
+        finally:
+            call.writing = False
+        if call.ended is not None:
+            return
 
 
 async def _abort(error: KronforceError, call: Call, context: Context) -> NoReturn:
     status = to_status(error)
     trailing = (*call.trailing_metadata, (STATUS_KEY, status.SerializeToString()))
-    await context.abort(_CODES[status.code], status.message, trailing)
+    try:
+        await context.abort(_CODES[status.code], status.message, trailing)
+    except grpc.aio.InternalError:
+        # As above: it left before it was told.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort does not return")
 
 

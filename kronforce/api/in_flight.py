@@ -28,6 +28,9 @@ MAX_UNARY = 8_192
 # Two per agent and one per watcher: room for 10,000 agents and as many watchers again.
 MAX_STREAMS = 40_000
 
+# How long a caller may take to read what is being written to it when its call is ended.
+UNREAD_SECS = 5.0
+
 log = logs.logger("api")
 
 
@@ -42,6 +45,8 @@ class InFlight:
         self._max_streams = max_streams
         self._unary: dict[Call, float] = {}
         self._streams: set[Call] = set()
+        # Those that were ended in the middle of a write, with when that is waited for no longer.
+        self._unread: dict[Call, float] = {}
         self._stopping = False
 
     def admit(self, method: Method, call: Call) -> None:
@@ -64,6 +69,7 @@ class InFlight:
         """The call has ended; harmless for one that was never admitted."""
         if self._unary.pop(call, None) is None:
             self._streams.discard(call)
+            self._unread.pop(call, None)
 
     @property
     def streams(self) -> int:
@@ -74,8 +80,10 @@ class InFlight:
         return len(self._unary)
 
     def end_overdue(self) -> None:
-        """End unary calls whose deadline has passed."""
+        """End unary calls whose deadline has passed, and writes that nobody reads."""
         now = self._clock.monotonic()
+        for call in [call for call, until in self._unread.items() if now >= until]:
+            call.cut()
         for call in [call for call, deadline in self._unary.items() if now >= deadline]:
             call.end(DeadlineExceeded("the deadline passed first; what was begun may still happen"))
 
@@ -88,13 +96,18 @@ class InFlight:
             return
         for call in list(self._streams):
             if (error := identity.judge(call)) is not None:
-                call.end(error)
+                self._end_stream(call, error)
 
     def end_streams(self, error: KronforceError) -> None:
         """End every stream, and admit nothing new: the server stops."""
         self._stopping = True
         for call in list(self._streams):
-            call.end(error)
+            self._end_stream(call, error)
+
+    def _end_stream(self, call: Call, error: KronforceError) -> None:
+        call.end(error)
+        if call.writing:
+            self._unread.setdefault(call, self._clock.monotonic() + UNREAD_SECS)
 
 
 def _too_many(what: str, limit: int) -> ResourceExhausted:
