@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from kronforce import __version__
-from kronforce.api.grpc_edge import GrpcTransport, open_channel
+from kronforce.api.grpc_transport import GrpcTransport, open_channel
 from kronforce.clock import Clock, SystemClock
 from kronforce.config import CannotStart, Config, is_loopback
 from kronforce.http_gateway import front_settings, listen, mcp_of, url_of

@@ -1,7 +1,7 @@
 """How gateway and adapters call the API: one protocol, two implementations.
 
 `local.LocalTransport` calls the servicers of this process through the chain,
-`grpc_edge.GrpcTransport` a server over a channel. Both carry the same
+`grpc_transport.GrpcTransport` a server over a channel. Both carry the same
 metadata and fail with the same `CallFailed`, which the contract suite proves.
 """
 

@@ -21,7 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 from kronforce.api.call import Call
 from kronforce.api.chain import Chain
 from kronforce.api.forwarded import Forwarders
-from kronforce.api.grpc_edge import GrpcTransport
+from kronforce.api.grpc_transport import GrpcTransport
 from kronforce.api.identity import Identity
 from kronforce.api.in_flight import InFlight, Keeper
 from kronforce.api.local import LocalTransport

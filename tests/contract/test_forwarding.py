@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from kronforce.api.call import Call
 from kronforce.api.forwarded import TOLD, Forwarders
-from kronforce.api.grpc_edge import GrpcTransport
+from kronforce.api.grpc_transport import GrpcTransport
 from kronforce.api.throttle import FAILURES
 from kronforce.api.transport import CallFailed
 from kronforce.errors import Code

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kronforce.api.grpc_edge import _sendable
+from kronforce.api.grpc_transport import _sendable
 from kronforce.api.preview import Question, preview_question, preview_unsaved
 from kronforce.cli.job_files import Unreadable, read_documents
 from kronforce.core.access import Role, Scope

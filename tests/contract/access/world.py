@@ -18,7 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from kronforce.api.chain import Chain
-from kronforce.api.grpc_edge import GrpcTransport
+from kronforce.api.grpc_transport import GrpcTransport
 from kronforce.api.local import LocalTransport
 from kronforce.api.server import Server
 from kronforce.api.transport import CallFailed, Transport
