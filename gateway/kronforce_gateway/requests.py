@@ -60,7 +60,7 @@ def _put_body(binding: Binding, data: dict[str, Any], body: bytes) -> None:
     if not binding.body or binding.raw:
         return
     if binding.body == WHOLE:
-        if body.strip():
+        if body:
             data.update(_object(loads(body)))
         return
     if not body.strip():

@@ -132,6 +132,8 @@ def test_a_body_that_is_wrong_says_where_as_it_stands_in_the_body(body: bytes, s
 
 def test_a_trigger_needs_no_body() -> None:
     assert read(TRIGGER).job_id == read(TRIGGER, body={}).job_id == "etl"
+    # What is sent is read: blanks are no JSON.
+    assert ": the document is not valid JSON" in refused(TRIGGER, body=b" ")[0]
 
 
 def test_a_body_may_repeat_the_path_and_not_contradict_it() -> None:
