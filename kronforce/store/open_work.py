@@ -30,6 +30,7 @@ from kronforce.store.tables import (
     runs,
     slots,
 )
+from kronforce.store.tables.job_tables import MAY_LIMIT_HISTORY
 from kronforce.v1.job_pb2 import Job
 
 # Keys per `IN (…)`: far below both stores' limits for parameters.
@@ -432,20 +433,14 @@ def _active_by_slot(tx: Tx) -> Counter[tuple[int, str]]:
     return Counter(seen.values())
 
 
-# How `max_run_history` begins in an encoded definition.
-_HISTORY_TAG = Job(max_run_history=1).SerializeToString()[:-1]
-
-
 def jobs_with_history_limit(tx: Tx) -> list[tuple[int, int]]:
     """(job, runs to keep) of jobs that say how many.
 
-    Of all jobs only those are decoded whose definition holds the field's tag: this is asked again
-    and again, and hardly any job says it.
+    Of all jobs only those are read whose definition holds the field's tag: this is asked again and
+    again, and hardly any job says it.
     """
-    find = "instr(spec, :tag) > 0" if tx.sqlite else "position(:tag in spec) > 0"
-    query = sa.select(jobs.c.key, jobs.c.spec).where(
-        jobs.c.deleted_at.is_(None), sa.text(find).bindparams(tag=_HISTORY_TAG)
-    )
+    may = sa.text(MAY_LIMIT_HISTORY[tx.conn.dialect.name])
+    query = sa.select(jobs.c.key, jobs.c.spec).where(jobs.c.deleted_at.is_(None), may)
     found = []
     for row in tx.conn.execute(query):
         keep = Job.FromString(row.spec).max_run_history

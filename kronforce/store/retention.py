@@ -141,15 +141,9 @@ def delete_requests(tx: Tx, run_cutoff: int, limit: int = REQUESTS_BATCH) -> int
 def delete_skips(tx: Tx, cutoff: int, limit: int = FIRES_BATCH) -> int:
     """Remove ledger rows of instants that made no run and lie before the cutoff."""
     key = sa.tuple_(fires.c.job_key, fires.c.nominal_at)
-    # From the jobs: the ledger's only index begins with the job.
     old = (
         sa.select(fires.c.job_key, fires.c.nominal_at)
-        .select_from(jobs.join(fires, fires.c.job_key == jobs.c.key))
-        .where(
-            fires.c.nominal_at < cutoff,
-            fires.c.until < cutoff,
-            fires.c.run_key.is_(None),
-        )
+        .where(fires.c.until < cutoff, fires.c.run_key.is_(None))
         .limit(limit)
     )
     return _delete(tx, fires, key.in_(old))
@@ -163,6 +157,8 @@ def delete_jobs(tx: Tx, cutoff: int, limit: int = JOBS_BATCH) -> int:
     any_run = sa.select(runs.c.key).where(runs.c.job_key == jobs.c.key).exists()
     query = sa.select(jobs.c.key).where(jobs.c.deleted_at < cutoff, ~any_run).limit(limit)
     keys = list(tx.conn.scalars(query))
+    if not keys:
+        return 0
     names = sa.select(jobs.c.key, jobs.c.id, jobs.c.name, sa.literal(cutoff)).where(
         jobs.c.key.in_(keys)
     )

@@ -18,6 +18,10 @@ QUESTIONS = {
     "run deadlines": lambda tx: open_work.run_deadlines(tx, NOW, 10),
     "runs too old": lambda tx: retention.finished_before(tx, NOW),
     "runs beyond a history": lambda tx: retention.beyond_history(tx, 1, 5, scope=ADMIN),
+    "jobs that limit their history": open_work.jobs_with_history_limit,
+    "jobs to forget": lambda tx: retention.delete_jobs(tx, NOW),
+    "instants to forget": lambda tx: retention.delete_skips(tx, NOW),
+    "request ids to forget": lambda tx: retention.delete_requests(tx, NOW),
     "executions of runs": lambda tx: retention.executions_of(tx, [1, 2]),
     "a place in the queue": lambda tx: explaining.count_ahead(tx, [1, 2], 0, 9),
     "who holds a limit": lambda tx: explaining.runs_holding(tx, EVERYTHING, 1, "", [3]),
@@ -61,7 +65,7 @@ def test_no_question_of_every_day_reads_the_whole_history(database, question):
     assert asked
     # The status counts jobs, which is reading them.
     jobs_too = [] if question == "status" else ["jobs"]
-    for table in ("runs", "executions", "audit", *jobs_too):
+    for table in ("runs", "executions", "audit", "fires", "requests", *jobs_too):
         whole = {f"SCAN {table}", f"SCAN {table} USING INDEX sqlite_autoindex_{table}_1"}
         whole |= {f"SCAN {table} USING INDEX jobs_name"}
         found = [line for line in plans if line in whole or f"Seq Scan on {table} " in line]

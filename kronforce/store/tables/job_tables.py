@@ -17,6 +17,12 @@ from sqlalchemy import (
 
 from kronforce.store.tables.base import Id, Instant, Key, Name, metadata
 
+# Whether a definition holds the tag of `max_run_history`, or something that looks like it.
+MAY_LIMIT_HISTORY = {
+    "sqlite": "instr(spec, X'B804') > 0",
+    "postgresql": "position('\\xb804'::bytea in spec) > 0",
+}
+
 jobs = Table(
     "jobs",
     metadata,
@@ -58,6 +64,19 @@ jobs = Table(
         postgresql_where=text("next_fire_at IS NOT NULL"),
     ),
     Index("jobs_group", "group_name", "name"),
+    # What retention asks for every minute; few are in these.
+    Index(
+        "jobs_deleted",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
+    ),
+    Index(
+        "jobs_history",
+        "key",
+        sqlite_where=text(MAY_LIMIT_HISTORY["sqlite"]),
+        postgresql_where=text(MAY_LIMIT_HISTORY["postgresql"]),
+    ),
 )
 
 job_versions = Table(
@@ -98,4 +117,11 @@ fires = Table(
     Column("caught_up", Boolean, nullable=False),
     Column("fired_at", Instant, nullable=False),
     PrimaryKeyConstraint("job_key", "nominal_at"),
+    # Those without a run go by their age, the others with their run.
+    Index(
+        "fires_skipped",
+        "until",
+        sqlite_where=text("run_key IS NULL"),
+        postgresql_where=text("run_key IS NULL"),
+    ),
 )
