@@ -16,8 +16,11 @@ PER_SECS = 10.0
 
 def measure(site: Site) -> dict[str, Any]:
     file = site.folder / "kronforce.db"
-    many_jobs.fill_store(site.database or str(file), site.spec["jobs"], many_jobs.later)
-    with process.controller(site.folder, site.database) as controller:
+    with (
+        writes.no_autovacuum(site.database),
+        process.controller(site.folder, site.database) as controller,
+    ):
+        many_jobs.fill_store(site.database or str(file), site.spec["jobs"], many_jobs.later)
         controller.start()
         with process.fleet(controller, site.spec["agents"]) as fleet:
             fleet.until("ready")

@@ -9,6 +9,8 @@ Transactions that changed nothing write nothing, and are not counted.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -46,6 +48,25 @@ def transactions(url: str) -> int:
         row = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
     assert row is not None
     return int(row[0])
+
+
+@contextmanager
+def no_autovacuum(url: str) -> Iterator[None]:
+    """Keep a PostgreSQL from housekeeping of its own: those transactions get numbers too.
+
+    After a hundred thousand jobs were put in at once it vacuums and analyses for minutes.
+    """
+    if not url:
+        yield
+        return
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            connection.execute("ALTER SYSTEM RESET autovacuum")
+            connection.execute("SELECT pg_reload_conf()")
 
 
 class Count:
